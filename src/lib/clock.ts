@@ -1,0 +1,27 @@
+/** Stops a timer; does nothing once it has fired. */
+export type CancelTimer = () => void;
+
+/** Time as the layers see it, so that tests can hold it still. */
+export interface Clock {
+  /** Milliseconds on a monotonic clock, with fractions; the zero is arbitrary. */
+  nowMs(): number;
+  /** Milliseconds since the epoch, for what goes to media or to people. */
+  wallMs(): number;
+  /** Runs `fire` once after `delayMs` (0 or more); the timer does not keep the process alive. */
+  setTimer(fire: () => void, delayMs: number): CancelTimer;
+}
+
+/** setTimeout fires at once when asked for more than a signed 32-bit count of milliseconds. */
+const DELAY_MS_MAX = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  nowMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  setTimer(fire, delayMs) {
+    const timer = setTimeout(fire, Math.min(delayMs, DELAY_MS_MAX));
+    timer.unref();
+    return () => {
+      clearTimeout(timer);
+    };
+  },
+};

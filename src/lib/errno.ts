@@ -1,0 +1,52 @@
+/**
+ * Errno names that daxd reports, and the few codes beside them that have no errno.
+ * One list: `http` maps every member to a status, so a new name without one does not compile.
+ */
+export const ERROR_CODES = [
+  'EACCES',
+  'EBADMSG',
+  'EBUSY',
+  'EEXIST',
+  'EFBIG',
+  'EINVAL',
+  'EIO',
+  'EISDIR',
+  'ELOOP',
+  'EMLINK',
+  'ENAMETOOLONG',
+  'ENODEV',
+  'ENOENT',
+  'ENOMEM',
+  'ENOSPC',
+  'ENOTDIR',
+  'ENOTEMPTY',
+  'ENXIO',
+  'EOPNOTSUPP',
+  'EPERM',
+  'ERANGE',
+  'EROFS',
+  'ESHUTDOWN',
+  'ESRCH',
+  'EUCLEAN',
+  'cancelled',
+  'draining',
+  'recall-conflict',
+] as const;
+
+/** A member of {@link ERROR_CODES}. */
+export type ErrorCode = (typeof ERROR_CODES)[number];
+
+/**
+ * A failure that the caller can cause or must expect. `code` is the errno that the kernel
+ * would have returned; the message names the thing concerned, the value that was wrong,
+ * and what to do next.
+ */
+export class DaxdError extends Error {
+  override readonly name: string = 'DaxdError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

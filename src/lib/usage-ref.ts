@@ -1,0 +1,50 @@
+import { assert } from './assert.js';
+
+/**
+ * Counts uses of a thing that can be shut: after `kill` no new use starts, and `whenZero`
+ * tells when the last one ended.
+ *
+ *     live --kill--> dying --count reaches zero--> dead
+ *
+ * @kernel struct percpu_ref (lib/percpu-refcount.c)
+ */
+export class UsageRef {
+  #count = 0;
+  #dying = false;
+  readonly #waiters: (() => void)[] = [];
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get dying(): boolean {
+    return this.#dying;
+  }
+
+  /** Takes `uses` uses; false, and none taken, once the ref is dying. */
+  tryGet(uses = 1): boolean {
+    if (this.#dying) return false;
+    this.#count += uses;
+    return true;
+  }
+
+  put(uses = 1): void {
+    assert(this.#count >= uses, 'a usage ref is put once for each get');
+    this.#count -= uses;
+    if (this.#dying && this.#count === 0) {
+      for (const wake of this.#waiters.splice(0)) wake();
+    }
+  }
+
+  /** Refuses new uses from now on. May be called more than once. */
+  kill(): void {
+    this.#dying = true;
+  }
+
+  /** Settles when the ref is dying and its count is zero. Not cancellable, as in the kernel. */
+  async whenZero(): Promise<void> {
+    assert(this.#dying, 'only a dying ref is waited for');
+    if (this.#count === 0) return;
+    await new Promise<void>((resolve) => this.#waiters.push(resolve));
+  }
+}
