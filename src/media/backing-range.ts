@@ -1,0 +1,88 @@
+import { assert } from '../lib/assert.js';
+import type { Backing } from './backing.js';
+
+/**
+ * A stretch of a backing with bounds of its own: the whole disk, or one partition. Offsets
+ * count from its start, and none reaches past its end: a range outside is a defect of the
+ * caller and breaks an assertion.
+ */
+export class BackingRange {
+  readonly backing: Backing;
+  /** Where it begins, in bytes of the backing. */
+  readonly start: number;
+  readonly length: number;
+
+  constructor(backing: Backing, start: number, length: number) {
+    assert(
+      Number.isSafeInteger(start) && start >= 0 && Number.isSafeInteger(length) && length >= 0,
+      'a backing range starts and ends at whole numbers from 0 on',
+    );
+    assert(start + length <= backing.sizeBytes, 'a backing range lies inside its backing');
+    this.backing = backing;
+    this.start = start;
+    this.length = length;
+  }
+
+  get readOnly(): boolean {
+    return this.backing.readOnly;
+  }
+
+  /**
+   * The live bytes of [offset, offset + length), within one window of the mapping.
+   *
+   * @hot Once a metadata block read.
+   */
+  view(offset: number, length: number): Buffer {
+    this.#assertInside(offset, length);
+    return this.backing.mapping.view(this.start + offset, length);
+  }
+
+  /**
+   * Copies `target.length` bytes from `offset` on into `target`.
+   *
+   * @hot Once a block read.
+   */
+  read(offset: number, target: Uint8Array): void {
+    this.#assertInside(offset, target.length);
+    this.backing.mapping.read(this.start + offset, target);
+  }
+
+  /**
+   * Copies `source` to `offset`. Durable only after {@link persist}.
+   *
+   * @hot Once a block write.
+   */
+  write(offset: number, source: Uint8Array): void {
+    this.#assertInside(offset, source.length);
+    this.backing.mapping.write(this.start + offset, source);
+  }
+
+  /** Sets every byte of [offset, offset + length) to `value`, 0 to 255. */
+  fill(offset: number, length: number, value: number): void {
+    this.#assertInside(offset, length);
+    this.backing.mapping.fill(this.start + offset, length, value);
+  }
+
+  /**
+   * Makes the stores to [offset, offset + length) durable.
+   *
+   * @throws DaxdError EIO as `Backing.persist` does.
+   */
+  async persist(offset: number, length: number): Promise<void> {
+    this.#assertInside(offset, length);
+    await this.backing.persist(this.start + offset, length);
+  }
+
+  /** A stretch of this stretch; `offset` counts from the start of this one. */
+  slice(offset: number, length: number): BackingRange {
+    this.#assertInside(offset, length);
+    return new BackingRange(this.backing, this.start + offset, length);
+  }
+
+  #assertInside(offset: number, length: number): void {
+    assert(
+      offset >= 0 && length >= 0 && offset + length <= this.length,
+      'an access lies inside its backing range',
+    );
+  }
+}

@@ -1,0 +1,65 @@
+import type { Clock } from '../lib/clock.js';
+import type { LatencyHistogram } from '../lib/latency-histogram.js';
+import type { Logger } from '../lib/logger.js';
+import type { Mapping } from './mapping.js';
+
+/** How stores become durable: by msync, by libpmem's cache flushes, or not at all. */
+export type PersistenceKind = 'msync' | 'libpmem' | 'none';
+
+/**
+ * The bytes that stand for persistent memory: an open, locked and mapped file or device.
+ * Offsets and lengths are bytes from the start of the backing, below 2 ** 53.
+ */
+export interface Backing {
+  readonly path: string;
+  readonly kind: 'file' | 'device-dax';
+  readonly sizeBytes: number;
+  /** What mappings are aligned to: 4096 for a file, the device's own for device-dax. */
+  readonly alignBytes: number;
+  readonly readOnly: boolean;
+  readonly persistence: PersistenceKind;
+  /** Whether it had holes when it was opened: a store there can find the disk full. */
+  readonly sparse: boolean;
+  /** Whether this open created it. */
+  readonly created: boolean;
+  readonly mapping: Mapping;
+  /** Seconds from the call of `persist` until the range was durable. */
+  readonly persistLatency: LatencyHistogram;
+
+  /**
+   * Makes the stores to [offset, offset + length) durable, off the main thread. Any alignment
+   * does; length 0 settles at once. Stores made after the call may or may not be included.
+   *
+   * @throws DaxdError EIO when the range may not be durable; it stays unknown how much is.
+   */
+  persist(offset: number, length: number): Promise<void>;
+
+  /**
+   * Called before stores that would otherwise fault: touching a page past the end of a file
+   * kills the process with SIGBUS. Does not wait.
+   *
+   * @throws DaxdError EIO when the file is now smaller than what is mapped.
+   */
+  checkSize(): void;
+
+  /**
+   * Waits for persists under way, then unlocks and closes. The mapping itself lives until
+   * the last view of it is collected, so bytes stay readable; nobody may store to them then.
+   */
+  close(): Promise<void>;
+}
+
+/** How to open a backing; see `openBacking`. */
+export interface OpenBackingOptions {
+  /** Creates the file with this size when it is missing. An existing file is never resized. */
+  readonly sizeBytes?: number;
+  /** Leaves a created file unallocated. */
+  readonly sparse?: boolean;
+  /** Maps without write access. The lock is exclusive all the same: one daxd a backing. */
+  readonly readOnly?: boolean;
+  /** `none` makes `persist` do nothing; `auto`, the default, takes what the backing needs. */
+  readonly persistence?: 'auto' | 'none';
+  readonly log: Logger;
+  /** Times persists; the system's clock by default. */
+  readonly clock?: Clock;
+}

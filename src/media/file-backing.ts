@@ -1,0 +1,182 @@
+import { constants, fstatSync } from 'node:fs';
+import { type FileHandle, rm, statfs } from 'node:fs/promises';
+
+import { DaxdError } from '../lib/errno.js';
+import type { LatencyHistogram } from '../lib/latency-histogram.js';
+import { isAligned, PAGE_SIZE } from '../lib/units.js';
+import type { Backing, OpenBackingOptions, PersistenceKind } from './backing.js';
+import { createFile } from './create-file.js';
+import { msyncView } from './libc.js';
+import { lockBacking } from './lock.js';
+import { mapWindows } from './map-windows.js';
+import type { Mapping } from './mapping.js';
+import { openFile, unlockAndClose } from './open-file.js';
+import { Persister } from './persister.js';
+
+/** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
+const TMPFS_MAGIC = 0x01021994;
+const RAMFS_MAGIC = 0x858458f6;
+
+/** stat counts blocks of this size, whatever the filesystem's own are (stat(2)). */
+const STAT_BLOCK_BYTES = 512;
+
+interface FileBackingParts {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly mapping: Mapping;
+  readonly persistence: PersistenceKind;
+  readonly sparse: boolean;
+  readonly created: boolean;
+  readonly options: OpenBackingOptions;
+}
+
+/** A regular file, mapped shared; stores are made durable by msync. */
+export class FileBacking implements Backing {
+  readonly path: string;
+  readonly kind = 'file';
+  readonly sizeBytes: number;
+  readonly alignBytes = PAGE_SIZE;
+  readonly readOnly: boolean;
+  readonly persistence: PersistenceKind;
+  readonly sparse: boolean;
+  readonly created: boolean;
+  readonly mapping: Mapping;
+  readonly #handle: FileHandle;
+  readonly #persister: Persister;
+
+  private constructor(parts: FileBackingParts) {
+    this.path = parts.path;
+    this.sizeBytes = parts.mapping.length;
+    this.readOnly = parts.mapping.readOnly;
+    this.persistence = parts.persistence;
+    this.sparse = parts.sparse;
+    this.created = parts.created;
+    this.mapping = parts.mapping;
+    this.#handle = parts.handle;
+    this.#persister = new Persister({
+      path: parts.path,
+      mapping: parts.mapping,
+      persistView: parts.persistence === 'msync' ? msyncView : undefined,
+      granularityBytes: PAGE_SIZE,
+      clock: parts.options.clock,
+    });
+  }
+
+  /**
+   * Opens, locks and maps a file that is there.
+   *
+   * @throws DaxdError EBUSY (another daxd has it), EINVAL (its size, or not a regular file),
+   *   or the errno of open(2) or mmap(2). Nothing is written.
+   */
+  static async open(path: string, options: OpenBackingOptions): Promise<FileBacking> {
+    const flags = options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR;
+    const handle = await openFile(path, flags);
+    try {
+      lockBacking(handle.fd, path);
+      return await FileBacking.#mapFile(path, handle, options);
+    } catch (failure) {
+      await unlockAndClose(handle, path);
+      throw failure;
+    }
+  }
+
+  /**
+   * Creates a file of `sizeBytes`, fully allocated unless `options.sparse`, and maps it.
+   *
+   * @throws DaxdError EINVAL for a size that is not whole pages, ENOSPC when the disk cannot
+   *   hold it, EEXIST when the path is taken meanwhile, or the errno of open(2). No file is
+   *   left behind.
+   */
+  static async create(
+    path: string,
+    sizeBytes: number,
+    options: OpenBackingOptions,
+  ): Promise<FileBacking> {
+    checkWholePages(path, sizeBytes);
+    const handle = await openFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
+    try {
+      lockBacking(handle.fd, path);
+      await createFile(handle, { path, sizeBytes, sparse: options.sparse === true });
+      return await FileBacking.#mapFile(path, handle, options, 'created');
+    } catch (failure) {
+      await rm(path, { force: true });
+      await unlockAndClose(handle, path);
+      throw failure;
+    }
+  }
+
+  static async #mapFile(
+    path: string,
+    handle: FileHandle,
+    options: OpenBackingOptions,
+    origin: 'created' | 'existing' = 'existing',
+  ): Promise<FileBacking> {
+    const { readOnly = false } = options;
+    const stat = await handle.stat();
+    if (!stat.isFile()) {
+      throw new DaxdError(
+        'EINVAL',
+        `${path} is not a regular file: give one, or a device-dax node`,
+      );
+    }
+    checkWholePages(path, stat.size);
+    const allocatedBytes = stat.blocks * STAT_BLOCK_BYTES;
+    const sparse = allocatedBytes < stat.size;
+    // Reads of a hole are harmless, so only stores are worth the warning.
+    if (sparse && !readOnly) {
+      options.log.warn(
+        { path, sizeBytes: stat.size, allocatedBytes },
+        'the backing is sparse: a store to a hole while the disk is full kills daxd; ' +
+          'fallocate(1) fills the holes',
+      );
+    }
+    const persistence = await persistenceOf(path, options);
+    const mapping = mapWindows({ path, fd: handle.fd, length: stat.size, readOnly });
+    const created = origin === 'created';
+    return new FileBacking({ path, handle, mapping, persistence, sparse, created, options });
+  }
+
+  get persistLatency(): LatencyHistogram {
+    return this.#persister.latency;
+  }
+
+  async persist(offset: number, length: number): Promise<void> {
+    await this.#persister.persist(offset, length);
+  }
+
+  checkSize(): void {
+    const sizeNowBytes = fstatSync(this.#handle.fd).size;
+    if (sizeNowBytes >= this.sizeBytes) return;
+    throw new DaxdError(
+      'EIO',
+      `${this.path} shrank from ${this.sizeBytes} to ${sizeNowBytes} bytes while daxd has it ` +
+        'mapped: stop daxd and restore the file from a backup',
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#persister.shut();
+    await unlockAndClose(this.#handle, this.path);
+  }
+}
+
+function checkWholePages(path: string, sizeBytes: number): void {
+  if (sizeBytes <= 0) {
+    throw new DaxdError(
+      'EINVAL',
+      `${path}: a size of ${sizeBytes} holds nothing: give --size, after removing a file that is there`,
+    );
+  }
+  if (!isAligned(sizeBytes, PAGE_SIZE)) {
+    throw new DaxdError(
+      'EINVAL',
+      `${path}: size ${sizeBytes} is not a multiple of ${PAGE_SIZE}: was the image cut short?`,
+    );
+  }
+}
+
+async function persistenceOf(path: string, options: OpenBackingOptions): Promise<PersistenceKind> {
+  if (options.persistence === 'none') return 'none';
+  const { type } = await statfs(path);
+  return type === TMPFS_MAGIC || type === RAMFS_MAGIC ? 'none' : 'msync';
+}
