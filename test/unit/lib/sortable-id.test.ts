@@ -10,7 +10,7 @@ t.test('next: ids ascend within a millisecond and when the wall clock steps back
   made.push(ids.next());
   nowMs += 120_000;
   made.push(ids.next());
-  t.strictSame([...made].sort(), made);
+  t.strictSame(made.toSorted(), made);
   t.equal(new Set(made).size, made.length);
 });
 

@@ -1,0 +1,100 @@
+import { assert } from '../lib/assert.js';
+import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
+import type { LatencyHistogram } from '../lib/latency-histogram.js';
+import type { DevPagemap } from '../mm/dev-pagemap.js';
+import type { PageWaiters } from '../mm/page-waiters.js';
+import { daxLayoutBusyPage } from './dax-layout-busy-page.js';
+import type { LayoutChange } from './layout-change.js';
+
+/** The pages that a filesystem stands on, and how to wait for them. */
+export interface LayoutPages {
+  readonly pgmap: DevPagemap;
+  readonly waiters: PageWaiters;
+}
+
+/** What {@link BrokenLayout.breakDaxLayouts} works with. */
+export interface BreakOptions {
+  /** Undefined on a filesystem without direct access: nothing there is ever pinned. */
+  readonly device: LayoutPages | undefined;
+  readonly clock: Clock;
+  /** Takes the time from the last put to the waiter running, once a wait that waited. */
+  readonly pageFreeLatency: LatencyHistogram;
+  /** Takes the barrier down and lets the next change start. */
+  readonly lift: (change: LayoutChange) => void;
+}
+
+/**
+ * Leave to free or move the blocks of one pending change: no page of it is pinned, and until
+ * {@link lift} none will be. Only a wait that ended well makes one.
+ */
+export class BrokenLayout {
+  /** How long the change waited, in milliseconds; 0 when it did not. */
+  readonly waitedMs: number;
+  readonly #change: LayoutChange;
+  readonly #options: BreakOptions;
+
+  private constructor(change: LayoutChange, options: BreakOptions, waited: boolean) {
+    change.broken();
+    this.waitedMs = waited ? change.waitedMs() : 0;
+    this.#change = change;
+    this.#options = options;
+  }
+
+  /**
+   * Waits for the change's turn, and then until a scan of all its pages finds none pinned.
+   * After each wait it scans from the start again, whatever it waited for: a page that was
+   * looked at before may be pinned by now, and the pages may be others.
+   *
+   * @throws DaxdError the reason of the change's abort; ENXIO when the device is going away.
+   * @kernel ext4_break_layouts (fs/ext4/inode.c), xfs_break_dax_layouts (fs/xfs/xfs_file.c)
+   */
+  static async breakDaxLayouts(change: LayoutChange, options: BreakOptions): Promise<BrokenLayout> {
+    const { device, clock, pageFreeLatency } = options;
+    let waited = change.queued;
+    if (waited) await change.turn();
+    change.breaking();
+    let latencyMs: number | undefined;
+    for (;;) {
+      const pfn = device === undefined ? undefined : busyPage(change, device.pgmap);
+      if (device === undefined || pfn === undefined) break;
+
+      const { pgmap, waiters } = device;
+      const idle = (): boolean => pgmap.isIdlePfn(pfn);
+      const wokenMs = await waiters.waitVarEvent(pfn, idle, change.signal);
+      waited = true;
+      if (wokenMs !== undefined) latencyMs = clock.nowMs() - wokenMs;
+    }
+    if (latencyMs !== undefined) pageFreeLatency.observe(latencyMs / 1000);
+    return new BrokenLayout(change, options, waited);
+  }
+
+  /**
+   * Checks, at the commit, that the barrier is up and the pages are idle still. Call it
+   * before the file's mapping changes: it asks for the pages anew.
+   *
+   * @throws InvariantError when blocks under DMA were about to be freed.
+   */
+  assertIdle(): void {
+    const { inode, op, state } = this.#change;
+    assert(state === 'broken', `${op} of inode ${inode} frees blocks only before its lift`);
+    const pgmap = this.#options.device?.pgmap;
+    const pfn = pgmap === undefined ? undefined : daxLayoutBusyPage(pgmap, this.#change.pages());
+    assert(pfn === undefined, `${op} of inode ${inode} frees no pinned page (${pfn} is)`);
+  }
+
+  /** Takes the barrier down and lets the next change start. May be called more than once. */
+  lift(): void {
+    if (this.#change.state === 'broken') this.#options.lift(this.#change);
+  }
+}
+
+function busyPage(change: LayoutChange, pgmap: DevPagemap): number | undefined {
+  if (pgmap.dying) throw deviceGone(change);
+  return daxLayoutBusyPage(pgmap, change.pages());
+}
+
+/** Why a change of a device that detaches is refused: its counts no longer tell what is idle. */
+export function deviceGone({ op, inode }: LayoutChange): DaxdError {
+  return new DaxdError('ENXIO', `${op} of inode ${inode} is refused: its device is detaching`);
+}

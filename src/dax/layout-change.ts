@@ -1,0 +1,191 @@
+import type { Clock } from '../lib/clock.js';
+import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
+import type { PfnRun } from '../mm/gup.js';
+
+/** The file operations that free or move blocks, or zero part of one. */
+export type LayoutOp =
+  'truncate' | 'punch-hole' | 'zero-range' | 'fallocate' | 'replace' | 'unlink' | 'rename';
+
+/** What an operation asks for before it may free blocks. */
+export interface LayoutChangeRequest {
+  readonly op: LayoutOp;
+  readonly inode: number;
+  /** For people who look at what waits. */
+  readonly path?: string | undefined;
+  /** The bytes of the file that change, half open; `to` may be Infinity. */
+  readonly from: number;
+  readonly to: number;
+  /** The pages behind those bytes now, partly covered ones included. Asked anew for each scan. */
+  readonly pages: () => Iterable<PfnRun>;
+  /** Aborted: the wait is given up, and the file is as it was. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A layout change as others see it, from its barrier going up until it comes down. */
+export interface PendingChange {
+  readonly id: string;
+  readonly op: LayoutOp;
+  readonly inode: number;
+  readonly path: string | undefined;
+  readonly from: number;
+  readonly to: number;
+  readonly state: LayoutChangeState;
+  /** When it started, in milliseconds since the epoch. */
+  readonly startedWallMs: number;
+  /** How long it waits already, or had waited when its pages were idle. */
+  waitedMs(): number;
+  /** Ends the wait with `cancelled`. Does nothing once the wait is over. */
+  cancel(): void;
+}
+
+/** Where a {@link PendingChange} stands. */
+export type LayoutChangeState = 'queued' | 'breaking' | 'broken' | 'ended';
+
+/**
+ * One pending change of one file.
+ *
+ *     queued --earlier ones ended--> breaking --no page pinned--> broken --lift--> ended
+ *        |                              |                                            ^
+ *        +-------- abort, failure ------+--------------------------------------------+
+ */
+export class LayoutChange implements PendingChange {
+  readonly id: string;
+  readonly op: LayoutOp;
+  readonly inode: number;
+  readonly path: string | undefined;
+  readonly from: number;
+  readonly to: number;
+  readonly pages: () => Iterable<PfnRun>;
+  readonly startedWallMs: number;
+  readonly #clock: Clock;
+  readonly #startedMs: number;
+  readonly #abort = new AbortController();
+  /** Undoes what {@link follow} registered. */
+  readonly #unfollow: (() => void)[] = [];
+  #state: LayoutChangeState = 'queued';
+  /** Earlier changes of overlapping bytes that have not ended. */
+  #earlier = 0;
+  #onTurn: (() => void) | undefined;
+  #onAbort: ((error: DaxdError) => void) | undefined;
+  #aborted: DaxdError | undefined;
+  #brokenAfterMs: number | undefined;
+
+  constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
+    const { op, inode, path, from, to, pages } = request;
+    assert(from >= 0 && to >= from, `${op} changes bytes ${from} to ${to}, in this order`);
+    this.id = id;
+    this.op = op;
+    this.inode = inode;
+    this.path = path;
+    this.from = from;
+    this.to = to;
+    this.pages = pages;
+    this.startedWallMs = clock.wallMs();
+    this.#clock = clock;
+    this.#startedMs = clock.nowMs();
+    if (request.signal !== undefined) this.follow(request.signal, this.#cancelled());
+  }
+
+  get state(): LayoutChangeState {
+    return this.#state;
+  }
+
+  /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  waitedMs(): number {
+    return this.#brokenAfterMs ?? this.#clock.nowMs() - this.#startedMs;
+  }
+
+  overlaps(from: number, to: number): boolean {
+    return this.from < to && from < this.to;
+  }
+
+  /** Gives the wait up with `error` when `signal` aborts, or at once where it has. */
+  follow(signal: AbortSignal, error: DaxdError): void {
+    const onAbort = (): void => {
+      this.abort(error);
+    };
+    if (signal.aborted) onAbort();
+    signal.addEventListener('abort', onAbort);
+    this.#unfollow.push(() => {
+      signal.removeEventListener('abort', onAbort);
+    });
+  }
+
+  cancel(): void {
+    this.abort(this.#cancelled());
+  }
+
+  /** Gives the wait up with `error`; the first error counts. */
+  abort(error: DaxdError): void {
+    this.#aborted ??= error;
+    this.#abort.abort(this.#aborted);
+    this.#onAbort?.(this.#aborted);
+  }
+
+  /** Notes an earlier change that this one must let pass. */
+  addEarlier(): void {
+    this.#earlier++;
+  }
+
+  /** Notes that an earlier change ended. */
+  earlierEnded(): void {
+    assert(this.#earlier > 0, 'an earlier change ends once');
+    this.#earlier--;
+    if (this.#earlier === 0) this.#onTurn?.();
+  }
+
+  /** Whether an earlier change has to end first. */
+  get queued(): boolean {
+    return this.#earlier > 0;
+  }
+
+  /**
+   * Settles when no earlier change is left. Rejects with the reason of an abort, which a
+   * turn that has come already beats.
+   */
+  turn(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#aborted !== undefined) reject(this.#aborted);
+      this.#onTurn = resolve;
+      this.#onAbort = reject;
+    });
+  }
+
+  /** Notes that the scans begin. */
+  breaking(): void {
+    assert(this.#state === 'queued' && !this.queued, 'a change is broken when its turn has come');
+    this.#state = 'breaking';
+  }
+
+  /** Notes that no page is pinned: from here on nothing gives the change up. */
+  broken(): void {
+    assert(this.#state === 'breaking', `a change that is ${this.#state} does not become broken`);
+    this.#brokenAfterMs = this.waitedMs();
+    this.#leave('broken');
+  }
+
+  /** Notes that the barrier is down. */
+  ended(): void {
+    assert(this.#state !== 'ended', 'a change ends once');
+    this.#leave('ended');
+  }
+
+  #leave(next: LayoutChangeState): void {
+    for (const unfollow of this.#unfollow.splice(0)) unfollow();
+    this.#onTurn = undefined;
+    this.#onAbort = undefined;
+    this.#state = next;
+  }
+
+  #cancelled(): DaxdError {
+    return new DaxdError(
+      'cancelled',
+      `${this.op} of inode ${this.inode} was cancelled while it waited; the file is unchanged`,
+    );
+  }
+}

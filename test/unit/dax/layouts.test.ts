@@ -1,0 +1,131 @@
+import t from 'tap';
+
+import { PENDING_CHANGES_MAX } from '../../../src/dax/layouts.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { settle } from '../mm/set-up.js';
+import { setUpLayouts, truncateOf, watch } from './set-up.js';
+
+t.test(
+  'pendingOver: the barrier is up from the call to the lift, over its bytes alone',
+  async (t) => {
+    const { layouts, pin, unpin } = await setUpLayouts();
+    pin(3);
+    const truncate = watch(layouts.breakLayouts(truncateOf(2, 4, { to: Infinity, path: '/a' })));
+    const change = layouts.pendingOver(12, 3 * PAGE_SIZE, 3 * PAGE_SIZE + 1);
+    t.match(change, { op: 'truncate', inode: 12, path: '/a', state: 'breaking', from: 8192 });
+    t.equal(layouts.pendingOver(12, 2 ** 52, 2 ** 52 + 1), change);
+    t.equal(layouts.pendingOver(12, 0, 2 * PAGE_SIZE), undefined, 'the bytes before it');
+    t.equal(layouts.pendingOver(13, 0, Infinity), undefined, 'another inode');
+    unpin(3);
+    await settle();
+    t.equal(layouts.pendingOver(12, 0, Infinity)?.state, 'broken', 'it commits now');
+    truncate.layout?.lift();
+    t.equal(layouts.pendingOver(12, 0, Infinity), undefined);
+  },
+);
+
+t.test('onRecall: told once, with the barrier up and before the scan', async (t) => {
+  const { layouts, pin, unpin } = await setUpLayouts();
+  pin(3);
+  const told: string[] = [];
+  layouts.onRecall((change) => {
+    told.push(change.id);
+    t.equal(layouts.pendingOver(change.inode, change.from, change.to), change);
+    unpin(3);
+  });
+  const layout = await layouts.breakLayouts(truncateOf(0, 10));
+  t.equal(layout.waitedMs, 0, 'the holder let go in time');
+  t.equal(told.length, 1);
+});
+
+t.test(
+  'breakLayouts: overlapping changes go first come, first served; disjoint ones pass',
+  async (t) => {
+    const { layouts, pin, unpin, waits } = await setUpLayouts();
+    pin(1);
+    const first = watch(layouts.breakLayouts(truncateOf(0, 10)));
+    const second = watch(layouts.breakLayouts(truncateOf(5, 10, { op: 'punch-hole' })));
+    const third = watch(layouts.breakLayouts(truncateOf(12, 10)));
+    const apart = watch(layouts.breakLayouts(truncateOf(30, 5)));
+    const other = watch(layouts.breakLayouts(truncateOf(0, 10, { inode: 13, pages: () => [] })));
+    await settle();
+    t.ok(apart.layout, 'disjoint');
+    t.ok(other.layout, 'another inode');
+    t.notOk(second.layout, 'idle itself, but behind the first');
+    t.notOk(third.layout, 'behind the second');
+    t.strictSame(
+      [...layouts.pending].map((change) => change.state),
+      ['breaking', 'queued', 'queued', 'broken', 'broken'],
+    );
+
+    unpin(1);
+    await settle();
+    t.ok(first.layout);
+    t.notOk(second.layout, 'the first has not lifted');
+    first.layout?.lift();
+    await settle();
+    t.ok(second.layout);
+    t.notOk(third.layout);
+    second.layout?.lift();
+    await settle();
+    t.ok(third.layout);
+    t.equal(waits.length, 5);
+    for (const { layout } of [third, apart, other]) layout?.lift();
+    t.equal(layouts.size, 0);
+  },
+);
+
+t.test('breakLayouts: bytes that only touch are disjoint', async (t) => {
+  const { layouts, pin } = await setUpLayouts();
+  pin(1);
+  watch(layouts.breakLayouts(truncateOf(0, 10)));
+  const behind = await layouts.breakLayouts(truncateOf(10, 10));
+  t.equal(behind.waitedMs, 0);
+});
+
+t.test('breakLayouts: refuses more pending changes than the limit, and recovers', async (t) => {
+  const { layouts } = await setUpLayouts({ dax: false });
+  const first = await layouts.breakLayouts(truncateOf(0, 1));
+  for (let n = 1; n < PENDING_CHANGES_MAX; n++) {
+    void layouts.breakLayouts(truncateOf(n, 1));
+  }
+  await settle();
+  await t.rejects(layouts.breakLayouts(truncateOf(0, 1)), { code: 'EBUSY' });
+  t.equal(layouts.size, PENDING_CHANGES_MAX);
+  first.lift();
+  const next = await layouts.breakLayouts(truncateOf(0, 1));
+  t.equal(next.waitedMs, 0);
+});
+
+t.test('breakLayouts: without DAX only earlier changes are awaited', async (t) => {
+  const { layouts, pin, clock } = await setUpLayouts({ dax: false });
+  pin(0, 100);
+  const first = await layouts.breakLayouts(truncateOf(0, 10));
+  first.assertIdle();
+  const second = watch(layouts.breakLayouts(truncateOf(0, 10)));
+  await settle();
+  t.notOk(second.layout);
+  clock.ms += 10;
+  first.lift();
+  await settle();
+  t.equal(second.layout?.waitedMs, 10);
+});
+
+t.test('pending: tells since when and for how long, until the pages are idle', async (t) => {
+  const { layouts, clock, pin, unpin } = await setUpLayouts();
+  pin(0);
+  const truncate = watch(layouts.breakLayouts(truncateOf(0, 1)));
+  const [change] = layouts.pending;
+  t.equal(change?.startedWallMs, 1000);
+  clock.ms += 40;
+  t.equal(change?.waitedMs(), 40);
+  unpin(0);
+  await settle();
+  clock.ms += 40;
+  t.equal(change?.waitedMs(), 40);
+  change?.cancel();
+  await settle();
+  t.equal(change?.state, 'broken', 'too late to cancel');
+  truncate.layout?.lift();
+  t.equal(change?.state, 'ended');
+});
