@@ -1,0 +1,132 @@
+import { DaxdError } from '../lib/errno.js';
+import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
+import type { LeaseRequest } from './lease-request.js';
+import type { FilesystemTarget, LeaseTargets, RawTarget } from './lease-target.js';
+import { LEASE_EXTENTS_MAX } from './limits.js';
+import { joinRuns } from './page-runs.js';
+import type { PageRun } from './page-runs.js';
+
+/** Where a lease would stand. `from` and `to` are whole pages; true until the next await. */
+export type LeasePlace = FilePlace | RawPlace;
+
+/** Pages of a file. */
+export interface FilePlace extends FilesystemTarget {
+  readonly inode: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Pages of a partition that nobody has mounted. */
+interface RawPlace extends RawTarget {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Finds what a request asks for, and checks that it may be lent.
+ *
+ * @throws DaxdError EBUSY for a raw lease of a mounted partition; EINVAL for a path without
+ * a mount, for what is no regular file, and for a range that starts at or after the end or
+ * reaches beyond the page of the last byte; EISDIR; EROFS; what the path's lookup throws.
+ */
+export function findPlace(targets: LeaseTargets, request: LeaseRequest): LeasePlace {
+  const { partition, path } = request;
+  const target = targets.target(partition);
+  if (target.kind === 'filesystem') {
+    if (path !== undefined) return filePlace(target, request, path);
+    throw new DaxdError(
+      'EBUSY',
+      `${partition} is mounted: name a path, or unmount it to lease its raw bytes`,
+    );
+  }
+  if (path !== undefined) {
+    throw new DaxdError(
+      'EINVAL',
+      `${partition} is not mounted, so it has no file ${path}: mount it, or leave the path out`,
+    );
+  }
+  return rawPlace(target, request);
+}
+
+/**
+ * The media under a place, holes left out; undefined when a hole or an unwritten extent
+ * lies there and `access` is write, which needs both prepared.
+ *
+ * @throws DaxdError EFBIG when the file lies in more pieces than a lease may have.
+ */
+export function runsOf(place: LeasePlace, access: LeaseRequest['access']): PageRun[] | undefined {
+  const { from, to, range } = place;
+  if (place.kind === 'raw') {
+    return [{ offset: from, deviceOffset: range.start + from, length: to - from }];
+  }
+  const runs = joinRuns(writtenRuns(place));
+  if (runs.length > LEASE_EXTENTS_MAX) {
+    throw new DaxdError(
+      'EFBIG',
+      `inode ${place.inode} lies in ${runs.length} pieces from ${from} to ${to}, a lease has at most ${LEASE_EXTENTS_MAX}: lease less at once`,
+    );
+  }
+  const mapped = runs.reduce((bytes, { length }) => bytes + length, 0);
+  return access === 'write' && mapped < to - from ? undefined : runs;
+}
+
+/** Clips to the place: the filesystem may answer with extents that reach out of it. */
+function* writtenRuns({ fs, inode, from, to, range }: FilePlace): Generator<PageRun> {
+  for (const extent of fs.extents(inode, from, to)) {
+    const start = Math.max(from, extent.fileOffset);
+    const end = Math.min(to, extent.fileOffset + extent.length);
+    if (extent.unwritten || start >= end) continue;
+    const mediaOffset = extent.mediaOffset + (start - extent.fileOffset);
+    yield { offset: start, deviceOffset: range.start + mediaOffset, length: end - start };
+  }
+}
+
+function filePlace(target: FilesystemTarget, request: LeaseRequest, path: string): FilePlace {
+  const { fs } = target;
+  const inode = fs.lookup(path, { follow: true });
+  const { type, size } = fs.stat(inode);
+  if (type !== 'file') {
+    throw new DaxdError(
+      type === 'directory' ? 'EISDIR' : 'EINVAL',
+      `${path} is a ${type}: only regular files are leased`,
+    );
+  }
+  checkReadOnly(request, fs.readOnly);
+  return { ...target, inode, ...pagesWithin(request, size, path) };
+}
+
+function rawPlace(target: RawTarget, request: LeaseRequest): RawPlace {
+  const { range } = target;
+  checkReadOnly(request, range.readOnly);
+  return {
+    kind: 'raw',
+    range,
+    claim: (holder) => target.claim(holder),
+    ...pagesWithin(request, range.length, request.partition),
+  };
+}
+
+function checkReadOnly({ access, partition }: LeaseRequest, readOnly: boolean): void {
+  if (access === 'write' && readOnly) {
+    throw new DaxdError('EROFS', `${partition} is read-only: ask for read access`);
+  }
+}
+
+/** Rounds out to pages; the end may reach to the end of the page that holds the last byte. */
+function pagesWithin(
+  { offset, length }: LeaseRequest,
+  size: number,
+  name: string,
+): { from: number; to: number } {
+  if (offset >= size) {
+    throw new DaxdError('EINVAL', `offset ${offset} is not inside ${name}, which ends at ${size}`);
+  }
+  const endMax = roundUp(size, PAGE_SIZE);
+  if (offset + length > endMax) {
+    throw new DaxdError(
+      'EINVAL',
+      `offset ${offset} and length ${length} reach beyond ${endMax}, the end of the last page of ${name}`,
+    );
+  }
+  return { from: roundDown(offset, PAGE_SIZE), to: roundUp(offset + length, PAGE_SIZE) };
+}

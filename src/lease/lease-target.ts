@@ -1,0 +1,54 @@
+import type { Claim } from '../block/claims.js';
+import type { Layouts } from '../dax/layouts.js';
+import type { BackingRange } from '../media/backing-range.js';
+import type { LeaseAccess } from './lease.js';
+
+/** A piece of a file; all in bytes, `mediaOffset` from the start of the partition. */
+export interface LeasableExtent {
+  readonly fileOffset: number;
+  readonly mediaOffset: number;
+  readonly length: number;
+  readonly unwritten: boolean;
+}
+
+/** What a lease needs of a filesystem; the methods throw what the filesystem's own do. */
+export interface LeasableFs {
+  readonly readOnly: boolean;
+  lookup(path: string, options: { readonly follow: boolean }): number;
+  stat(inode: number): { readonly type: string; readonly size: number };
+  /** Extents over the bytes [from, to), ascending; holes have none. */
+  extents(inode: number, from: number, to: number): Iterable<LeasableExtent>;
+  /** For write: holes and unwritten extents become zeroed, written blocks, durably. */
+  prepareDma(inode: number, offset: number, length: number, access: LeaseAccess): Promise<unknown>;
+}
+
+/** A mounted filesystem whose files can be lent. */
+export interface FilesystemTarget {
+  readonly kind: 'filesystem';
+  readonly fs: LeasableFs;
+  readonly layouts: Pick<Layouts, 'pendingOver'>;
+  /** The partition: extents count from its start. */
+  readonly range: BackingRange;
+}
+
+/** A partition that nobody has mounted, lent as it is. */
+export interface RawTarget {
+  readonly kind: 'raw';
+  readonly range: BackingRange;
+  /** Keeps everybody else from the partition. @throws DaxdError EBUSY naming the holder. */
+  claim(holder: string): Claim;
+}
+
+/** What a partition offers to leases now. */
+export type LeaseTarget = FilesystemTarget | RawTarget;
+
+/** The partitions that leases stand on; the daemon implements it. */
+export interface LeaseTargets {
+  /**
+   * Synchronous: what it says holds until the next await.
+   *
+   * @throws DaxdError ENOENT without such a partition; EOPNOTSUPP when it has no DAX, with
+   * the reason; EBUSY or ESHUTDOWN while it is being unmounted or detached.
+   */
+  target(partition: string): LeaseTarget;
+}

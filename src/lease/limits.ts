@@ -1,0 +1,33 @@
+/** The shortest ttl of a lease, in milliseconds. */
+export const TTL_MS_MIN = 1_000;
+/** The longest ttl of a lease, in milliseconds: a day. */
+export const TTL_MS_MAX = 86_400_000;
+
+/** How many leases may be held at once. */
+export const LEASES_MAX = 1_000_000;
+/** How many extents one lease may have: its answer lists them all. */
+export const LEASE_EXTENTS_MAX = 65_536;
+/** How many ranges one release may name, and how many a lease may be left with. */
+export const LEASE_RANGES_MAX = 4_096;
+/** How many released leases are remembered; the one released first is forgotten first. */
+export const TOMBSTONES_MAX = 100_000;
+
+/** Leases in one page of a listing: when nothing is asked for, and at most. */
+export const LIST_LEASES_DEFAULT = 100;
+export const LIST_LEASES_MAX = 1_000;
+/** How many leases one page of a listing may look at to find those that match. */
+export const LIST_SCAN_MAX = 10_000;
+/** How many holders are named to somebody who waits for them. */
+export const HOLDERS_NAMED_MAX = 1_000;
+
+/**
+ * How often a write lease prepares its blocks before it gives up, where others keep turning
+ * them into holes again between the preparation and the pin.
+ */
+export const PREPARE_ATTEMPTS_MAX = 8;
+
+/** How often holders' processes are looked for, in milliseconds. */
+export const PROCESS_POLL_MS = 1_000;
+/** How many processes one turn of the event loop looks for, and the pause to the next turn. */
+export const PROCESSES_PER_TURN = 256;
+export const PROCESS_TURN_MS = 10;

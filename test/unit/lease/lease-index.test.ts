@@ -1,0 +1,134 @@
+import t from 'tap';
+
+import { LeaseIndex } from '../../../src/lease/lease-index.js';
+import { Lease } from '../../../src/lease/lease.js';
+import type { LeaseTerms } from '../../../src/lease/lease.js';
+import { HOLDERS_NAMED_MAX, LIST_SCAN_MAX } from '../../../src/lease/limits.js';
+import { InvariantError } from '../../../src/lib/assert.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { HandClock } from './set-up.js';
+
+const P = PAGE_SIZE;
+
+function setUp() {
+  const index = new LeaseIndex();
+  const clock = new HandClock();
+  let count = 0;
+  const add = (terms: Partial<LeaseTerms> = {}): Lease => {
+    count++;
+    const lease = new Lease(
+      {
+        id: String(count).padStart(6, '0'),
+        partition: 'pmem0p1',
+        path: 'file',
+        inode: 12,
+        offset: 0,
+        length: P,
+        access: 'read',
+        ttlMs: 1000,
+        backingPath: '/media',
+        runs: [{ offset: 0, deviceOffset: 0, length: P }],
+        ...terms,
+      },
+      clock,
+    );
+    index.add(lease);
+    return lease;
+  };
+  return { index, add };
+}
+
+const ids = (leases: readonly Lease[]): string[] => leases.map(({ id }) => id);
+
+t.test('overlapping: by pages, per inode and partition, without the holes', async (t) => {
+  const { index, add } = setUp();
+  const sparse = add({
+    runs: [
+      { offset: 0, deviceOffset: 0, length: P },
+      { offset: 2 * P, deviceOffset: 9 * P, length: P },
+    ],
+  });
+  add({ inode: 13 });
+  const raw = add({ path: undefined, inode: undefined, partition: 'pmem0p2' });
+  t.strictSame(index.overlapping('pmem0p1', 12, P - 1, P), [sparse.id], 'a byte of the page');
+  t.strictSame(index.overlapping('pmem0p1', 12, P, 2 * P), [], 'a hole pins nothing');
+  t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), [sparse.id], 'named once');
+  t.strictSame(index.overlapping('pmem0p1', 12, 5, 5), [], 'no bytes');
+  t.strictSame(index.overlapping('pmem0p2', 12, 0, Infinity), [], 'another partition');
+  t.strictSame(index.overlapping('pmem0p2', undefined, 0, P), [raw.id]);
+  index.delete(sparse);
+  t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), []);
+});
+
+t.test('overlapping: names a bounded number of holders', async (t) => {
+  const { index, add } = setUp();
+  for (let i = 0; i < HOLDERS_NAMED_MAX + 5; i++) add();
+  t.equal(index.overlapping('pmem0p1', 12, 0, P).length, HOLDERS_NAMED_MAX);
+});
+
+t.test('repin: the index follows the pages', async (t) => {
+  const { index, add } = setUp();
+  const lease = add({ runs: [{ offset: 0, deviceOffset: 0, length: 3 * P }] });
+  index.repin(lease, () => {
+    lease.keep([{ offset: 2 * P, length: P }], [{ offset: 2 * P, deviceOffset: 2 * P, length: P }]);
+  });
+  t.strictSame(index.overlapping('pmem0p1', 12, 0, 2 * P), []);
+  t.strictSame(index.overlapping('pmem0p1', 12, 2 * P, 3 * P), [lease.id]);
+});
+
+t.test('list: conditions hold together, and pages follow each other', async (t) => {
+  const { index, add } = setUp();
+  const a = add();
+  const b = add({ path: 'other', inode: 13 });
+  const c = add();
+  const d = add({ partition: 'pmem0p3', path: 'file' });
+  t.strictSame(index.list({}).leases, [a, b, c, d]);
+  t.strictSame(index.list({ partition: 'pmem0p1' }).leases, [a, b, c]);
+  t.strictSame(index.list({ partition: 'pmem0p1', path: 'file' }).leases, [a, c]);
+  t.strictSame(index.list({ path: 'file' }).leases, [a, c, d], 'on every partition');
+  t.strictSame(index.list({ partition: 'nope' }).leases, []);
+
+  const first = index.list({ limit: 3 });
+  t.strictSame(ids(first.leases), ids([a, b, c]));
+  const second = index.list({ limit: 3, cursor: first.nextCursor });
+  t.strictSame(second, { leases: [d] }, 'the last page has no cursor');
+  t.strictSame(index.list({ limit: 4 }), { leases: [a, b, c, d] }, 'exactly one page');
+
+  b.moveTo('suspect');
+  t.strictSame(index.list({ state: 'suspect' }).leases, [b]);
+  index.delete(b);
+  t.strictSame(index.list({ state: 'suspect' }).leases, []);
+  t.equal(index.countOn('pmem0p1'), 2);
+});
+
+t.test('list: a limit below 1 is refused', async (t) => {
+  const { index } = setUp();
+  for (const limit of [0, -1, 0.5, NaN]) {
+    const refusal = new DaxdError('EINVAL', `limit ${limit} is not a whole number of 1 or more`);
+    t.throws(() => index.list({ limit }), refusal);
+  }
+});
+
+t.test('list: looks at a bounded number and goes on from there', async (t) => {
+  const { index, add } = setUp();
+  for (let i = 0; i < LIST_SCAN_MAX; i++) add();
+  const last = add();
+  last.moveTo('suspect');
+  const first = index.list({ state: 'suspect' });
+  t.strictSame(first.leases, []);
+  t.strictSame(index.list({ state: 'suspect', cursor: first.nextCursor }).leases, [last]);
+});
+
+t.test('add, delete: a lease is there once', async (t) => {
+  const { index, add } = setUp();
+  const lease = add();
+  t.throws(() => {
+    index.add(lease);
+  }, InvariantError);
+  index.delete(lease);
+  t.throws(() => {
+    index.delete(lease);
+  }, InvariantError);
+  t.equal(index.size, 0);
+});

@@ -1,0 +1,117 @@
+import t from 'tap';
+
+import { Lease } from '../../../src/lease/lease.js';
+import type { LeaseTerms } from '../../../src/lease/lease.js';
+import { InvariantError } from '../../../src/lib/assert.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { HandClock } from './set-up.js';
+
+const P = PAGE_SIZE;
+
+function setUp(terms: Partial<LeaseTerms> = {}) {
+  const clock = new HandClock();
+  const lease = new Lease(
+    {
+      id: '01J',
+      partition: 'pmem0p1',
+      path: 'file',
+      inode: 12,
+      offset: 0,
+      length: 3 * P,
+      access: 'read',
+      ttlMs: 30_000,
+      backingPath: '/media',
+      runs: [{ offset: 0, deviceOffset: 50 * P, length: 3 * P }],
+      ...terms,
+    },
+    clock,
+  );
+  return { clock, lease };
+}
+
+t.test(
+  'view: exactly the members of the contract, and what the holder said of itself',
+  async (t) => {
+    const { lease } = setUp();
+    t.strictSame(lease.view(), {
+      id: '01J',
+      state: 'active',
+      partition: 'pmem0p1',
+      path: 'file',
+      offset: 0,
+      length: 3 * P,
+      access: 'read',
+      ttl_ms: 30_000,
+      remaining_ttl_ms: 30_000,
+      pages: 3,
+      ranges: [{ offset: 0, length: 3 * P }],
+      backing_path: '/media',
+      extents: [{ file_offset: 0, device_offset: 50 * P, length: 3 * P }],
+    });
+    const raw = setUp({
+      path: undefined,
+      inode: undefined,
+      client: 'me',
+      holder: { pid: 4, startTicks: 5 },
+    });
+    const view = raw.lease.view();
+    t.notOk('path' in view, 'a raw lease has no path');
+    t.match(view, { client: 'me', pid: 4, pid_start: 5 });
+  },
+);
+
+t.test('view: the rest of the ttl runs down, and is 0 when the lease is not active', async (t) => {
+  const { clock, lease } = setUp();
+  clock.advance(0.5);
+  t.equal(lease.view().remaining_ttl_ms, 29_999, 'never more than there is');
+  clock.advance(40_000);
+  t.equal(lease.view().remaining_ttl_ms, 0);
+  lease.moveTo('suspect');
+  t.equal(lease.view().remaining_ttl_ms, 0);
+  lease.moveTo('released');
+  t.throws(() => {
+    lease.moveTo('active');
+  }, InvariantError);
+  t.throws(() => {
+    lease.keep([], []);
+  }, InvariantError);
+});
+
+t.test('view: extents are clipped to the bytes that are lent', async (t) => {
+  const { lease } = setUp({ offset: 100, length: 2 * P });
+  t.strictSame(lease.view().extents, [
+    { file_offset: 100, device_offset: 50 * P + 100, length: 2 * P },
+  ]);
+  t.equal(lease.view().pages, 3);
+});
+
+t.test('view: ranges left on one run, and a range over several runs with a hole', async (t) => {
+  const { lease } = setUp();
+  lease.keep(
+    [
+      { offset: 10, length: 5 },
+      { offset: 20, length: P },
+      { offset: 2 * P + 1, length: 2 },
+    ],
+    lease.runs,
+  );
+  t.strictSame(lease.view().extents, [
+    { file_offset: 10, device_offset: 50 * P + 10, length: 5 },
+    { file_offset: 20, device_offset: 50 * P + 20, length: P },
+    { file_offset: 2 * P + 1, device_offset: 52 * P + 1, length: 2 },
+  ]);
+  lease.keep(
+    [{ offset: 5, length: 10 * P }],
+    [
+      { offset: 0, deviceOffset: 50 * P, length: P },
+      { offset: P, deviceOffset: 70 * P, length: P },
+      { offset: 10 * P, deviceOffset: 90 * P, length: P },
+    ],
+  );
+  t.strictSame(lease.view().extents, [
+    { file_offset: 5, device_offset: 50 * P + 5, length: P - 5 },
+    { file_offset: P, device_offset: 70 * P, length: P },
+    { file_offset: 10 * P, device_offset: 90 * P, length: 5 },
+  ]);
+  t.equal(lease.pages, 3);
+});

@@ -1,0 +1,202 @@
+import { Device } from '../../../src/base/device.js';
+import type { Claim } from '../../../src/block/claims.js';
+import { Claims } from '../../../src/block/claims.js';
+import { Layouts } from '../../../src/dax/layouts.js';
+import type { LeaseRequest } from '../../../src/lease/lease-request.js';
+import type { LeaseTarget } from '../../../src/lease/lease-target.js';
+import { Leases } from '../../../src/lease/leases.js';
+import type { Presence, ProcessRef, ProcessTable } from '../../../src/lease/process-table.js';
+import type { Clock } from '../../../src/lib/clock.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
+import type { LogFields } from '../../../src/lib/logger.js';
+import { SortableIds } from '../../../src/lib/sortable-id.js';
+import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
+import { UsageRef } from '../../../src/lib/usage-ref.js';
+import { BackingRange } from '../../../src/media/backing-range.js';
+import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { DevPagemap, MemoryType } from '../../../src/mm/dev-pagemap.js';
+import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
+import { Memremap } from '../../../src/mm/memremap.js';
+import { PageWaiters } from '../../../src/mm/page-waiters.js';
+import { ToyFs } from './toy-fs.js';
+
+/** Time that stands still until a test moves it; timers then run in their order. */
+export class HandClock implements Clock {
+  #nowMs = 1_000_000;
+  #timers: { readonly atMs: number; readonly fire: () => void }[] = [];
+
+  get timers(): number {
+    return this.#timers.length;
+  }
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  wallMs(): number {
+    return 1_700_000_000_000 + this.#nowMs;
+  }
+
+  setTimer(fire: () => void, delayMs: number): () => void {
+    const timer = { atMs: this.#nowMs + delayMs, fire };
+    this.#timers.push(timer);
+    return () => {
+      this.#timers = this.#timers.filter((other) => other !== timer);
+    };
+  }
+
+  advance(ms: number): void {
+    const untilMs = this.#nowMs + ms;
+    for (;;) {
+      const due = this.#timers.filter(({ atMs }) => atMs <= untilMs);
+      const next = due.toSorted((a, b) => a.atMs - b.atMs)[0];
+      if (next === undefined) break;
+      this.#timers = this.#timers.filter((other) => other !== next);
+      this.#nowMs = Math.max(this.#nowMs, next.atMs);
+      next.fire();
+    }
+    this.#nowMs = untilMs;
+  }
+}
+
+/** Processes as a test wants them; those it does not name are unseen. */
+export class ToyProcesses implements ProcessTable {
+  readonly #presence = new Map<string, Presence>();
+  looks = 0;
+
+  set({ pid, startTicks }: ProcessRef, presence: Presence): void {
+    this.#presence.set(`${pid}:${startTicks}`, presence);
+  }
+
+  presence({ pid, startTicks }: ProcessRef): Presence {
+    this.looks++;
+    return this.#presence.get(`${pid}:${startTicks}`) ?? 'unseen';
+  }
+}
+
+const SIZE_BYTES = 64 * MIB;
+/** Where the data starts, so that pfn and page index differ; no multiple of 2 MiB. */
+const DATA_OFFSET = 2 * MIB + 8 * PAGE_SIZE;
+/** Partition 1: a mounted filesystem. */
+export const FS_START = 4 * MIB;
+const FS_BYTES = 16 * MIB;
+/** Partition 2: raw, and its start is on 2 MiB. */
+export const RAW_START = 24 * MIB;
+export const RAW_BYTES = 8 * MIB;
+
+/** What {@link setUpLeases} makes. */
+export interface LeaseSetUp {
+  readonly clock: HandClock;
+  readonly device: Device;
+  readonly memremap: Memremap;
+  readonly pgmap: DevPagemap;
+  readonly waiters: PageWaiters;
+  readonly layouts: Layouts;
+  readonly fs: ToyFs;
+  readonly claims: Claims;
+  /** What is there to lease; a test may take one away. */
+  readonly targets: Map<string, LeaseTarget>;
+  readonly lines: readonly { level: string; fields: LogFields; message: string }[];
+  readonly processes: ToyProcesses;
+  readonly leases: Leases;
+  /** Distinct pinned pages of the whole device. */
+  readonly pinnedPages: () => number;
+}
+
+/** Leases over real pages, real layouts and a toy filesystem; nothing waits for real time. */
+export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise<LeaseSetUp> {
+  const clock = new HandClock();
+  const ids = new SortableIds(() => clock.wallMs());
+  const backing = new MemoryBacking(SIZE_BYTES, { readOnly: options.readOnly ?? false });
+  const device = new Device('pmem0');
+  const memremap = new Memremap({ devPagemapOps: true });
+  const waiters = new PageWaiters(clock);
+  const pgmap = new DevPagemap({
+    range: { start: 0, length: SIZE_BYTES },
+    reservedBytes: DATA_OFFSET,
+    ref: new UsageRef(),
+  });
+  pgmap.type = MemoryType.FsDax;
+  pgmap.pageFree = (index, pages) => {
+    genericDaxPagefree(waiters, pgmap, index, pages);
+  };
+  memremap.devPagemapGetOps();
+  await memremap.devmMemremapPages(device, pgmap);
+
+  const layouts = new Layouts({
+    device: { pgmap, waiters },
+    clock,
+    ids,
+    pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
+    truncateWait: () => {},
+  });
+  const fs = new ToyFs(options.readOnly ?? false);
+  const claims = new Claims('pmem0');
+  const targets = new Map<string, LeaseTarget>([
+    [
+      'pmem0p1',
+      { kind: 'filesystem', fs, layouts, range: new BackingRange(backing, FS_START, FS_BYTES) },
+    ],
+    [
+      'pmem0p2',
+      {
+        kind: 'raw',
+        range: new BackingRange(backing, RAW_START, RAW_BYTES),
+        claim: (holder): Claim => claims.claimPartition('pmem0p2', holder),
+      },
+    ],
+  ]);
+  const target = (name: string): LeaseTarget => {
+    const found = targets.get(name);
+    if (found === undefined) throw new DaxdError('ENOENT', `there is no partition ${name}`);
+    return found;
+  };
+  const lines: { level: string; fields: LogFields; message: string }[] = [];
+  const logTo = (level: string) => (fields: LogFields, message: string) => {
+    lines.push({ level, fields, message });
+  };
+  const log = {
+    debug: logTo('debug'),
+    info: logTo('info'),
+    warn: logTo('warn'),
+    error: logTo('error'),
+  };
+  const processes = new ToyProcesses();
+  const leases = new Leases({ targets: { target }, memremap, processes, clock, ids, log });
+  const pinnedPages = (): number => pgmap.refs.pinnedPages(0, pgmap.pages);
+  return {
+    clock,
+    device,
+    memremap,
+    pgmap,
+    waiters,
+    layouts,
+    fs,
+    claims,
+    targets,
+    lines,
+    processes,
+    leases,
+    pinnedPages,
+  };
+}
+
+/** A lease of the first page of /file for ten seconds, unless told otherwise. */
+export function ask(request: Partial<LeaseRequest> = {}): LeaseRequest {
+  return {
+    partition: 'pmem0p1',
+    path: 'file',
+    offset: 0,
+    length: PAGE_SIZE,
+    access: 'read',
+    ttlMs: 10_000,
+    ...request,
+  };
+}
+
+/** The same on the raw partition. */
+export function askRaw(request: Partial<LeaseRequest> = {}): LeaseRequest {
+  const { path: _, ...rest } = ask({ partition: 'pmem0p2', ...request });
+  return rest;
+}

@@ -1,0 +1,107 @@
+import type { LeasableExtent, LeasableFs } from '../../../src/lease/lease-target.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+
+interface ToyFile {
+  readonly inode: number;
+  readonly type: string;
+  size: number;
+  /** By page of the file; a page without a block is a hole. */
+  readonly blocks: Map<number, { readonly block: number; readonly unwritten: boolean }>;
+}
+
+/** A filesystem of flat files, whose blocks are where the test puts them. */
+export class ToyFs implements LeasableFs {
+  readonly readOnly: boolean;
+  /** Runs at the start of each preparation, and between its allocation and its end. */
+  beforePrepare: () => void | Promise<void> = () => {};
+  afterPrepare: () => void | Promise<void> = () => {};
+  prepares = 0;
+  readonly #files = new Map<string, ToyFile>();
+  #nextInode = 11;
+  #nextBlock = 1000;
+
+  constructor(readOnly: boolean) {
+    this.readOnly = readOnly;
+  }
+
+  /** Each text is a run of pages: `w` written, `u` unwritten, `-` hole; runs lie apart. */
+  create(path: string, runs: readonly string[], size?: number): ToyFile {
+    const file: ToyFile = { inode: this.#nextInode++, type: 'file', size: 0, blocks: new Map() };
+    let page = 0;
+    for (const run of runs) {
+      this.#nextBlock += 3;
+      for (const kind of run) {
+        const unwritten = kind === 'u';
+        if (kind !== '-') file.blocks.set(page, { block: this.#nextBlock++, unwritten });
+        page++;
+      }
+    }
+    file.size = size ?? page * PAGE_SIZE;
+    this.#files.set(path, file);
+    return file;
+  }
+
+  createOther(path: string, type: string): void {
+    this.#files.set(path, { inode: this.#nextInode++, type, size: 0, blocks: new Map() });
+  }
+
+  /** Makes one page a hole again, as a punch between two steps would. */
+  punch(path: string, page: number): void {
+    this.#files.get(path)?.blocks.delete(page);
+  }
+
+  unlink(path: string): void {
+    this.#files.delete(path);
+  }
+
+  rename(from: string, to: string): void {
+    const file = this.#file(from);
+    this.#files.delete(from);
+    this.#files.set(to, file);
+  }
+
+  lookup(path: string): number {
+    return this.#file(path).inode;
+  }
+
+  stat(inode: number): { type: string; size: number } {
+    const { type, size } = this.#inode(inode);
+    return { type, size };
+  }
+
+  *extents(inode: number): Generator<LeasableExtent> {
+    const { blocks } = this.#inode(inode);
+    for (const page of [...blocks.keys()].toSorted((a, b) => a - b)) {
+      const { block, unwritten } = blocks.get(page) ?? { block: 0, unwritten: true };
+      yield {
+        fileOffset: page * PAGE_SIZE,
+        mediaOffset: block * PAGE_SIZE,
+        length: PAGE_SIZE,
+        unwritten,
+      };
+    }
+  }
+
+  async prepareDma(inode: number, offset: number, length: number): Promise<void> {
+    this.prepares++;
+    await this.beforePrepare();
+    const { blocks } = this.#inode(inode);
+    for (let page = offset / PAGE_SIZE; page < (offset + length) / PAGE_SIZE; page++) {
+      const block = blocks.get(page)?.block ?? this.#nextBlock++;
+      blocks.set(page, { block, unwritten: false });
+    }
+    await this.afterPrepare();
+  }
+
+  #file(path: string): ToyFile {
+    const file = this.#files.get(path);
+    if (file === undefined) throw new DaxdError('ENOENT', `there is no file ${path}`);
+    return file;
+  }
+
+  #inode(inode: number): ToyFile {
+    for (const file of this.#files.values()) if (file.inode === inode) return file;
+    throw new DaxdError('ENOENT', `there is no inode ${inode}`);
+  }
+}
