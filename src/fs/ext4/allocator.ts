@@ -1,0 +1,201 @@
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { DaxdError } from '../../lib/errno.js';
+import { clearBits, setBits } from './bitmap.js';
+import { findFreeRun } from './free-run.js';
+import type { RunRequest } from './free-run.js';
+import { countFreeBlocks, groupOfBlock, modifyBlockBitmap } from './group-bitmaps.js';
+import type { Group } from './group.js';
+import type { BlockRun } from './system-zone.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** Says that blocks held metadata, which nobody can have pinned: directories, trees, attributes. */
+export const METADATA: unique symbol = Symbol('metadata');
+
+/** Leave to free blocks: file data takes a broken layout. */
+export type FreeLeave = BrokenLayout | typeof METADATA;
+
+/**
+ * Blocks taken in memory for data that is stored before any metadata names it. They belong
+ * to whoever reserved them until a transaction claims them and is committed, or until they
+ * are released; a crash in between leaves them free.
+ */
+export class Reservation {
+  readonly #volume: Volume;
+  #runs: BlockRun[];
+  #state: 'held' | 'done' = 'held';
+
+  constructor(volume: Volume, runs: BlockRun[]) {
+    this.#volume = volume;
+    this.#runs = runs;
+  }
+
+  /** In the order in which they were asked for: the file's. */
+  get runs(): readonly BlockRun[] {
+    return this.#runs;
+  }
+
+  /** Marks the blocks as used; they stop being reserved when that is committed. */
+  claim(txn: Transaction): void {
+    for (const run of this.#runs) markUsed(txn, this.#volume, run);
+    txn.onStored(() => {
+      this.release();
+    });
+  }
+
+  /** Gives back all but the first `count` blocks. */
+  trim(count: number): void {
+    let left = count;
+    const kept: BlockRun[] = [];
+    for (const run of this.#runs) {
+      const keep = Math.min(run.count, left);
+      left -= keep;
+      if (keep > 0) kept.push({ start: run.start, count: keep });
+      if (keep < run.count) this.#volume.reservations.remove(run.start + keep, run.count - keep);
+    }
+    this.#runs = kept;
+  }
+
+  /** Gives the blocks back, unless that was done or they were claimed. */
+  release(): void {
+    if (this.#state === 'done') return;
+    this.#state = 'done';
+    for (const run of this.#runs) this.#volume.reservations.remove(run.start, run.count);
+  }
+}
+
+/**
+ * Reserves `count` blocks in as few runs as there are. Every block that is free counts:
+ * nothing is kept back for root.
+ *
+ * @throws DaxdError ENOSPC, and then none is reserved
+ */
+export function reserveBlocks(volume: Volume, request: RunRequest): Reservation {
+  assertFree(volume, request.count);
+  const runs: BlockRun[] = [];
+  const reservation = new Reservation(volume, runs);
+  try {
+    let { goal, count, logical } = request;
+    while (count > 0) {
+      const run = findFreeRun(volume, volume, { goal, count, logical });
+      if (run === undefined) throw outOfSpace(volume, request.count);
+      volume.reservations.add(run.start, run.count);
+      runs.push(run);
+      goal = run.start + run.count;
+      count -= run.count;
+      if (logical !== undefined) logical += run.count;
+    }
+    return reservation;
+  } catch (error) {
+    reservation.release();
+    throw error;
+  }
+}
+
+/**
+ * Runs `attempt`, and once more when it found too few blocks and others were about to give
+ * some back. It runs synchronously and leaves nothing behind when it throws.
+ */
+export async function whenSpace<T>(volume: Volume, attempt: () => T): Promise<T> {
+  try {
+    return attempt();
+  } catch (error) {
+    const isFull = error instanceof DaxdError && error.code === 'ENOSPC';
+    if (!isFull || !(await volume.freedBlocksReturned())) throw error;
+    return attempt();
+  }
+}
+
+/**
+ * Takes blocks for metadata within a transaction: one run, which may be shorter than asked.
+ *
+ * @throws DaxdError ENOSPC
+ */
+export function allocateBlocks(txn: Transaction, volume: Volume, request: RunRequest): BlockRun {
+  const run = findFreeRun(txn, volume, request);
+  if (run === undefined) throw outOfSpace(volume, request.count);
+  markUsed(txn, volume, run);
+  return run;
+}
+
+/**
+ * Frees blocks. They can be taken again once the transaction is durable.
+ *
+ * @throws DaxdError EUCLEAN when they are not all in use, or are the filesystem's own tables
+ * @kernel ext4_free_blocks (fs/ext4/mballoc.c)
+ */
+export function freeBlocks(
+  txn: Transaction,
+  volume: Volume,
+  run: BlockRun,
+  leave: FreeLeave,
+): void {
+  assertData(volume, run);
+  if (leave !== METADATA) txn.requireIdle(leave);
+  eachGroup(txn, volume, run, (group, first, length) => {
+    const bits = modifyBlockBitmap(txn, volume, group);
+    if (clearBits(bits, first, length) !== length) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `block bitmap of group ${group.number}: blocks to be freed are free already; run e2fsck -fy`,
+      );
+    }
+    countFreeBlocks(txn, volume, group, length);
+  });
+  if (leave === METADATA) {
+    for (let block = run.start; block < run.start + run.count; block++) txn.forget(block);
+  }
+  volume.holdFreed(txn, run.start, run.count);
+}
+
+function markUsed(txn: Transaction, volume: Volume, run: BlockRun): void {
+  assertData(volume, run);
+  eachGroup(txn, volume, run, (group, first, length) => {
+    const bits = modifyBlockBitmap(txn, volume, group);
+    if (setBits(bits, first, length) !== length) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `block bitmap of group ${group.number}: blocks to be taken are in use; run e2fsck -fy`,
+      );
+    }
+    countFreeBlocks(txn, volume, group, -length);
+  });
+}
+
+/** Runs `visit` for the part of a run in each group, as bits of that group. */
+function eachGroup(
+  txn: Transaction,
+  volume: Volume,
+  run: BlockRun,
+  visit: (group: Group, first: number, length: number) => void,
+): void {
+  const { blocksPerGroup } = volume.superblock;
+  const end = run.start + run.count;
+  for (let block = run.start; block < end;) {
+    const first = block % blocksPerGroup;
+    const length = Math.min(end - block, blocksPerGroup - first);
+    visit(groupOfBlock(txn, volume, block), first, length);
+    block += length;
+  }
+}
+
+function assertData(volume: Volume, run: BlockRun): void {
+  volume.assertBlocks(run.start, run.count);
+  if (!volume.systemZone.overlaps(run.start, run.count)) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `blocks ${run.start} to ${run.start + run.count} belong to the filesystem's tables; run e2fsck -fy`,
+  );
+}
+
+function assertFree(volume: Volume, count: number): void {
+  if (count > volume.free.blocks - volume.reservations.count) throw outOfSpace(volume, count);
+}
+
+function outOfSpace(volume: Volume, count: number): DaxdError {
+  const free = Math.max(0, volume.free.blocks - volume.reservations.count);
+  return new DaxdError(
+    'ENOSPC',
+    `${count} blocks are needed, ${free} are free: delete something first`,
+  );
+}

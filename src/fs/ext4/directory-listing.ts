@@ -1,0 +1,53 @@
+import { DaxdError } from '../../lib/errno.js';
+import { Directory } from './directory.js';
+import type { InodeType } from './inode.js';
+import { readNamedInode, typeOfEntry } from './named-inode.js';
+import type { Volume } from './volume.js';
+
+/** An entry of a listing. */
+export interface ListedEntry {
+  /** The bytes of the name, which need not be UTF-8. */
+  readonly name: Buffer;
+  readonly type: InodeType;
+  readonly inode: number;
+}
+
+/**
+ * Lists a directory without "." and "..", in the order on the media. One block is read at a
+ * time, and the directory anew for each, so the reader may wait in between: what stays there
+ * meanwhile is listed once, and when the directory is removed the listing ends.
+ *
+ * @throws DaxdError ENOTDIR at once; EBADMSG and EUCLEAN when a damaged block is reached
+ */
+export function listDirectory(volume: Volume, number: number): Iterable<ListedEntry> {
+  return listBlocks(volume, openDirectory(volume, number));
+}
+
+function* listBlocks(volume: Volume, { inode }: Directory): Generator<ListedEntry> {
+  const { number, generation } = inode;
+  for (let logical = 0; ; logical++) {
+    const directory = reopen(volume, number, generation);
+    if (directory === undefined || logical >= directory.blockCount) return;
+    for (const entry of directory.entriesOf(logical)) {
+      const type = typeOfEntry(entry.entryType) ?? readNamedInode(volume, volume, entry.inode).type;
+      yield { name: entry.name, type, inode: entry.inode };
+    }
+  }
+}
+
+function openDirectory(volume: Volume, number: number): Directory {
+  return new Directory(volume, volume, readNamedInode(volume, volume, number));
+}
+
+/** The same directory after a wait; undefined when it is gone. */
+function reopen(volume: Volume, number: number, generation: number): Directory | undefined {
+  try {
+    const directory = openDirectory(volume, number);
+    return directory.inode.generation === generation ? directory : undefined;
+  } catch (error) {
+    const isGone =
+      error instanceof DaxdError && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+    if (isGone) return undefined;
+    throw error;
+  }
+}

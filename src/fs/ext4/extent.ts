@@ -1,0 +1,99 @@
+/** A stretch of a file that lies in one piece; all in blocks of 4096 bytes. */
+export interface Extent {
+  readonly logical: number;
+  readonly physical: number;
+  readonly length: number;
+  /** Has blocks, but reads as zeros: what they hold is not the file's. */
+  readonly unwritten: boolean;
+}
+
+/** Logical blocks [from, to) of a file; `to` may be Infinity. */
+export interface BlockSpan {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The parts of ascending extents inside a span. */
+export function clipExtents(extents: readonly Extent[], { from, to }: BlockSpan): Extent[] {
+  const clipped: Extent[] = [];
+  for (const extent of extents) {
+    const start = Math.max(extent.logical, from);
+    const end = Math.min(extent.logical + extent.length, to);
+    if (start < end) clipped.push(partOf(extent, start, end));
+  }
+  return clipped;
+}
+
+/** Ascending extents without the parts inside a span. */
+export function cutExtents(extents: readonly Extent[], { from, to }: BlockSpan): Extent[] {
+  return [
+    ...clipExtents(extents, { from: 0, to: from }),
+    ...clipExtents(extents, { from: to, to: Infinity }),
+  ];
+}
+
+/** The stretches of a span that no extent covers; `span.to` is finite. */
+export function holesOf(extents: readonly Extent[], span: BlockSpan): BlockSpan[] {
+  const holes: BlockSpan[] = [];
+  let from = span.from;
+  for (const extent of clipExtents(extents, span)) {
+    if (extent.logical > from) holes.push({ from, to: extent.logical });
+    from = extent.logical + extent.length;
+  }
+  if (from < span.to) holes.push({ from, to: span.to });
+  return holes;
+}
+
+/** Ascending extents with the parts inside a span made written or unwritten. */
+export function convertExtents(
+  extents: readonly Extent[],
+  span: BlockSpan,
+  unwritten: boolean,
+): Extent[] {
+  const converted = clipExtents(extents, span).map((extent) => ({ ...extent, unwritten }));
+  return joinExtents([...cutExtents(extents, span), ...converted]);
+}
+
+/** Sorted, and neighbours that lie next to each other on the media made one. */
+export function joinExtents(extents: readonly Extent[]): Extent[] {
+  const joined: Extent[] = [];
+  for (const extent of extents.toSorted((a, b) => a.logical - b.logical)) {
+    const last = joined.at(-1);
+    const isNext =
+      last !== undefined &&
+      last.unwritten === extent.unwritten &&
+      last.logical + last.length === extent.logical &&
+      last.physical + last.length === extent.physical;
+    if (isNext) joined[joined.length - 1] = { ...last, length: last.length + extent.length };
+    else joined.push(extent);
+  }
+  return joined;
+}
+
+/** Lays runs of blocks into a file from `logical` on. */
+export function layRuns(
+  runs: readonly { readonly start: number; readonly count: number }[],
+  logical: number,
+  unwritten: boolean,
+): Extent[] {
+  let next = logical;
+  return runs.map(({ start, count }) => {
+    const extent = { logical: next, physical: start, length: count, unwritten };
+    next += count;
+    return extent;
+  });
+}
+
+/** Blocks of all extents. */
+export function countBlocks(extents: readonly Extent[]): number {
+  return extents.reduce((total, { length }) => total + length, 0);
+}
+
+function partOf(extent: Extent, start: number, end: number): Extent {
+  return {
+    logical: start,
+    physical: extent.physical + start - extent.logical,
+    length: end - start,
+    unwritten: extent.unwritten,
+  };
+}

@@ -1,0 +1,86 @@
+import { DaxdError } from '../../lib/errno.js';
+import {
+  BLOCK_SIZE,
+  FeatureCompat,
+  FeatureIncompat,
+  FeatureRoCompat,
+  FsState,
+  SuperField,
+} from './layout.js';
+import type { Superblock } from './superblock.js';
+
+const CHECKSUM_CRC32C = 1;
+
+const KNOWN_INCOMPAT =
+  FeatureIncompat.Filetype |
+  FeatureIncompat.Recover |
+  FeatureIncompat.Extents |
+  FeatureIncompat.Bit64 |
+  FeatureIncompat.FlexBg |
+  FeatureIncompat.ChecksumSeed;
+
+const NEEDED_INCOMPAT = FeatureIncompat.Filetype | FeatureIncompat.Extents;
+
+const KNOWN_RO_COMPAT =
+  FeatureRoCompat.SparseSuper |
+  FeatureRoCompat.LargeFile |
+  FeatureRoCompat.HugeFile |
+  FeatureRoCompat.DirNlink |
+  FeatureRoCompat.ExtraIsize |
+  FeatureRoCompat.MetadataCsum |
+  FeatureRoCompat.OrphanPresent;
+
+/**
+ * Refuses what daxd cannot read without the danger of reading it wrongly.
+ *
+ * @throws DaxdError EOPNOTSUPP naming the feature bits
+ * @kernel ext4_feature_set_ok (fs/ext4/super.c)
+ */
+export function checkFeatures(sb: Superblock): void {
+  const blockSize = 1024 * 2 ** sb.bytes.readUInt32LE(SuperField.LogBlockSize);
+  if (blockSize !== BLOCK_SIZE) refuse(`block size ${blockSize}, only ${BLOCK_SIZE} is read`);
+  if (sb.bytes.readUInt32LE(SuperField.RevLevel) === 0) refuse('revision 0');
+
+  const unknown = (sb.incompat & ~KNOWN_INCOMPAT) >>> 0;
+  if (unknown !== 0) refuse(`incompatible features ${hex(unknown)}`);
+  const missing = NEEDED_INCOMPAT & ~sb.incompat;
+  if (missing !== 0)
+    refuse(`made without the features ${hex(missing)} (filetype 0x2, extents 0x40)`);
+  if ((sb.compat & FeatureCompat.SparseSuper2) !== 0) refuse('feature sparse_super2');
+  if ((sb.roCompat & FeatureRoCompat.MetadataCsum) === 0) refuse('made without metadata_csum');
+  const kind = sb.bytes.readUInt8(SuperField.ChecksumType);
+  if (kind !== CHECKSUM_CRC32C) refuse(`checksum type ${kind}, only crc32c (1) is known`);
+}
+
+/** Why a filesystem may not be written to, each reason a part of a sentence; empty when it may. */
+export function readOnlyReasons(sb: Superblock): string[] {
+  const reasons: string[] = [];
+  const unknown = (sb.roCompat & ~KNOWN_RO_COMPAT) >>> 0;
+  if (unknown !== 0) reasons.push(`it has read-only compatible features ${hex(unknown)}`);
+  if ((sb.compat & FeatureCompat.FastCommit) !== 0) reasons.push('it has the feature fast_commit');
+  return [...reasons, ...repairReasons(sb)];
+}
+
+/** What is left over from a mount that did not end well: for `e2fsck -fy` to repair. */
+function repairReasons(sb: Superblock): string[] {
+  const reasons: string[] = [];
+  if ((sb.incompat & FeatureIncompat.Recover) !== 0) {
+    reasons.push('its journal needs recovery (run e2fsck -fy)');
+  }
+  if ((sb.state & FsState.Valid) === 0) reasons.push('it was not unmounted (run e2fsck -fy)');
+  if ((sb.state & FsState.Error) !== 0) reasons.push('errors were found in it (run e2fsck -fy)');
+  const orphans =
+    sb.bytes.readUInt32LE(SuperField.LastOrphan) !== 0 ||
+    (sb.roCompat & FeatureRoCompat.OrphanPresent) !== 0 ||
+    (sb.state & FsState.Orphans) !== 0;
+  if (orphans) reasons.push('it holds orphaned inodes (run e2fsck -fy)');
+  return reasons;
+}
+
+function refuse(what: string): never {
+  throw new DaxdError('EOPNOTSUPP', `superblock: ${what}; daxd does not mount this ext4`);
+}
+
+function hex(bits: number): string {
+  return `0x${bits.toString(16)}`;
+}

@@ -1,0 +1,192 @@
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { DaxdError } from '../../lib/errno.js';
+import { roundDown, roundUp } from '../../lib/units.js';
+import { whenSpace } from './allocator.js';
+import { DataStores } from './data-stores.js';
+import type { ByteSpan } from './data-stores.js';
+import { mapExtents, replaceExtents } from './extent-tree.js';
+import { convertExtents, joinExtents } from './extent.js';
+import type { BlockSpan } from './extent.js';
+import { freeSpan, zeroRest } from './file-truncate.js';
+import type { ChangeResult } from './file-truncate.js';
+import { zeroPastEnd } from './file-write.js';
+import { HoleFill } from './hole-fill.js';
+import type { Inode } from './inode.js';
+import { changeLayout } from './layout-break.js';
+import type { Change, FileLayoutChange } from './layout-break.js';
+import { BLOCK_SIZE } from './layout.js';
+import { checkRange, readWritable, rereadWritable } from './regular-file.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** A stretch of a file that an operation is asked for, in bytes. */
+export interface FileRange {
+  readonly offset: number;
+  /** 1 or more. */
+  readonly length: number;
+}
+
+/** One that may reach past the end of the file. */
+export interface SpaceRange extends FileRange {
+  /** Leaves the size alone; otherwise the file grows to hold the range. */
+  readonly keepSize: boolean;
+}
+
+/**
+ * Makes bytes of a file read as zeros and frees the blocks that lie wholly among them. Bytes
+ * past the block with the end of the file are left alone. Waits until no page is pinned that
+ * holds one of the bytes.
+ *
+ * @throws DaxdError as `truncateFile` does; ENOSPC where the extent tree must grow for it
+ * @kernel ext4_punch_hole (fs/ext4/inode.c)
+ */
+export async function punchHole(
+  volume: Volume,
+  number: number,
+  range: FileRange,
+  change: Change = {},
+): Promise<ChangeResult> {
+  const request = requestFor(volume, number, range, { ...change, op: 'punch-hole' });
+  const before = readWritable(volume, volume, number);
+  return await changeLayout(volume, request, async (layout) => {
+    const { size } = rereadWritable(volume, volume, before);
+    const { waitedMs } = layout;
+    if (range.offset >= size) return { waitedMs, freedBytes: 0 };
+
+    const end = range.offset + range.length;
+    const bytes = { from: range.offset, to: end > size ? roundUp(size, BLOCK_SIZE) : end };
+    const freed = await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      const count = freeSpan(txn, volume, { inode, span: wholeBlocks(bytes) }, layout);
+      inode.touch();
+      inode.store(txn);
+      return count;
+    });
+    await zeroEdges(volume, number, bytes);
+    return { waitedMs, freedBytes: freed * BLOCK_SIZE };
+  });
+}
+
+/**
+ * Makes bytes of a file read as zeros without freeing: whole blocks become unwritten, holes
+ * get unwritten blocks, the rest is zeroed in place. Waits as {@link punchHole} does.
+ *
+ * @throws DaxdError as `truncateFile` does; ENOSPC
+ * @kernel ext4_zero_range (fs/ext4/extents.c)
+ */
+export async function zeroRange(
+  volume: Volume,
+  number: number,
+  range: SpaceRange,
+  change: Change = {},
+): Promise<ChangeResult> {
+  const request = requestFor(volume, number, range, { ...change, op: 'zero-range' });
+  const before = readWritable(volume, volume, number);
+  return await changeLayout(volume, request, async ({ waitedMs }: BrokenLayout) => {
+    const bytes = { from: range.offset, to: range.offset + range.length };
+    await allocate(volume, before, range, wholeBlocks(bytes));
+    await zeroEdges(volume, number, bytes);
+    return { waitedMs, freedBytes: 0 };
+  });
+}
+
+/**
+ * Gives a file blocks for all of a range, those that are new unwritten: they read as zeros,
+ * and writing to them needs no more space. Waits for no pinned page.
+ *
+ * @throws DaxdError EISDIR, EINVAL, EFBIG, ENOSPC, EROFS, EPERM, ENOENT, EIO
+ * @kernel ext4_fallocate (fs/ext4/extents.c)
+ */
+export async function fallocate(volume: Volume, number: number, range: SpaceRange): Promise<void> {
+  checkSpaceRange(range);
+  const before = readWritable(volume, volume, number);
+  await volume.withInode(number, async () => {
+    await allocate(volume, before, range, undefined);
+  });
+}
+
+/**
+ * Fills the holes of a range with unwritten blocks, makes the blocks of `unwrite` unwritten,
+ * and lets the file grow, all in one transaction.
+ */
+async function allocate(
+  volume: Volume,
+  before: Inode,
+  { offset, length, keepSize }: SpaceRange,
+  unwrite: BlockSpan | undefined,
+): Promise<void> {
+  const end = offset + length;
+  const span = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
+  const fill = await whenSpace(volume, () =>
+    HoleFill.reserve(volume, rereadWritable(volume, volume, before), span),
+  );
+  try {
+    const { size } = rereadWritable(volume, volume, before);
+    if (!keepSize && end > size) await zeroBehind(volume, before);
+    await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      nameBlocks(txn, volume, { inode, fill, unwrite });
+      if (!keepSize) inode.size = Math.max(inode.size, end);
+      inode.touch();
+      inode.store(txn);
+    });
+  } finally {
+    fill.release();
+  }
+}
+
+function nameBlocks(
+  txn: Transaction,
+  volume: Volume,
+  { inode, fill, unwrite }: { inode: Inode; fill: HoleFill; unwrite: BlockSpan | undefined },
+): void {
+  const extents = mapExtents(txn, volume, inode);
+  fill.assertUnchanged(extents);
+  fill.claim(txn);
+  const filled = joinExtents([...extents, ...fill.laid]);
+  const isEmpty = unwrite === undefined || unwrite.from >= unwrite.to;
+  replaceExtents(txn, volume, inode, isEmpty ? filled : convertExtents(filled, unwrite, true));
+}
+
+/** Before a file grows: what lies behind its end in its last block must read as zeros. */
+async function zeroBehind(volume: Volume, before: Inode): Promise<void> {
+  const stores = new DataStores(volume);
+  zeroPastEnd(volume, rereadWritable(volume, volume, before), Infinity, stores);
+  await stores.persist();
+}
+
+/** Zeroes the parts of blocks at both ends of a range. */
+async function zeroEdges(volume: Volume, number: number, { from, to }: ByteSpan): Promise<void> {
+  const first = Math.min(to, roundUp(from, BLOCK_SIZE));
+  const last = Math.max(first, roundDown(to, BLOCK_SIZE));
+  await zeroRest(volume, number, { from, to: first });
+  await zeroRest(volume, number, { from: last, to });
+}
+
+/** The blocks that lie wholly within a range; `to` is not above `from` when there are none. */
+function wholeBlocks({ from, to }: ByteSpan): BlockSpan {
+  return { from: Math.ceil(from / BLOCK_SIZE), to: Math.floor(to / BLOCK_SIZE) };
+}
+
+/** A range as a layout change, rounded out to pages. */
+function requestFor(
+  volume: Volume,
+  number: number,
+  range: FileRange,
+  change: Change & Pick<FileLayoutChange, 'op'>,
+): FileLayoutChange {
+  const end = checkSpaceRange(range);
+  volume.assertWritable();
+  return {
+    ...change,
+    inode: number,
+    from: roundDown(range.offset, BLOCK_SIZE),
+    to: roundUp(end, BLOCK_SIZE),
+  };
+}
+
+function checkSpaceRange({ offset, length }: FileRange): number {
+  const end = checkRange(offset, length);
+  if (length === 0) throw new DaxdError('EINVAL', 'a length of 0 bytes: give 1 or more');
+  return end;
+}

@@ -1,0 +1,170 @@
+import { DaxdError } from '../../lib/errno.js';
+import { findBit, setBits } from './bitmap.js';
+import { crc32c } from './checksum.js';
+import { modifyGroup, readGroup } from './group.js';
+import type { Group } from './group.js';
+import { BLOCK_SIZE, GroupFlag } from './layout.js';
+import { Transaction } from './transaction.js';
+import type { BlockSource } from './transaction.js';
+import type { Volume } from './volume.js';
+
+const BITS_PER_BLOCK = 8 * BLOCK_SIZE;
+
+/**
+ * The block bitmap of a group, to read: a set bit is a used block, or no block at all. For a
+ * group that was never written to it is made up, since its block holds garbage.
+ *
+ * @throws DaxdError EBADMSG for its checksum; EUCLEAN when it has the filesystem's own
+ *   tables as free
+ * @kernel ext4_read_block_bitmap, ext4_validate_block_bitmap (fs/ext4/balloc.c)
+ */
+export function readBlockBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
+  const group = readGroup(source, volume, number);
+  if ((group.flags & GroupFlag.BlockUninit) !== 0) return initialBlockBitmap(volume, number);
+  const bits = source.block(group.blockBitmap);
+  if (isOwnChange(source, blockKey(number))) return bits;
+
+  const { stored, mask } = group.blockBitmapChecksum;
+  if (stored !== (blockChecksum(volume, bits) & mask) >>> 0) {
+    throw new DaxdError(
+      'EBADMSG',
+      `checksum mismatch: block bitmap of group ${number}; repair it with e2fsck -fy`,
+    );
+  }
+  checkTablesUsed(volume, number, bits);
+  return bits;
+}
+
+/** The block bitmap of a group, to change; sealed with its descriptor at the commit. */
+export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
+  const isUninit = (group.flags & GroupFlag.BlockUninit) !== 0;
+  const current = readBlockBitmap(txn, volume, group.number);
+  const bits = isUninit ? txn.fresh(group.blockBitmap) : txn.modify(group.blockBitmap);
+  if (isUninit) {
+    current.copy(bits);
+    group.flags &= ~GroupFlag.BlockUninit;
+  }
+  txn.sealAtCommit(blockKey(group.number), () => {
+    group.setBlockBitmapChecksum(blockChecksum(volume, bits));
+    group.seal(volume.superblock.checksumSeed);
+  });
+  return bits;
+}
+
+/**
+ * The inode bitmap of a group, to read: bit n is inode n of the group.
+ *
+ * @throws DaxdError EBADMSG for its checksum
+ * @kernel ext4_read_inode_bitmap (fs/ext4/ialloc.c)
+ */
+export function readInodeBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
+  const group = readGroup(source, volume, number);
+  if ((group.flags & GroupFlag.InodeUninit) !== 0) return initialInodeBitmap(volume);
+  const bits = source.block(group.inodeBitmap);
+  if (isOwnChange(source, inodeKey(number))) return bits;
+
+  const { stored, mask } = group.inodeBitmapChecksum;
+  if (stored !== (inodeChecksum(volume, bits) & mask) >>> 0) {
+    throw new DaxdError(
+      'EBADMSG',
+      `checksum mismatch: inode bitmap of group ${number}; repair it with e2fsck -fy`,
+    );
+  }
+  return bits;
+}
+
+/**
+ * The inode bitmap of a group, to change; sealed with its descriptor at the commit. A group
+ * whose first inode is taken gets its block bitmap written too, as e2fsck expects it.
+ */
+export function modifyInodeBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
+  if ((group.flags & GroupFlag.BlockUninit) !== 0) modifyBlockBitmap(txn, volume, group);
+  const isUninit = (group.flags & GroupFlag.InodeUninit) !== 0;
+  const current = readInodeBitmap(txn, volume, group.number);
+  const bits = isUninit ? txn.fresh(group.inodeBitmap) : txn.modify(group.inodeBitmap);
+  if (isUninit) {
+    current.copy(bits);
+    group.flags &= ~GroupFlag.InodeUninit;
+  }
+  txn.sealAtCommit(inodeKey(group.number), () => {
+    group.setInodeBitmapChecksum(inodeChecksum(volume, bits));
+    group.seal(volume.superblock.checksumSeed);
+  });
+  return bits;
+}
+
+/** Adds to a group's free blocks (negative: takes), and to the volume's when it commits. */
+export function countFreeBlocks(
+  txn: Transaction,
+  volume: Volume,
+  group: Group,
+  delta: number,
+): void {
+  const free = group.freeBlocks + delta;
+  if (free < 0 || free > volume.superblock.groupBlocks(group.number)) {
+    throw new DaxdError(
+      'EUCLEAN',
+      `group descriptor ${group.number}: ${free} free blocks; run e2fsck -fy`,
+    );
+  }
+  group.freeBlocks = free;
+  txn.onStored(() => {
+    volume.free.blocks += delta;
+  });
+}
+
+/** Has the descriptor of a group in `txn`, with the volume's name for it. */
+export function groupOfBlock(txn: Transaction, volume: Volume, block: number): Group {
+  return modifyGroup(txn, volume, Math.floor(block / volume.superblock.blocksPerGroup));
+}
+
+/** Its tables used, and the bits behind its last block set. */
+function initialBlockBitmap(volume: Volume, number: number): Buffer {
+  const { superblock, systemZone } = volume;
+  const start = superblock.groupStart(number);
+  const blocks = superblock.groupBlocks(number);
+  const bits = Buffer.alloc(BLOCK_SIZE);
+  for (const run of systemZone.within(start, blocks)) setBits(bits, run.start - start, run.count);
+  setBits(bits, blocks, BITS_PER_BLOCK - blocks);
+  return bits;
+}
+
+function initialInodeBitmap({ superblock }: Volume): Buffer {
+  const bits = Buffer.alloc(BLOCK_SIZE);
+  setBits(bits, superblock.inodesPerGroup, BITS_PER_BLOCK - superblock.inodesPerGroup);
+  return bits;
+}
+
+function checkTablesUsed({ superblock, systemZone }: Volume, number: number, bits: Buffer): void {
+  // With bigalloc a bit is a cluster; such a filesystem is never written to.
+  if (superblock.clusterBlocks !== 1) return;
+  const start = superblock.groupStart(number);
+  for (const run of systemZone.within(start, superblock.groupBlocks(number))) {
+    const end = run.start - start + run.count;
+    if (findBit(bits, 0, run.start - start, end) === end) continue;
+    throw new DaxdError(
+      'EUCLEAN',
+      `block bitmap of group ${number}: has tables of the filesystem as free; run e2fsck -fy`,
+    );
+  }
+}
+
+function blockChecksum({ superblock }: Volume, bits: Buffer): number {
+  return crc32c(superblock.checksumSeed, bits.subarray(0, superblock.clustersPerGroup / 8));
+}
+
+function inodeChecksum({ superblock }: Volume, bits: Buffer): number {
+  return crc32c(superblock.checksumSeed, bits.subarray(0, superblock.inodesPerGroup / 8));
+}
+
+function isOwnChange(source: BlockSource, key: string): boolean {
+  return source instanceof Transaction && source.isSealDue(key);
+}
+
+function blockKey(group: number): string {
+  return `block bitmap ${group}`;
+}
+
+function inodeKey(group: number): string {
+  return `inode bitmap ${group}`;
+}

@@ -1,0 +1,145 @@
+import { DaxdError } from '../../lib/errno.js';
+import { clearBits, findBit, setBits } from './bitmap.js';
+import { modifyInodeBitmap, readInodeBitmap } from './group-bitmaps.js';
+import { modifyGroup, readGroup } from './group.js';
+import type { Group } from './group.js';
+import { locateInode, makeInode } from './inode.js';
+import type { Inode } from './inode.js';
+import { ModeType } from './layout.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** What a new inode is for. */
+export interface NewInode {
+  /** Type and permission bits. */
+  readonly mode: number;
+  /** Inode of the directory that will name it. */
+  readonly parent: number;
+}
+
+/**
+ * Takes a free inode: near its parent, or for a directory in a group with much room. It has
+ * no links yet; the caller fills it and stores it.
+ *
+ * @throws DaxdError ENOSPC when all inodes are taken
+ * @kernel __ext4_new_inode (fs/ext4/ialloc.c)
+ */
+export function allocateInode(txn: Transaction, volume: Volume, { mode, parent }: NewInode): Inode {
+  const isDirectory = (mode & ModeType.Mask) === ModeType.Directory;
+  const { groupCount, inodesPerGroup } = volume.superblock;
+  const home = Math.floor((parent - 1) / inodesPerGroup);
+  const first = isDirectory ? roomiestGroup(txn, volume, home) : home;
+  for (let i = 0; i < groupCount; i++) {
+    const number = (first + i) % groupCount;
+    const index = freeIndex(txn, volume, number);
+    if (index === undefined) continue;
+    take(txn, volume, modifyGroup(txn, volume, number), { index, isDirectory });
+    return makeInode(volume, number * inodesPerGroup + index + 1, mode);
+  }
+  throw new DaxdError('ENOSPC', `all ${volume.superblock.inodesCount} inodes are taken`);
+}
+
+/**
+ * Gives an inode back, once its blocks are gone. Stores it as deleted.
+ *
+ * @kernel ext4_free_inode (fs/ext4/ialloc.c)
+ */
+export function freeInode(txn: Transaction, volume: Volume, inode: Inode): void {
+  const { inodesPerGroup } = volume.superblock;
+  const isDirectory = inode.type === 'directory';
+  inode.linksCount = 0;
+  inode.size = 0;
+  inode.dtime = Math.floor(volume.clock.wallMs() / 1000);
+  inode.touchStatus();
+  inode.store(txn);
+
+  const group = modifyGroup(txn, volume, Math.floor((inode.number - 1) / inodesPerGroup));
+  const bits = modifyInodeBitmap(txn, volume, group);
+  if (clearBits(bits, (inode.number - 1) % inodesPerGroup, 1) !== 1) {
+    throw new DaxdError(
+      'EUCLEAN',
+      `inode bitmap of group ${group.number}: inode ${inode.number} is free already; run e2fsck -fy`,
+    );
+  }
+  count(txn, volume, group, { inodes: 1, directories: isDirectory ? -1 : 0 });
+}
+
+/** Among some groups from the parent's on, the one with most free blocks and inodes enough. */
+function roomiestGroup(txn: Transaction, volume: Volume, home: number): number {
+  const { groupCount, inodesPerGroup } = volume.superblock;
+  let best = home;
+  let bestFree = -1;
+  for (let i = 0; i < Math.min(groupCount, GROUPS_COMPARED_MAX); i++) {
+    const number = (home + i) % groupCount;
+    const group = readGroup(txn, volume, number);
+    // A group that is short of inodes is left to the files of the directories it has.
+    const isRoomy = group.freeInodes >= inodesPerGroup / 4;
+    if (isRoomy && group.freeBlocks > bestFree) {
+      best = number;
+      bestFree = group.freeBlocks;
+    }
+  }
+  return best;
+}
+
+/** Bounds the search on a large filesystem; 64 groups are 8 GiB. */
+const GROUPS_COMPARED_MAX = 64;
+
+/** Index of a free inode of a group. */
+function freeIndex(txn: Transaction, volume: Volume, number: number): number | undefined {
+  if (readGroup(txn, volume, number).freeInodes === 0) return undefined;
+  const { firstInode, inodesPerGroup } = volume.superblock;
+  const bits = readInodeBitmap(txn, volume, number);
+  const from = number === 0 ? firstInode - 1 : 0;
+  const index = findBit(bits, 0, from, inodesPerGroup);
+  return index < inodesPerGroup ? index : undefined;
+}
+
+function take(
+  txn: Transaction,
+  volume: Volume,
+  group: Group,
+  { index, isDirectory }: { index: number; isDirectory: boolean },
+): void {
+  const bits = modifyInodeBitmap(txn, volume, group);
+  setBits(bits, index, 1);
+  initTable(txn, volume, group, index);
+  count(txn, volume, group, { inodes: -1, directories: isDirectory ? 1 : 0 });
+}
+
+/**
+ * Inodes at the end of a table that were never used may hold garbage. Zeroes those that are
+ * passed over on the way to `index`, so that whoever reads the table finds unused ones.
+ */
+function initTable(txn: Transaction, volume: Volume, group: Group, index: number): void {
+  const { inodesPerGroup, inodeSize } = volume.superblock;
+  const used = Math.max(0, inodesPerGroup - group.itableUnused);
+  if (index < used) return;
+  for (let skipped = used; skipped <= index; skipped++) {
+    const number = group.number * inodesPerGroup + skipped + 1;
+    const { blockNumber, offset } = locateInode(txn, volume, number);
+    txn.modify(blockNumber).fill(0, offset, offset + inodeSize);
+  }
+  group.itableUnused = inodesPerGroup - 1 - index;
+}
+
+function count(
+  txn: Transaction,
+  volume: Volume,
+  group: Group,
+  delta: { inodes: number; directories: number },
+): void {
+  const freeInodes = group.freeInodes + delta.inodes;
+  const usedDirs = group.usedDirs + delta.directories;
+  if (freeInodes < 0 || usedDirs < 0 || freeInodes + usedDirs > volume.superblock.inodesPerGroup) {
+    throw new DaxdError(
+      'EUCLEAN',
+      `group descriptor ${group.number}: ${freeInodes} free inodes, ${usedDirs} directories; run e2fsck -fy`,
+    );
+  }
+  group.freeInodes = freeInodes;
+  group.usedDirs = usedDirs;
+  txn.onStored(() => {
+    volume.free.inodes += delta.inodes;
+  });
+}

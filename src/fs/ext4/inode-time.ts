@@ -1,0 +1,30 @@
+/**
+ * Times of an inode: signed 32-bit seconds, and an extra field with two more bits of the
+ * seconds and the nanoseconds above them.
+ *
+ * @kernel EXT4_INODE_GET_XTIME, ext4_encode_extra_time (fs/ext4/ext4.h)
+ */
+
+const NS_PER_SECOND = 1_000_000_000n;
+const EPOCH_BITS = 2;
+const EPOCH_MASK = 3;
+const SECONDS_MIN = -(2n ** 31n);
+/** 2446-05-10: 34 bits of seconds that start at 1901. */
+const SECONDS_MAX = SECONDS_MIN + 2n ** 34n - 1n;
+
+/** Nanoseconds since 1970; `extra` is 0 where the inode has no such field. */
+export function decodeTime(seconds: number, extra: number): bigint {
+  const epoch = BigInt(extra & EPOCH_MASK) << 32n;
+  return (BigInt(seconds) + epoch) * NS_PER_SECOND + BigInt(extra >>> EPOCH_BITS);
+}
+
+/** The two fields of a time; what lies outside of the format's years is put at their ends. */
+export function encodeTime(timeNs: bigint): { seconds: number; extra: number } {
+  const floored = timeNs < 0n && timeNs % NS_PER_SECOND !== 0n ? 1n : 0n;
+  const whole = timeNs / NS_PER_SECOND - floored;
+  const bounded = whole < SECONDS_MIN ? SECONDS_MIN : whole > SECONDS_MAX ? SECONDS_MAX : whole;
+  const ns = bounded === whole ? Number(timeNs - whole * NS_PER_SECOND) : 0;
+  const seconds = Number(BigInt.asIntN(32, bounded));
+  const epoch = Number((bounded - BigInt(seconds)) >> 32n);
+  return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
+}

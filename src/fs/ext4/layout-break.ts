@@ -1,0 +1,75 @@
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import type { LayoutChangeRequest } from '../../dax/layout-change.js';
+import { DaxdError } from '../../lib/errno.js';
+import { PAGE_SIZE, roundDown, roundUp } from '../../lib/units.js';
+import type { PfnRun } from '../../mm/gup.js';
+import { mapExtents } from './extent-tree.js';
+import { clipExtents } from './extent.js';
+import { readInode } from './inode.js';
+import { BLOCK_SIZE } from './layout.js';
+import type { Volume } from './volume.js';
+
+/** What a caller may give along with a change of a file. */
+export interface Change {
+  /** Aborted: a wait for pinned pages is given up, and the file is as it was. */
+  readonly signal?: AbortSignal | undefined;
+  /** For people who look at what waits. */
+  readonly path?: string | undefined;
+}
+
+/** A layout change of a file; which pages it means, the extents say. */
+export type FileLayoutChange = Omit<LayoutChangeRequest, 'pages'>;
+
+/**
+ * Waits until no page behind the bytes [from, to) of a file is pinned, and keeps new pins out
+ * until the caller lifts what it gets. Hold no transaction and no inode gate across it, and
+ * read everything anew afterwards.
+ *
+ * @throws DaxdError as `Layouts.breakLayouts` does, EBADMSG and EUCLEAN for a damaged file
+ */
+async function breakFileLayouts(volume: Volume, change: FileLayoutChange): Promise<BrokenLayout> {
+  return await volume.layouts.breakLayouts({
+    ...change,
+    pages: () => filePages(volume, change),
+  });
+}
+
+/**
+ * Runs `run` with the layout of a file broken and nothing else at work on the file's blocks,
+ * and lifts the barrier in every case. Nothing read before still holds in `run`.
+ */
+export async function changeLayout<T>(
+  volume: Volume,
+  change: FileLayoutChange,
+  run: (layout: BrokenLayout) => Promise<T>,
+): Promise<T> {
+  const layout = await breakFileLayouts(volume, change);
+  try {
+    return await volume.withInode(change.inode, async () => await run(layout));
+  } finally {
+    layout.lift();
+  }
+}
+
+/** The pages behind the bytes of a change, as the media have the file now; none once it is gone. */
+function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange): PfnRun[] {
+  const span = {
+    from: roundDown(from, BLOCK_SIZE) / BLOCK_SIZE,
+    to: to === Infinity ? Infinity : roundUp(to, BLOCK_SIZE) / BLOCK_SIZE,
+  };
+  const { start } = volume.range;
+  try {
+    const inode = readInode(volume, volume, number);
+    // A short symlink or a device has no pages.
+    if (!inode.hasExtents) return [];
+    return clipExtents(mapExtents(volume, volume, inode, span), span).map(
+      ({ physical, length }) => {
+        const first = Math.floor((start + physical * BLOCK_SIZE) / PAGE_SIZE);
+        return { firstPfn: first, count: length };
+      },
+    );
+  } catch (error) {
+    if (error instanceof DaxdError && error.code === 'ENOENT') return [];
+    throw error;
+  }
+}

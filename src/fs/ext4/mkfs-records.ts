@@ -1,0 +1,284 @@
+import { BLOCK_SIZE } from './layout.js';
+import {
+  EXT4_MAGIC,
+  EXTENT_MAGIC,
+  EXTENT_ROOT_MAX,
+  FeatureCompat,
+  FeatureIncompat,
+  FeatureRoCompat,
+  FsState,
+  GroupField,
+  GroupFlag,
+  InodeField,
+  InodeFlag,
+  SuperField,
+  SuperFlag,
+  SUPERBLOCK_SIZE,
+} from './layout.js';
+import {
+  crc32c,
+  CRC_INIT,
+  crc32cExcept,
+  crc32cU32,
+  crc32cU64,
+  inodeChecksumSeed,
+} from './checksum.js';
+import {
+  BLOCKS_PER_GROUP,
+  DESCRIPTOR_BYTES,
+  INODE_BYTES,
+  LOG_GROUPS_PER_FLEX,
+} from './mkfs-geometry.js';
+import type { BlockRun, GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
+
+/** The records of a new filesystem as bytes; `mkfs.ts` puts them in place. */
+
+/** Inodes that a new filesystem has in use. */
+export const MkfsInode = { Root: 2, Journal: 8, LostAndFound: 11, OrphanFile: 12 } as const;
+
+const FIRST_INODE = 11;
+const EXTRA_ISIZE = 32;
+/** user_xattr and acl, as mke2fs sets them. @kernel EXT4_DEFM_* (fs/ext4/ext4.h) */
+const DEFAULT_MOUNT_OPTIONS = 0xc;
+const HASH_HALF_MD4 = 1;
+const CHECKSUM_CRC32C = 1;
+const ERRORS_CONTINUE = 1;
+const REV_DYNAMIC = 1;
+const JOURNAL_BACKUP_BLOCKS = 1;
+const LOST_AND_FOUND_INODE_FIELD = 0x268;
+const JOURNAL_MAGIC = 0xc03b3998;
+const JOURNAL_SUPERBLOCK_V2 = 4;
+/** Revoke, 64bit, csum v3. @kernel JBD2_FEATURE_INCOMPAT_* (linux/jbd2.h) */
+const JOURNAL_INCOMPAT = 0x1 | 0x2 | 0x10;
+const JOURNAL_SUPERBLOCK_BYTES = 1024;
+const JOURNAL_CHECKSUM_CRC32C = 4;
+const ORPHAN_BLOCK_MAGIC = 0x0b10ca04;
+const ORPHAN_SLOT_BYTES = BLOCK_SIZE - 8;
+
+/** What sets one new filesystem apart from the next. */
+export interface MkfsIdentity {
+  /** 16 bytes, as s_uuid stores them. */
+  readonly uuid: Buffer;
+  readonly hashSeed: Buffer;
+  /** At most 16 bytes. */
+  readonly label: Buffer;
+  readonly nowSeconds: number;
+}
+
+/** Counters of a group that the descriptor and, summed up, the superblock hold. */
+export interface GroupCounts {
+  readonly freeBlocks: number;
+  readonly freeInodes: number;
+  readonly usedDirectories: number;
+}
+
+/** What an inode of a new filesystem is; its blocks are one run. */
+export interface MkfsInodeRecord {
+  readonly number: number;
+  readonly mode: number;
+  readonly links: number;
+  readonly blocks: BlockRun;
+}
+
+/** Seed of every metadata checksum but the superblock's own. */
+export function filesystemSeed(uuid: Buffer): number {
+  return crc32c(CRC_INIT, uuid);
+}
+
+/** The superblock of one group's copy, sealed. `journalInode` is the inode's record. */
+export function encodeSuperblock(
+  geometry: MkfsGeometry,
+  identity: MkfsIdentity,
+  counts: readonly GroupCounts[],
+  { group, journalInode }: { readonly group: number; readonly journalInode: Buffer },
+): Buffer {
+  const sb = Buffer.alloc(SUPERBLOCK_SIZE);
+  const u32 = (value: number, offset: number): number => sb.writeUInt32LE(value, offset);
+  encodeGeometry(sb, geometry, counts);
+  for (const field of [SuperField.WriteTime, SuperField.LastCheck, SuperField.MkfsTime]) {
+    u32(identity.nowSeconds % 2 ** 32, field);
+  }
+  sb.writeUInt16LE(0xffff, SuperField.MaxMountCount);
+  sb.writeUInt16LE(EXT4_MAGIC, SuperField.Magic);
+  sb.writeUInt16LE(FsState.Valid, SuperField.State);
+  sb.writeUInt16LE(ERRORS_CONTINUE, SuperField.Errors);
+  u32(REV_DYNAMIC, SuperField.RevLevel);
+  u32(FIRST_INODE, SuperField.FirstInode);
+  sb.writeUInt16LE(INODE_BYTES, SuperField.InodeSize);
+  sb.writeUInt16LE(group, SuperField.BlockGroup);
+  encodeFeatures(sb);
+  sb.set(identity.uuid, SuperField.Uuid);
+  sb.set(identity.label, SuperField.VolumeName);
+  sb.set(identity.hashSeed, SuperField.HashSeed);
+  sb.writeUInt8(HASH_HALF_MD4, SuperField.DefHashVersion);
+  u32(SuperFlag.SignedHash, SuperField.Flags);
+  u32(DEFAULT_MOUNT_OPTIONS, SuperField.DefaultMountOptions);
+  sb.writeUInt16LE(EXTRA_ISIZE, SuperField.MinExtraIsize);
+  sb.writeUInt16LE(EXTRA_ISIZE, SuperField.WantExtraIsize);
+  sb.writeUInt8(CHECKSUM_CRC32C, SuperField.ChecksumType);
+  u32(MkfsInode.LostAndFound, LOST_AND_FOUND_INODE_FIELD);
+  u32(MkfsInode.OrphanFile, SuperField.OrphanFileInode);
+  encodeJournalReference(sb, journalInode);
+  u32(crc32c(CRC_INIT, sb.subarray(0, SuperField.Checksum)), SuperField.Checksum);
+  return sb;
+}
+
+/** One group descriptor, sealed. The bitmaps are given as their blocks will be written. */
+export function encodeDescriptor(
+  group: GroupPlan,
+  seed: number,
+  counts: GroupCounts,
+  bitmaps: {
+    readonly blocks: Buffer;
+    readonly inodes: Buffer;
+    readonly inodesPerGroup: number;
+    readonly usedInodes: number;
+  },
+): Buffer {
+  const desc = Buffer.alloc(DESCRIPTOR_BYTES);
+  const split16 = (value: number, lo: number, hi: number): void => {
+    desc.writeUInt16LE(value & 0xffff, lo);
+    desc.writeUInt16LE(value >>> 16, hi);
+  };
+  const split32 = (value: number, lo: number, hi: number): void => {
+    desc.writeUInt32LE(value % 2 ** 32, lo);
+    desc.writeUInt32LE(Math.floor(value / 2 ** 32), hi);
+  };
+  split32(group.blockBitmap, GroupField.BlockBitmapLo, GroupField.BlockBitmapHi);
+  split32(group.inodeBitmap, GroupField.InodeBitmapLo, GroupField.InodeBitmapHi);
+  split32(group.inodeTable.start, GroupField.InodeTableLo, GroupField.InodeTableHi);
+  split16(counts.freeBlocks, GroupField.FreeBlocksLo, GroupField.FreeBlocksHi);
+  split16(counts.freeInodes, GroupField.FreeInodesLo, GroupField.FreeInodesHi);
+  split16(counts.usedDirectories, GroupField.UsedDirsLo, GroupField.UsedDirsHi);
+  desc.writeUInt16LE(GroupFlag.ItableZeroed, GroupField.Flags);
+  split16(
+    bitmaps.inodesPerGroup - bitmaps.usedInodes,
+    GroupField.ItableUnusedLo,
+    GroupField.ItableUnusedHi,
+  );
+  const blocksCsum = crc32c(seed, bitmaps.blocks.subarray(0, BLOCKS_PER_GROUP / 8));
+  split16(blocksCsum, GroupField.BlockBitmapCsumLo, GroupField.BlockBitmapCsumHi);
+  const inodesCsum = crc32c(seed, bitmaps.inodes.subarray(0, bitmaps.inodesPerGroup / 8));
+  split16(inodesCsum, GroupField.InodeBitmapCsumLo, GroupField.InodeBitmapCsumHi);
+  const own = { offset: GroupField.Checksum, length: 2 };
+  const checksum = crc32cExcept(crc32cU32(seed, group.number), desc, own);
+  desc.writeUInt16LE(checksum & 0xffff, GroupField.Checksum);
+  return desc;
+}
+
+/** One inode, sealed. */
+export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: number): Buffer {
+  const { number, mode, links, blocks } = record;
+  const inode = Buffer.alloc(INODE_BYTES);
+  inode.writeUInt16LE(mode, InodeField.Mode);
+  inode.writeUInt16LE(links, InodeField.LinksCount);
+  inode.writeUInt32LE(blocks.count * BLOCK_SIZE, InodeField.SizeLo);
+  inode.writeUInt32LE((blocks.count * BLOCK_SIZE) / 512, InodeField.BlocksLo);
+  inode.writeUInt32LE(InodeFlag.Extents, InodeField.Flags);
+  const epoch = Math.floor(nowSeconds / 2 ** 32);
+  for (const [seconds, extra] of [
+    [InodeField.Atime, InodeField.AtimeExtra],
+    [InodeField.Ctime, InodeField.CtimeExtra],
+    [InodeField.Mtime, InodeField.MtimeExtra],
+    [InodeField.Crtime, InodeField.CrtimeExtra],
+  ] as const) {
+    inode.writeUInt32LE(nowSeconds % 2 ** 32, seconds);
+    inode.writeUInt32LE(epoch, extra);
+  }
+  inode.writeUInt16LE(EXTRA_ISIZE, InodeField.ExtraIsize);
+  encodeExtentRoot(inode.subarray(InodeField.Block), blocks);
+  const checksum = crc32c(inodeChecksumSeed(seed, number, 0), inode);
+  inode.writeUInt16LE(checksum & 0xffff, InodeField.ChecksumLo);
+  inode.writeUInt16LE(checksum >>> 16, InodeField.ChecksumHi);
+  return inode;
+}
+
+/** The journal's first block: an empty log with the checksums that daxd and the kernel use. */
+export function encodeJournalSuperblock(uuid: Buffer, journalBlocks: number): Buffer {
+  const jsb = Buffer.alloc(BLOCK_SIZE);
+  jsb.writeUInt32BE(JOURNAL_MAGIC, 0x00);
+  jsb.writeUInt32BE(JOURNAL_SUPERBLOCK_V2, 0x04);
+  jsb.writeUInt32BE(BLOCK_SIZE, 0x0c);
+  jsb.writeUInt32BE(journalBlocks, 0x10);
+  // The log begins behind this block, with transaction 1; start 0 says that it is empty.
+  jsb.writeUInt32BE(1, 0x14);
+  jsb.writeUInt32BE(1, 0x18);
+  jsb.writeUInt32BE(JOURNAL_INCOMPAT, 0x28);
+  jsb.set(uuid, 0x30);
+  jsb.writeUInt32BE(1, 0x40);
+  jsb.writeUInt8(JOURNAL_CHECKSUM_CRC32C, 0x50);
+  jsb.writeUInt32BE(crc32c(CRC_INIT, jsb.subarray(0, JOURNAL_SUPERBLOCK_BYTES)), 0xfc);
+  return jsb;
+}
+
+/** A block of the orphan file without an orphan. */
+export function encodeOrphanBlock(seed: number, physical: number): Buffer {
+  const block = Buffer.alloc(BLOCK_SIZE);
+  block.writeUInt32LE(ORPHAN_BLOCK_MAGIC, ORPHAN_SLOT_BYTES);
+  const inodeSeed = inodeChecksumSeed(seed, MkfsInode.OrphanFile, 0);
+  const slots = block.subarray(0, ORPHAN_SLOT_BYTES);
+  block.writeUInt32LE(crc32c(crc32cU64(inodeSeed, physical), slots), ORPHAN_SLOT_BYTES + 4);
+  return block;
+}
+
+function encodeGeometry(sb: Buffer, geometry: MkfsGeometry, counts: readonly GroupCounts[]): void {
+  const freeBlocks = counts.reduce((sum, group) => sum + group.freeBlocks, 0);
+  const freeInodes = counts.reduce((sum, group) => sum + group.freeInodes, 0);
+  sb.writeUInt32LE(geometry.inodesPerGroup * geometry.groups.length, SuperField.InodesCount);
+  sb.writeUInt32LE(geometry.blocks % 2 ** 32, SuperField.BlocksCountLo);
+  sb.writeUInt32LE(Math.floor(geometry.blocks / 2 ** 32), SuperField.BlocksCountHi);
+  sb.writeUInt32LE(freeBlocks % 2 ** 32, SuperField.FreeBlocksLo);
+  sb.writeUInt32LE(Math.floor(freeBlocks / 2 ** 32), SuperField.FreeBlocksHi);
+  sb.writeUInt32LE(freeInodes, SuperField.FreeInodes);
+  sb.writeUInt32LE(Math.log2(BLOCK_SIZE) - 10, SuperField.LogBlockSize);
+  sb.writeUInt32LE(Math.log2(BLOCK_SIZE) - 10, SuperField.LogClusterSize);
+  sb.writeUInt32LE(BLOCKS_PER_GROUP, SuperField.BlocksPerGroup);
+  sb.writeUInt32LE(BLOCKS_PER_GROUP, SuperField.ClustersPerGroup);
+  sb.writeUInt32LE(geometry.inodesPerGroup, SuperField.InodesPerGroup);
+  sb.writeUInt16LE(DESCRIPTOR_BYTES, SuperField.DescSize);
+  sb.writeUInt8(LOG_GROUPS_PER_FLEX, SuperField.LogGroupsPerFlex);
+}
+
+function encodeFeatures(sb: Buffer): void {
+  const compat =
+    FeatureCompat.HasJournal |
+    FeatureCompat.ExtAttr |
+    FeatureCompat.DirIndex |
+    FeatureCompat.OrphanFile;
+  const incompat =
+    FeatureIncompat.Filetype |
+    FeatureIncompat.Extents |
+    FeatureIncompat.Bit64 |
+    FeatureIncompat.FlexBg;
+  const roCompat =
+    FeatureRoCompat.SparseSuper |
+    FeatureRoCompat.LargeFile |
+    FeatureRoCompat.HugeFile |
+    FeatureRoCompat.DirNlink |
+    FeatureRoCompat.ExtraIsize |
+    FeatureRoCompat.MetadataCsum;
+  sb.writeUInt32LE(compat, SuperField.FeatureCompat);
+  sb.writeUInt32LE(incompat, SuperField.FeatureIncompat);
+  sb.writeUInt32LE(roCompat, SuperField.FeatureRoCompat);
+}
+
+/** The superblock keeps a copy of the journal's extents and size, for when its inode is lost. */
+function encodeJournalReference(sb: Buffer, journalInode: Buffer): void {
+  sb.writeUInt32LE(MkfsInode.Journal, SuperField.JournalInode);
+  sb.writeUInt8(JOURNAL_BACKUP_BLOCKS, SuperField.JournalBackupType);
+  const tree = journalInode.subarray(InodeField.Block, InodeField.Generation);
+  sb.set(tree, SuperField.JournalBlocks);
+  const sizeHi = journalInode.readUInt32LE(InodeField.SizeHi);
+  const sizeLo = journalInode.readUInt32LE(InodeField.SizeLo);
+  sb.writeUInt32LE(sizeHi, SuperField.JournalBlocks + tree.length);
+  sb.writeUInt32LE(sizeLo, SuperField.JournalBlocks + tree.length + 4);
+}
+
+/** A tree of depth 0 with one written extent. Everything of mkfs lies below block 2 ** 32. */
+function encodeExtentRoot(tree: Buffer, blocks: BlockRun): void {
+  tree.writeUInt16LE(EXTENT_MAGIC, 0);
+  tree.writeUInt16LE(1, 2);
+  tree.writeUInt16LE(EXTENT_ROOT_MAX, 4);
+  tree.writeUInt16LE(blocks.count, 16);
+  tree.writeUInt32LE(blocks.start, 20);
+}

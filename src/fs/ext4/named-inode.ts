@@ -1,0 +1,81 @@
+import { DaxdError } from '../../lib/errno.js';
+import { EntryType } from './directory-block.js';
+import { Directory } from './directory.js';
+import { readInode } from './inode.js';
+import type { Inode, InodeType } from './inode.js';
+import { FeatureCompat, ROOT_INODE, SuperField } from './layout.js';
+import { walkPath } from './path.js';
+import type { PathEnd, PathTree } from './path.js';
+import { readTarget } from './symlink.js';
+import type { BlockSource } from './transaction.js';
+import type { Volume } from './volume.js';
+
+const ENTRY_TYPES: Readonly<Record<InodeType, number>> = {
+  file: EntryType.Regular,
+  directory: EntryType.Directory,
+  symlink: EntryType.Symlink,
+  char: EntryType.Char,
+  block: EntryType.Block,
+  fifo: EntryType.Fifo,
+  socket: EntryType.Socket,
+};
+
+/** What a directory entry for an inode says about its type. */
+export function entryTypeOf(inode: Inode): number {
+  return ENTRY_TYPES[inode.type];
+}
+
+/** The type that an entry claims; undefined where it says nothing, or nothing known. */
+export function typeOfEntry(entryType: number): InodeType | undefined {
+  const types: readonly (InodeType | undefined)[] = [
+    undefined,
+    'file',
+    'directory',
+    'char',
+    'block',
+    'fifo',
+    'socket',
+    'symlink',
+  ];
+  return types[entryType];
+}
+
+/**
+ * Reads an inode that has a name, or had one when somebody learnt its number: the root, or
+ * one past the reserved ones. The journal and its like are never reached this way, whatever a
+ * directory on damaged media says.
+ *
+ * @throws DaxdError EUCLEAN for an inode that belongs to the filesystem, ENOENT when it is
+ *   free by now, and what {@link readInode} throws
+ */
+export function readNamedInode(source: BlockSource, volume: Volume, number: number): Inode {
+  const { firstInode, compat, bytes } = volume.superblock;
+  const hasOrphanFile = (compat & FeatureCompat.OrphanFile) !== 0;
+  const isOwn =
+    (number < firstInode && number !== ROOT_INODE) ||
+    (hasOrphanFile && number === bytes.readUInt32LE(SuperField.OrphanFileInode));
+  if (isOwn) {
+    throw new DaxdError('EUCLEAN', `inode ${number} belongs to the filesystem, no file has it`);
+  }
+  return readInode(source, volume, number);
+}
+
+/** Follows a path as {@link walkPath} does, in the tree that `source` shows. */
+export function resolve(
+  source: BlockSource,
+  volume: Volume,
+  parts: readonly Buffer[],
+  options: { readonly follow: boolean },
+): PathEnd {
+  const read = (number: number): Inode => readNamedInode(source, volume, number);
+  const tree: PathTree = {
+    root: ROOT_INODE,
+    kind(number) {
+      const { type } = read(number);
+      return type === 'directory' || type === 'symlink' ? type : 'other';
+    },
+    child: (directory, name) => new Directory(source, volume, read(directory)).lookup(name)?.inode,
+    target: (symlink) => readTarget(source, volume, read(symlink)),
+  };
+  return walkPath(tree, parts, options);
+}

@@ -1,0 +1,117 @@
+import { DaxdError } from '../../lib/errno.js';
+import { MIB, roundUp } from '../../lib/units.js';
+import { whenSpace } from './allocator.js';
+import { DataStores } from './data-stores.js';
+import { mapExtents, replaceExtents } from './extent-tree.js';
+import { clipExtents, convertExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
+import { toFileExtent } from './file-read.js';
+import type { FileExtent } from './file-read.js';
+import { HoleFill } from './hole-fill.js';
+import type { Inode } from './inode.js';
+import { BLOCK_SIZE } from './layout.js';
+import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** What is zeroed before others get a turn: some ten milliseconds of stores. */
+const ZERO_PIECE_BLOCKS = (64 * MIB) / BLOCK_SIZE;
+
+/** The bytes that somebody wants to reach without the filesystem. */
+export interface DmaRange {
+  readonly offset: number;
+  /** 1 or more; the range ends in the page with the last byte of the file at the latest. */
+  readonly length: number;
+  readonly access: 'read' | 'write';
+}
+
+/**
+ * Makes a range of a file ready to be read or written past the filesystem, and gives the
+ * extents of its pages. For writing, every hole and every unwritten block becomes a written
+ * one full of zeros, durably, before this settles: else the DMA would be lost, or an old
+ * block's content lent. For reading nothing changes, and both are left out.
+ *
+ * The answer holds until the caller next awaits; pin in the same turn.
+ *
+ * @throws DaxdError EINVAL for a range not in the file, EISDIR, ENOSPC, EROFS, ENOENT, EIO
+ * @kernel ext4_iomap_begin with IOMAP_WRITE and IOMAP_FAULT (fs/ext4/inode.c)
+ */
+export async function prepareDma(
+  volume: Volume,
+  number: number,
+  range: DmaRange,
+): Promise<FileExtent[]> {
+  const span = pagesOf(readRegular(volume, volume, number), range);
+  if (range.access === 'write') {
+    readWritable(volume, volume, number);
+    await volume.withInode(number, async () => {
+      await fillSpan(volume, number, range);
+    });
+  }
+  return writtenIn(volume, readRegular(volume, volume, number), span).map(toFileExtent);
+}
+
+async function fillSpan(volume: Volume, number: number, range: DmaRange): Promise<void> {
+  const { before, fill } = await whenSpace(volume, () => {
+    const inode = readWritable(volume, volume, number);
+    // The file may have become shorter while this waited for its turn.
+    return { before: inode, fill: HoleFill.reserve(volume, inode, pagesOf(inode, range)) };
+  });
+  if (fill.stale.length === 0) return;
+  try {
+    await zeroBlocks(volume, before, fill.stale);
+    await volume.transact((txn) => {
+      nameBlocks(txn, volume, before, fill);
+    });
+  } finally {
+    fill.release();
+  }
+}
+
+/** Zeroes whole blocks, durably, which no reader of the file sees yet. */
+async function zeroBlocks(
+  volume: Volume,
+  before: Inode,
+  extents: readonly Extent[],
+): Promise<void> {
+  const stores = new DataStores(volume);
+  for (const { logical, length } of extents) {
+    for (let done = 0; done < length; done += ZERO_PIECE_BLOCKS) {
+      // The last piece was waited for: an unwritten block is the file's only while it lives.
+      rereadWritable(volume, volume, before);
+      const from = (logical + done) * BLOCK_SIZE;
+      const to = (logical + Math.min(length, done + ZERO_PIECE_BLOCKS)) * BLOCK_SIZE;
+      stores.zero(extents, { from, to });
+      await stores.persist();
+    }
+  }
+}
+
+function nameBlocks(txn: Transaction, volume: Volume, before: Inode, fill: HoleFill): void {
+  const inode = rereadWritable(txn, volume, before);
+  const extents = mapExtents(txn, volume, inode);
+  fill.assertUnchanged(extents);
+  fill.claim(txn);
+  const filled = convertExtents([...extents, ...fill.laid], fill.span, false);
+  replaceExtents(txn, volume, inode, filled);
+  inode.touch();
+  inode.store(txn);
+}
+
+function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
+  const extents = clipExtents(mapExtents(volume, volume, inode, span), span);
+  return extents.filter(({ unwritten }) => !unwritten);
+}
+
+/** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */
+function pagesOf({ number, size }: Inode, { offset, length }: DmaRange): BlockSpan {
+  const end = checkRange(offset, length);
+  const last = roundUp(size, BLOCK_SIZE);
+  if (length === 0 || offset >= size || end > last) {
+    throw new DaxdError(
+      'EINVAL',
+      `inode ${number}: bytes ${offset} to ${end} are not in a file of ${size} bytes (a range may end at ${last} at the latest)`,
+    );
+  }
+  return { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
+}

@@ -1,0 +1,71 @@
+import { DaxdError } from '../../lib/errno.js';
+import { readInode } from './inode.js';
+import type { Inode } from './inode.js';
+import { FILE_SIZE_MAX, InodeFlag } from './layout.js';
+import type { BlockSource } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/**
+ * Reads the inode of a regular file.
+ *
+ * @throws DaxdError EISDIR for a directory, EINVAL for another type, and as `readInode` does
+ */
+export function readRegular(source: BlockSource, volume: Volume, number: number): Inode {
+  const inode = readInode(source, volume, number);
+  if (inode.type === 'directory') throw new DaxdError('EISDIR', `inode ${number} is a directory`);
+  if (inode.type !== 'file') {
+    throw new DaxdError('EINVAL', `inode ${number} is a ${inode.type}, not a regular file`);
+  }
+  return inode;
+}
+
+/**
+ * Reads the inode of a regular file that is about to be changed.
+ *
+ * @throws DaxdError EROFS, ESHUTDOWN, EPERM for an immutable or append-only file
+ */
+export function readWritable(source: BlockSource, volume: Volume, number: number): Inode {
+  volume.assertWritable();
+  const inode = readRegular(source, volume, number);
+  if ((inode.flags & (InodeFlag.Immutable | InodeFlag.Append)) !== 0) {
+    throw new DaxdError('EPERM', `inode ${number} is immutable or append-only (see chattr)`);
+  }
+  return inode;
+}
+
+/**
+ * Reads the file that an operation began with, after a wait.
+ *
+ * @throws DaxdError ENOENT when the inode is another file by now
+ */
+export function rereadWritable(txn: BlockSource, volume: Volume, before: Inode): Inode {
+  const inode = readWritable(txn, volume, before.number);
+  if (inode.generation !== before.generation) {
+    throw new DaxdError('ENOENT', `inode ${before.number} was removed meanwhile`);
+  }
+  return inode;
+}
+
+/** @throws DaxdError EINVAL when a place in a file is no whole number from 0 on */
+export function checkOffset(offset: number): void {
+  if (Number.isSafeInteger(offset) && offset >= 0) return;
+  throw new DaxdError('EINVAL', `${offset} is no place in a file: give whole bytes from 0 on`);
+}
+
+/**
+ * Checks a range of bytes that an operation may write to, and gives its end.
+ *
+ * @throws DaxdError EINVAL when it is not made of whole numbers from 0 on, EFBIG past 16 TiB
+ */
+export function checkRange(offset: number, length: number): number {
+  checkOffset(offset);
+  checkOffset(length);
+  const end = offset + length;
+  if (end > FILE_SIZE_MAX) {
+    throw new DaxdError(
+      'EFBIG',
+      `a file ends at byte ${FILE_SIZE_MAX} at the latest, not at ${end}`,
+    );
+  }
+  return end;
+}

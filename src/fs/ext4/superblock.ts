@@ -1,0 +1,232 @@
+import { DaxdError } from '../../lib/errno.js';
+import { CRC_INIT, crc32c } from './checksum.js';
+import {
+  BLOCK_SIZE,
+  EXT4_MAGIC,
+  FeatureIncompat,
+  FeatureRoCompat,
+  GOOD_OLD_INODE_SIZE,
+  SUPERBLOCK_SIZE,
+  SuperField,
+} from './layout.js';
+
+/** Blocks (or clusters) of a group at most: its bitmap is one block. */
+const GROUP_BLOCKS_MAX = 8 * BLOCK_SIZE;
+const GROUP_DESC_SIZE_OLD = 32;
+const GROUP_DESC_SIZE_MIN = 64;
+const GROUP_DESC_SIZE_MAX = 1024;
+/** Inodes below the first that files may take, in every ext4 of today. */
+const FIRST_INODE_MIN = 11;
+
+/**
+ * The superblock as it stood when the filesystem was opened: geometry, features, names.
+ * The media are changed only at mount and unmount, see mount-state.ts.
+ *
+ * @kernel struct ext4_super_block, struct ext4_sb_info (fs/ext4/ext4.h)
+ */
+export class Superblock {
+  /** A private copy of the 1024 bytes. */
+  readonly bytes: Buffer;
+  readonly blocksCount: number;
+  readonly inodesCount: number;
+  readonly blocksPerGroup: number;
+  /** Bits of a block bitmap: blocks, or with bigalloc clusters. */
+  readonly clustersPerGroup: number;
+  /** Blocks that one bit of a block bitmap stands for: 1, more with bigalloc. */
+  readonly clusterBlocks: number;
+  readonly inodesPerGroup: number;
+  readonly inodeSize: number;
+  readonly descSize: number;
+  readonly groupCount: number;
+  readonly firstInode: number;
+  readonly compat: number;
+  readonly incompat: number;
+  readonly roCompat: number;
+  /** Seed of every checksum but the superblock's own. */
+  readonly checksumSeed: number;
+
+  /**
+   * Takes a superblock apart; verifies magic and checksum, not yet features and geometry.
+   *
+   * @param bytes the 1024 bytes at offset 1024 of the partition; copied
+   * @throws DaxdError EINVAL when there is no ext4, EBADMSG for the checksum
+   */
+  constructor(bytes: Uint8Array) {
+    const sb = Buffer.from(bytes.subarray(0, SUPERBLOCK_SIZE));
+    this.bytes = sb;
+    this.compat = sb.readUInt32LE(SuperField.FeatureCompat);
+    this.incompat = sb.readUInt32LE(SuperField.FeatureIncompat);
+    this.roCompat = sb.readUInt32LE(SuperField.FeatureRoCompat);
+    verifySuperblock(sb, this.roCompat);
+
+    const is64 = (this.incompat & FeatureIncompat.Bit64) !== 0;
+    this.blocksCount = wide(
+      sb,
+      SuperField.BlocksCountLo,
+      is64 ? SuperField.BlocksCountHi : undefined,
+    );
+    this.inodesCount = sb.readUInt32LE(SuperField.InodesCount);
+    this.blocksPerGroup = sb.readUInt32LE(SuperField.BlocksPerGroup);
+    const bigalloc = (this.roCompat & FeatureRoCompat.Bigalloc) !== 0;
+    this.clustersPerGroup = bigalloc
+      ? sb.readUInt32LE(SuperField.ClustersPerGroup)
+      : this.blocksPerGroup;
+    this.clusterBlocks = bigalloc
+      ? 2 ** (sb.readUInt32LE(SuperField.LogClusterSize) - sb.readUInt32LE(SuperField.LogBlockSize))
+      : 1;
+    this.inodesPerGroup = sb.readUInt32LE(SuperField.InodesPerGroup);
+    this.inodeSize = sb.readUInt16LE(SuperField.InodeSize);
+    this.descSize = is64 ? sb.readUInt16LE(SuperField.DescSize) : GROUP_DESC_SIZE_OLD;
+    this.groupCount = Math.ceil(this.blocksCount / this.blocksPerGroup);
+    this.firstInode = sb.readUInt32LE(SuperField.FirstInode);
+    this.checksumSeed =
+      (this.incompat & FeatureIncompat.ChecksumSeed) === 0
+        ? crc32c(CRC_INIT, sb.subarray(SuperField.Uuid, SuperField.Uuid + 16))
+        : sb.readUInt32LE(SuperField.ChecksumSeed);
+  }
+
+  /** The volume name; bytes that are not UTF-8 come out as replacement characters. */
+  get label(): string {
+    const field = this.bytes.subarray(SuperField.VolumeName, SuperField.VolumeName + 16);
+    const end = field.indexOf(0);
+    return field.toString('utf8', 0, end < 0 ? field.length : end);
+  }
+
+  /** In the usual form, such as `2500be98-0529-4248-a91d-331db61bd1d3`. */
+  get uuid(): string {
+    const hex = this.bytes.toString('hex', SuperField.Uuid, SuperField.Uuid + 16);
+    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  }
+
+  /** s_state: see {@link FsState}. */
+  get state(): number {
+    return this.bytes.readUInt16LE(SuperField.State);
+  }
+
+  /** Blocks of one copy of the descriptor table. */
+  get gdtBlocks(): number {
+    return Math.ceil((this.groupCount * this.descSize) / BLOCK_SIZE);
+  }
+
+  /** Blocks behind each copy of the descriptor table that are kept for its growth. */
+  get reservedGdtBlocks(): number {
+    return this.bytes.readUInt16LE(SuperField.ReservedGdtBlocks);
+  }
+
+  /** Blocks of one group's inode table. */
+  get inodeTableBlocks(): number {
+    return Math.ceil((this.inodesPerGroup * this.inodeSize) / BLOCK_SIZE);
+  }
+
+  /** Bytes behind the old inode that new inodes use. */
+  get wantExtraIsize(): number {
+    if (this.inodeSize === GOOD_OLD_INODE_SIZE) return 0;
+    return this.bytes.readUInt16LE(SuperField.WantExtraIsize);
+  }
+
+  /** First block of a group. */
+  groupStart(group: number): number {
+    return group * this.blocksPerGroup;
+  }
+
+  /** Blocks of a group: the last one may be short. */
+  groupBlocks(group: number): number {
+    return Math.min(this.blocksPerGroup, this.blocksCount - this.groupStart(group));
+  }
+
+  /** Whether a group begins with a copy of superblock and descriptors. @kernel ext4_bg_has_super (fs/ext4/balloc.c) */
+  hasSuperCopy(group: number): boolean {
+    if ((this.roCompat & FeatureRoCompat.SparseSuper) === 0 || group <= 1) return true;
+    return isPowerOf(group, 3) || isPowerOf(group, 5) || isPowerOf(group, 7);
+  }
+}
+
+/**
+ * Checks that the geometry holds together and fits a partition of `partitionBytes`, so that
+ * what is computed from it stays on the partition.
+ *
+ * @throws DaxdError EUCLEAN naming the field
+ * @kernel ext4_check_geometry, ext4_inode_info_init (fs/ext4/super.c)
+ */
+export function checkGeometry(sb: Superblock, partitionBytes: number): void {
+  const rules: readonly (readonly [boolean, string])[] = [
+    [sb.blocksCount > 0, `block count ${sb.blocksCount}`],
+    [
+      sb.blocksCount * BLOCK_SIZE <= partitionBytes,
+      `${sb.blocksCount} blocks do not fit a partition of ${partitionBytes} bytes`,
+    ],
+    [sb.bytes.readUInt32LE(SuperField.FirstDataBlock) === 0, 'first data block is not 0'],
+    [isBitCount(sb.clustersPerGroup), `${sb.clustersPerGroup} bitmap bits a group`],
+    [
+      sb.blocksPerGroup === sb.clustersPerGroup * sb.clusterBlocks,
+      `${sb.blocksPerGroup} blocks a group`,
+    ],
+    [isBitCount(sb.inodesPerGroup), `${sb.inodesPerGroup} inodes a group`],
+    [
+      isPowerOf(sb.inodeSize, 2) &&
+        sb.inodeSize >= GOOD_OLD_INODE_SIZE &&
+        sb.inodeSize <= BLOCK_SIZE,
+      `inode size ${sb.inodeSize}`,
+    ],
+    [
+      sb.descSize === GROUP_DESC_SIZE_OLD ||
+        (isPowerOf(sb.descSize, 2) &&
+          sb.descSize >= GROUP_DESC_SIZE_MIN &&
+          sb.descSize <= GROUP_DESC_SIZE_MAX),
+      `group descriptor size ${sb.descSize}`,
+    ],
+    [
+      sb.groupCount * sb.inodesPerGroup === sb.inodesCount,
+      `${sb.inodesCount} inodes in ${sb.groupCount} groups of ${sb.inodesPerGroup}`,
+    ],
+    [
+      1 + sb.gdtBlocks + sb.reservedGdtBlocks <= sb.groupBlocks(0),
+      `${sb.gdtBlocks} + ${sb.reservedGdtBlocks} descriptor blocks`,
+    ],
+    [
+      sb.firstInode >= FIRST_INODE_MIN && sb.firstInode <= sb.inodesCount,
+      `first inode ${sb.firstInode}`,
+    ],
+  ];
+  const broken = rules.find(([holds]) => !holds);
+  if (broken === undefined) return;
+  throw new DaxdError('EUCLEAN', `superblock: ${broken[1]}; check it with e2fsck -fn`);
+}
+
+/** Writes the checksum of a superblock. */
+export function sealSuperblock(bytes: Buffer): void {
+  const sum = crc32c(CRC_INIT, bytes.subarray(0, SuperField.Checksum));
+  bytes.writeUInt32LE(sum, SuperField.Checksum);
+}
+
+function verifySuperblock(sb: Buffer, roCompat: number): void {
+  const magic = sb.readUInt16LE(SuperField.Magic);
+  if (magic !== EXT4_MAGIC) {
+    throw new DaxdError(
+      'EINVAL',
+      `superblock: magic 0x${magic.toString(16)} is not ext4's: format the partition first`,
+    );
+  }
+  // Without the feature the field holds nothing; the feature gate then refuses the mount.
+  if ((roCompat & FeatureRoCompat.MetadataCsum) === 0) return;
+  const sum = crc32c(CRC_INIT, sb.subarray(0, SuperField.Checksum));
+  if (sum !== sb.readUInt32LE(SuperField.Checksum)) {
+    throw new DaxdError('EBADMSG', 'checksum mismatch: superblock; repair it with e2fsck -fy');
+  }
+}
+
+/** Two 32-bit halves as one number. */
+function wide(bytes: Buffer, lo: number, hi: number | undefined): number {
+  return bytes.readUInt32LE(lo) + (hi === undefined ? 0 : bytes.readUInt32LE(hi) * 2 ** 32);
+}
+
+/** A count of bits that fills whole bytes of one block. */
+function isBitCount(count: number): boolean {
+  return count > 0 && count <= GROUP_BLOCKS_MAX && count % 8 === 0;
+}
+
+function isPowerOf(value: number, base: number): boolean {
+  let power = 1;
+  while (power < value) power *= base;
+  return power === value;
+}

@@ -1,0 +1,123 @@
+import { assert } from '../../lib/assert.js';
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { BLOCK_SIZE } from './layout.js';
+
+/** Where metadata is read from: the volume, or a transaction with its changes on top. */
+export interface BlockSource {
+  /**
+   * The 4096 bytes of a block, to read only.
+   *
+   * @throws DaxdError EUCLEAN when there is no such block
+   */
+  block(blockNumber: number): Buffer;
+}
+
+/**
+ * One change of metadata: private copies of the blocks it touches, over the media. Nothing
+ * reaches the media before `Volume.transact` commits; a transaction that is dropped never
+ * was. A transaction lives within one synchronous call, so what it reads cannot change.
+ */
+export class Transaction implements BlockSource {
+  readonly #source: BlockSource;
+  readonly #changed = new Map<number, Buffer>();
+  readonly #fresh = new Set<number>();
+  readonly #seals = new Map<string, () => void>();
+  readonly #stored: (() => void)[] = [];
+  readonly #durable: (() => void)[] = [];
+  readonly #layouts = new Set<BrokenLayout>();
+  #state: 'open' | 'sealed' = 'open';
+
+  constructor(source: BlockSource) {
+    this.#source = source;
+  }
+
+  /** The changed blocks, by number. */
+  get changes(): ReadonlyMap<number, Buffer> {
+    return this.#changed;
+  }
+
+  /** The layouts whose pages this change frees. */
+  get layouts(): ReadonlySet<BrokenLayout> {
+    return this.#layouts;
+  }
+
+  block(blockNumber: number): Buffer {
+    return this.#changed.get(blockNumber) ?? this.#source.block(blockNumber);
+  }
+
+  /** Whether the old content of a changed block says nothing: it was not in use before. */
+  isFresh(blockNumber: number): boolean {
+    return this.#fresh.has(blockNumber);
+  }
+
+  /** The block to change: a private copy, the same one on each call. */
+  modify(blockNumber: number): Buffer {
+    assert(this.#state === 'open', 'a sealed transaction is not changed');
+    const known = this.#changed.get(blockNumber);
+    if (known !== undefined) return known;
+    const copy = Buffer.from(this.#source.block(blockNumber));
+    this.#changed.set(blockNumber, copy);
+    return copy;
+  }
+
+  /** A block whose old content does not matter: zeroed, without a read. */
+  fresh(blockNumber: number): Buffer {
+    assert(this.#state === 'open', 'a sealed transaction is not changed');
+    const zeroed = Buffer.alloc(BLOCK_SIZE);
+    this.#changed.set(blockNumber, zeroed);
+    this.#fresh.add(blockNumber);
+    return zeroed;
+  }
+
+  /** Drops the change of a block that this transaction frees: its content is of no use. */
+  forget(blockNumber: number): void {
+    this.#changed.delete(blockNumber);
+    this.#fresh.delete(blockNumber);
+    this.#seals.delete(`block ${blockNumber}`);
+  }
+
+  /**
+   * Runs `seal` once before the commit, to write checksums over what changes many times
+   * within one transaction. A second call with the same key does nothing. The key of a
+   * seal that goes when its block is forgotten is `block N`.
+   */
+  sealAtCommit(key: string, seal: () => void): void {
+    if (!this.#seals.has(key)) this.#seals.set(key, seal);
+  }
+
+  /** Whether a seal with this key waits: what it covers was verified before it was changed. */
+  isSealDue(key: string): boolean {
+    return this.#seals.has(key);
+  }
+
+  /** Has `run` called in the same turn in which the change reaches the map. */
+  onStored(run: () => void): void {
+    this.#stored.push(run);
+  }
+
+  /** Has `run` called once the change is durable; never, when persisting it fails. */
+  onDurable(run: () => void): void {
+    this.#durable.push(run);
+  }
+
+  /** Has the commit check that the pages of a broken layout are still idle. */
+  requireIdle(layout: BrokenLayout): void {
+    this.#layouts.add(layout);
+  }
+
+  /** Writes every checksum that is due. Only `Volume.transact` calls this. */
+  seal(): void {
+    for (const seal of this.#seals.values()) seal();
+    this.#state = 'sealed';
+  }
+
+  /** Only `Volume.transact` calls this. */
+  runStored(): void {
+    for (const run of this.#stored) run();
+  }
+
+  /** Only `Volume.transact` calls this. */
+  runDurable(): void {
+    for (const run of this.#durable) run();
+  }
+}

@@ -1,0 +1,158 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+
+import t from 'tap';
+
+import { METADATA } from '../../../../src/fs/ext4/allocator.js';
+import { clearBits } from '../../../../src/fs/ext4/bitmap.js';
+import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { writeFile } from '../../../../src/fs/ext4/file-write.js';
+import {
+  modifyBlockBitmap,
+  readBlockBitmap,
+  readInodeBitmap,
+} from '../../../../src/fs/ext4/group-bitmaps.js';
+import { Group, modifyGroup, readGroup } from '../../../../src/fs/ext4/group.js';
+import { freeInode } from '../../../../src/fs/ext4/inode-allocator.js';
+import { releaseInodeBlocks } from '../../../../src/fs/ext4/inode-release.js';
+import { locateInode, readInode } from '../../../../src/fs/ext4/inode.js';
+import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
+import { MIB } from '../../../../src/lib/units.js';
+import { debugfsWrite, fsck } from '../../../support/ext4-image.js';
+import { requires } from '../../../support/requires.js';
+import { closeClean, newImage, openImage } from './volume-set-up.js';
+
+const COMMANDS = ['mke2fs', 'e2fsck', 'debugfs'];
+
+function flipByte(image: string, offset: number): void {
+  const bytes = readFileSync(image);
+  bytes[offset] = (bytes[offset] ?? 0) ^ 1;
+  writeFileSync(image, bytes);
+}
+
+t.test('checksums: one byte flipped is EBADMSG and names the structure', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  const made = await openImage(image);
+  const inode = await made.fs.create('a');
+  for (let i = 0; i < 20; i++) {
+    await writeFile(made.volume, inode, i * 8192, Buffer.alloc(4096, 1));
+  }
+  await closeClean(t, made);
+  const xattr = 'x'.repeat(2000);
+  debugfsWrite(image, [`ea_set <${inode}> user.large ${xattr}`]);
+  const pristine = readFileSync(image);
+
+  const clean = await openImage(image, { readOnly: true });
+  const { volume } = clean;
+  const group = readGroup(volume, volume, 0);
+  const file = readInode(volume, volume, inode);
+  const place = locateInode(volume, volume, inode);
+  const tree = file.iBlock.readUInt32LE(16);
+  const attributes = file.fileAcl;
+  t.ok(attributes > 0, 'the attribute has a block of its own');
+  await clean.close();
+
+  const inOpen = [
+    [1024 + 0x78, /superblock/],
+    [BLOCK_SIZE + 0x0c, /group descriptor 0/],
+  ] as const;
+  for (const [offset, message] of inOpen) {
+    flipByte(image, offset);
+    await t.rejects(openImage(image), { name: 'DaxdError', code: 'EBADMSG', message });
+    writeFileSync(image, pristine);
+  }
+
+  const later = [
+    [group.blockBitmap * BLOCK_SIZE + 900, /block bitmap of group 0/],
+    [group.inodeBitmap * BLOCK_SIZE + 9, /inode bitmap of group 0/],
+    [place.blockNumber * BLOCK_SIZE + place.offset + 4, new RegExp(`inode ${inode}`)],
+    [tree * BLOCK_SIZE + 40, new RegExp(`extent tree of inode ${inode}`)],
+    [attributes * BLOCK_SIZE + 100, new RegExp(`attribute block of inode ${inode}`)],
+  ] as const;
+  for (const [offset, message] of later) {
+    flipByte(image, offset);
+    const open = await openImage(image);
+    const changed = open.volume.transact((txn) => {
+      readBlockBitmap(txn, open.volume, 0);
+      readInodeBitmap(txn, open.volume, 0);
+      const found = readInode(txn, open.volume, inode);
+      mapExtents(txn, open.volume, found);
+      releaseInodeBlocks(txn, open.volume, found, METADATA);
+      freeInode(txn, open.volume, found);
+    });
+    await t.rejects(changed, { name: 'DaxdError', code: 'EBADMSG', message });
+    await open.close();
+    writeFileSync(image, pristine);
+  }
+});
+
+t.test('releaseInodeBlocks: a block of attributes goes with the last inode', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  const made = await openImage(image);
+  const free = made.volume.free.blocks;
+  const inode = await made.fs.create('a');
+  await closeClean(t, made);
+  debugfsWrite(image, [`ea_set <${inode}> user.large ${'x'.repeat(2000)}`]);
+  const open = await openImage(image);
+  t.equal(open.volume.free.blocks, free - 1);
+  await writeFile(open.volume, inode, 0, Buffer.alloc(9000, 1));
+  t.equal(readInode(open.volume, open.volume, inode).blocks, 3 + 1, 'i_blocks counts it');
+  t.equal(fsck(image).status, 0);
+  await open.fs.unlink('a');
+  t.equal(open.volume.free.blocks, free);
+  await closeClean(t, open);
+});
+
+/** Changes a group descriptor of an image and seals it again. */
+async function patchGroup(
+  image: string,
+  number: number,
+  patch: (desc: Buffer) => void,
+): Promise<void> {
+  const open = await openImage(image, { readOnly: true });
+  const { checksumSeed, descSize } = open.volume.superblock;
+  await open.close();
+  const bytes = readFileSync(image);
+  const at = BLOCK_SIZE + number * descSize;
+  const desc = bytes.subarray(at, at + descSize);
+  patch(desc);
+  new Group(number, desc).seal(checksumSeed);
+  writeFileSync(image, bytes);
+}
+
+t.test('openVolume: hostile group descriptors with right checksums are EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const cases: readonly (readonly [string, (desc: Buffer) => void])[] = [
+    ['a table outside', (desc) => desc.writeUInt32LE(0xffffff00, 8)],
+    ['a table over the descriptors', (desc) => desc.writeUInt32LE(1, 8)],
+    ['a table over another', (desc) => desc.writeUInt32LE(desc.readUInt32LE(0), 4)],
+    ['more free blocks than there are', (desc) => desc.writeUInt16LE(2049, 12)],
+    ['more free inodes than there are', (desc) => desc.writeUInt16LE(60000, 14)],
+  ];
+  for (const [name, patch] of cases) {
+    const image = newImage(t, ['-g', '2048'], 16 * MIB);
+    await patchGroup(image, 1, patch);
+    await t.rejects(openImage(image), { name: 'DaxdError', code: 'EUCLEAN' }, name);
+  }
+});
+
+t.test('readBlockBitmap: one that has tables as free is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t, [], 16 * MIB);
+  const open = await openImage(image);
+  const group = readGroup(open.volume, open.volume, 0);
+  const table = group.inodeTable;
+  await open.volume.transact((txn) => {
+    clearBits(modifyBlockBitmap(txn, open.volume, modifyGroup(txn, open.volume, 0)), table, 1);
+  });
+  t.throws(() => readBlockBitmap(open.volume, open.volume, 0), {
+    name: 'DaxdError',
+    code: 'EUCLEAN',
+    message: /block bitmap of group 0/,
+  });
+  const inode = await open.fs.create('a').catch(() => 0);
+  const written = inode === 0 ? undefined : writeFile(open.volume, inode, 0, Buffer.alloc(1));
+  if (written) await t.rejects(written, { name: 'DaxdError', code: 'EUCLEAN' });
+  await open.close();
+});

@@ -1,0 +1,124 @@
+import { spawnSync } from 'node:child_process';
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import type { Test } from 'tap';
+
+/** A directory that goes when the test ends, in memory where the machine has /dev/shm. */
+export function scratchDirectory(t: Test): string {
+  const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+  const directory = mkdtempSync(join(base, 'daxd-ext4-'));
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return directory;
+}
+
+/** What a judge answered. */
+export interface Verdict {
+  readonly status: number;
+  readonly output: string;
+}
+
+/** Runs a program to its end; stdout and stderr together. */
+export function runJudge(command: string, args: readonly string[], input?: string): Verdict {
+  const result = spawnSync(command, args, {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+    ...(input === undefined ? {} : { input }),
+  });
+  return { status: result.status ?? -1, output: `${result.stdout}${result.stderr}` };
+}
+
+function mustRun(command: string, args: readonly string[]): string {
+  const { status, output } = runJudge(command, args);
+  if (status !== 0) throw new Error(`${command} ${args.join(' ')} exits ${status}: ${output}`);
+  return output;
+}
+
+/** Makes an image by mke2fs with 4096-byte blocks; `args` go before the file's name. */
+export function makeImage(path: string, sizeBytes: number, args: readonly string[] = []): void {
+  writeFileSync(path, '');
+  truncateSync(path, sizeBytes);
+  mustRun('mke2fs', ['-q', '-F', '-t', 'ext4', '-b', '4096', ...args, path]);
+}
+
+/** `e2fsck -fn`: changes nothing, exits 0 when there is nothing to repair. */
+export function fsck(path: string, args: readonly string[] = []): Verdict {
+  return runJudge('e2fsck', ['-fn', ...args, path]);
+}
+
+/** Answers of debugfs to one request. */
+export function debugfs(path: string, request: string): string {
+  return runJudge('debugfs', ['-R', request, path]).output;
+}
+
+/** Requests to debugfs that change the image. */
+export function debugfsWrite(path: string, requests: readonly string[]): string {
+  return runJudge('debugfs', ['-w', '-f', '-', path], `${requests.join('\n')}\n`).output;
+}
+
+/** sha256 of a file, in hex. */
+export function sha256Of(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+/** Mounts an image by the running kernel for as long as `body` runs; takes root. */
+export async function withLoopMount<T>(
+  image: string,
+  options: string,
+  body: (directory: string) => T | Promise<T>,
+): Promise<T> {
+  const directory = join(tmpdir(), `daxd-mount-${randomUUID()}`);
+  mkdirSync(directory);
+  try {
+    mustRun('mount', ['-t', 'ext4', '-o', `loop,${options}`, image, directory]);
+    try {
+      return await body(directory);
+    } finally {
+      mustRun('umount', [directory]);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** One line a file, directory and symlink under `directory`, sorted; lost+found is left out. */
+export function kernelTree(directory: string): string[] {
+  const lines: string[] = [];
+  const visit = (path: Buffer, shown: string): void => {
+    for (const name of readdirSync(path, { encoding: 'buffer' })) {
+      const below = Buffer.concat([path, Buffer.from('/'), name]);
+      const text = `${shown}/${name.toString('latin1')}`;
+      if (text === '/lost+found') continue;
+      const stat = lstatSync(below);
+      const head = `${text} nlink=${stat.nlink}`;
+      if (stat.isDirectory()) {
+        lines.push(`${head} directory`);
+        visit(below, text);
+      } else if (stat.isSymbolicLink()) {
+        lines.push(`${head} symlink ${readlinkSync(below, { encoding: 'latin1' })}`);
+      } else if (stat.isFile()) {
+        const digest = createHash('sha256').update(readFileSync(below)).digest('hex');
+        lines.push(`${head} file ${stat.size} ${stat.blocks} ${digest}`);
+      } else {
+        lines.push(`${head} other`);
+      }
+    }
+  };
+  visit(Buffer.from(directory), '');
+  return lines.toSorted();
+}
