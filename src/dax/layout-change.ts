@@ -97,7 +97,9 @@ export class LayoutChange implements PendingChange {
   }
 
   waitedMs(): number {
-    return this.#brokenAfterMs ?? this.#clock.nowMs() - this.#startedMs;
+    const waitedMs = this.#brokenAfterMs ?? this.#clock.nowMs() - this.#startedMs;
+    // The clock's fractions below a microsecond are noise that people would have to read.
+    return Math.round(waitedMs * 1000) / 1000;
   }
 
   overlaps(from: number, to: number): boolean {
