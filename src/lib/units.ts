@@ -24,6 +24,7 @@ export function roundUp(value: number, unit: number): number {
   return roundDown(value + unit - 1, unit);
 }
 
+/** Whether `value` is a multiple of `unit`. */
 export function isAligned(value: number, unit: number): boolean {
   return value % unit === 0;
 }

@@ -15,6 +15,7 @@ const TRANSITIONS = {
   detaching: ['detached'],
 } as const satisfies Record<string, readonly string[]>;
 
+/** Where a device is on that way. */
 export type AttachState = keyof typeof TRANSITIONS;
 
 /**

@@ -15,6 +15,7 @@ export const InfoBlockSignature = {
   Pfn: 'NVDIMM_PFN_INFO',
   Dax: 'NVDIMM_DAX_INFO',
 } as const;
+/** The signature of a known info block. */
 export type InfoBlockSignature = (typeof InfoBlockSignature)[keyof typeof InfoBlockSignature];
 
 /**

@@ -69,6 +69,7 @@ export function entryBytes(nameLength: number): number {
   return (HEADER_BYTES + nameLength + 3) & ~3;
 }
 
+/** How messages name a directory block. */
 export function placeName(place: DirectoryBlockPlace): string {
   return `directory inode ${place.directory}, block ${place.logical}`;
 }
