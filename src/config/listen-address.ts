@@ -1,0 +1,58 @@
+import { DaxdError } from '../lib/errno.js';
+
+/** Where daxd takes HTTP calls. */
+export type ListenAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+const TCP_ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^:[\]/\s]+):(\d{1,5})$/;
+const LOOPBACK_V4 = /^127(\.\d{1,3}){3}$/;
+const PORT_MAX = 65535;
+/** Bytes of sun_path in struct sockaddr_un, less its final NUL. */
+const UNIX_PATH_BYTES_MAX = 107;
+
+/**
+ * Reads `127.0.0.1:8470`, `[::1]:8470`, `localhost:8470` or `unix:/path`; port 0 takes a free
+ * one.
+ *
+ * @throws DaxdError EINVAL when it is none of these, or TCP beyond loopback.
+ */
+export function parseListenAddress(text: string): ListenAddress {
+  return text.startsWith('unix:') ? parseUnix(text) : parseTcp(text);
+}
+
+function parseUnix(text: string): ListenAddress {
+  const path = text.slice('unix:'.length);
+  const bytes = Buffer.byteLength(path);
+  if (bytes === 0 || bytes > UNIX_PATH_BYTES_MAX || path.includes('\0')) {
+    throw new DaxdError(
+      'EINVAL',
+      `--listen "${text}": the path of a Unix socket has 1 to ${UNIX_PATH_BYTES_MAX} bytes, this one ${bytes}`,
+    );
+  }
+  return { kind: 'unix', path };
+}
+
+function parseTcp(text: string): ListenAddress {
+  const match = TCP_ADDRESS.exec(text);
+  const host = (match?.[1] ?? '').replace(/^\[|\]$/g, '');
+  const port = Number(match?.[2] ?? NaN);
+  if (!(port <= PORT_MAX)) {
+    throw new DaxdError(
+      'EINVAL',
+      `--listen "${text}" is not an address: give HOST:PORT such as 127.0.0.1:8470, or unix:/path`,
+    );
+  }
+  if (!isLoopback(host)) {
+    throw new DaxdError(
+      'EINVAL',
+      `--listen ${text} is reachable from other machines, and daxd has no access control yet: ` +
+        'listen on 127.0.0.1, [::1] or unix:/path, and forward from there',
+    );
+  }
+  return { kind: 'tcp', host, port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || LOOPBACK_V4.test(host);
+}

@@ -1,0 +1,167 @@
+import { Value } from 'typebox/value';
+
+import { DaxdError } from '../lib/errno.js';
+import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
+import { LIMITS } from './limits.js';
+import { parseListenAddress } from './listen-address.js';
+import type { ListenAddress } from './listen-address.js';
+import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
+
+/** What `--init` writes. */
+export interface InitConfig {
+  /** False for the embedded default, which is initialised only while it is blank. */
+  readonly required: boolean;
+  readonly mode: 'fsdax' | 'raw';
+  readonly map: 'dev' | 'mem';
+  readonly alignBytes: number;
+}
+
+/** What `daxd serve` was asked to do, checked. */
+export interface ServeConfig {
+  readonly backing: string;
+  /** No `--backing`: the embedded default, created and initialised on first start. */
+  readonly isDefaultBacking: boolean;
+  /** Size of a file that does not exist yet; undefined: it must exist. */
+  readonly sizeBytes: number | undefined;
+  readonly sparse: boolean;
+  /** `auto`, `none`, or a partition's name. */
+  readonly mount: string;
+  readonly init: InitConfig | undefined;
+  readonly forceRaw: boolean;
+  readonly readOnly: boolean;
+  readonly persistence: 'auto' | 'none';
+  readonly listen: readonly ListenAddress[];
+  readonly allowHosts: readonly string[];
+  readonly drainTimeoutMs: number;
+  readonly logLevel: ServeOptions['logLevel'];
+  /** What was given but changes nothing; for the log. */
+  readonly warnings: readonly string[];
+}
+
+const DEFAULT_BACKING = 'daxd-data/pmem0.img';
+const DEFAULT_SIZE = '256M';
+const ALIGN_BYTES = { '4K': 4 * KIB, '2M': 2 * MIB, '1G': GIB } as const;
+/** Two MiB of data area behind an info block's own few, and room for a GPT and a small ext4. */
+const INIT_SIZE_BYTES_MIN = 16 * MIB;
+const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
+
+/**
+ * Checks serve's options, as typed, against the schema and against each other.
+ *
+ * @param given options by key; those absent take their defaults.
+ * @throws DaxdError EINVAL naming the option, its value and what to give instead.
+ */
+export function loadServeConfig(given: Readonly<Record<string, unknown>>): ServeConfig {
+  const options = checkSchema(given);
+  const isDefaultBacking = options.backing === undefined;
+  const sizeText = options.size ?? (isDefaultBacking ? DEFAULT_SIZE : undefined);
+  const config: ServeConfig = {
+    backing: options.backing ?? DEFAULT_BACKING,
+    isDefaultBacking,
+    sizeBytes: sizeText === undefined ? undefined : parseSize(sizeText),
+    sparse: options.sparse,
+    mount: options.mount,
+    init: options.init || isDefaultBacking ? initConfig(options) : undefined,
+    forceRaw: options.forceRaw,
+    readOnly: options.readOnly,
+    persistence: options.persistence,
+    listen: options.listen.map((text) => parseListenAddress(text)),
+    allowHosts: options.allowHost.map((host) => host.toLowerCase()),
+    drainTimeoutMs: parseDurationMs(options.drainTimeout),
+    logLevel: options.logLevel,
+    warnings: idleOptions(options),
+  };
+  checkRelations(config, options);
+  return config;
+}
+
+function checkSchema(given: Readonly<Record<string, unknown>>): ServeOptions {
+  const options: unknown = Value.Default(ServeOptions, { ...given });
+  if (Value.Check(ServeOptions, options)) return options;
+
+  for (const spec of serveOptionSpecs()) {
+    const value = Object.entries({ ...given }).find(([key]) => key === spec.key)?.[1];
+    if (value === undefined || isValid(spec.key, value)) continue;
+    throw new DaxdError(
+      'EINVAL',
+      `${spec.flag} ${JSON.stringify(value)} is not valid: give ${spec.give ?? 'it without a value'}`,
+    );
+  }
+  const unknown = Object.keys(given).filter((key) => !(key in ServeOptions.properties));
+  throw new DaxdError(
+    'EINVAL',
+    `unknown options ${unknown.map((key) => optionFlag(key)).join(', ')}: see daxd serve --help`,
+  );
+}
+
+function isValid(key: string, value: unknown): boolean {
+  const options: unknown = Value.Default(ServeOptions, { [key]: value });
+  return Value.Check(ServeOptions, options);
+}
+
+function initConfig(options: ServeOptions): InitConfig {
+  return {
+    required: options.init,
+    mode: options.mode ?? 'fsdax',
+    map: options.map ?? 'dev',
+    alignBytes: ALIGN_BYTES[options.align ?? '2M'],
+  };
+}
+
+function parseDurationMs(text: string): number {
+  const match = /^(\d+)(ms|s|m)?$/.exec(text);
+  const durationMs = Number(match?.[1] ?? NaN) * (DURATION_UNIT_MS[match?.[2] ?? 's'] ?? NaN);
+  if (!(durationMs <= LIMITS.drainTimeoutMsMax)) {
+    throw new DaxdError(
+      'EINVAL',
+      `--drain-timeout ${text} is longer than a day: give ${LIMITS.drainTimeoutMsMax / 60_000}m or less`,
+    );
+  }
+  return durationMs;
+}
+
+/** `--mode`, `--map` and `--align` matter to `--init` alone: on attach the media decides. */
+function idleOptions(options: ServeOptions): string[] {
+  if (options.init || options.backing === undefined) return [];
+  return (['mode', 'map', 'align'] as const)
+    .filter((key) => options[key] !== undefined)
+    .map((key) => `${optionFlag(key)} changes nothing without --init: the media decides on attach`);
+}
+
+function checkRelations(config: ServeConfig, options: ServeOptions): void {
+  const { sizeBytes } = config;
+  refuseIf(
+    sizeBytes !== undefined && (sizeBytes === 0 || !isAligned(sizeBytes, PAGE_SIZE)),
+    `--size ${options.size} is not a whole number of 4096-byte pages: give a multiple of 4K`,
+  );
+  refuseIf(
+    config.init !== undefined && sizeBytes !== undefined && sizeBytes < INIT_SIZE_BYTES_MIN,
+    `--size ${options.size} is too small to lay down a filesystem: give 16M or more`,
+  );
+  refuseIf(
+    options.init && options.readOnly,
+    '--init writes the media and --read-only forbids it: drop one of them',
+  );
+  refuseIf(
+    options.init && options.forceRaw && config.init?.mode === 'fsdax',
+    '--init writes an info block that --force-raw would ignore: drop one of them, or give --mode raw',
+  );
+  refuseIf(
+    options.sparse && sizeBytes === undefined,
+    '--sparse says how to create a file: give --size too',
+  );
+  refuseIf(
+    config.listen.length > LIMITS.listenersMax,
+    `${config.listen.length} times --listen: give at most ${LIMITS.listenersMax}`,
+  );
+  refuseIf(
+    config.allowHosts.length > LIMITS.allowHostsMax,
+    `${config.allowHosts.length} times --allow-host: give at most ${LIMITS.allowHostsMax}`,
+  );
+  const repeated = options.listen.find((text, i) => options.listen.indexOf(text) !== i);
+  refuseIf(repeated !== undefined, `--listen ${repeated} is given twice: give it once`);
+}
+
+function refuseIf(condition: boolean, message: string): void {
+  if (condition) throw new DaxdError('EINVAL', message);
+}

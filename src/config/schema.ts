@@ -1,0 +1,163 @@
+import { Type } from 'typebox';
+import type { Static, TSchema } from 'typebox';
+
+const SIZE_PATTERN = '^[0-9]{1,16}[KMGT]?$';
+const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m)?$';
+
+/** What an option shows in help beside its description, and says when its value is wrong. */
+interface OptionHints {
+  /** The value's name in help; absent for a flag. */
+  readonly placeholder?: string;
+  /** What to give, as the end of "--size "x" is not valid: give ...". */
+  readonly give?: string;
+}
+
+/**
+ * Options of `daxd serve`: the command line is made from this schema and checked against it.
+ * A key is the option's name in camel case; values are as typed, not yet converted.
+ */
+export const ServeOptions = Type.Object(
+  {
+    backing: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'PATH',
+        description:
+          'a regular file, or a device-dax node such as /dev/dax0.0 (default: daxd-data/pmem0.img, ' +
+          'created on first start as by --size 256M --init)',
+        give: 'the path of a file or of a device-dax node',
+      }),
+    ),
+    size: Type.Optional(
+      Type.String({
+        pattern: SIZE_PATTERN,
+        placeholder: 'SIZE',
+        description: 'create the file with this size when it does not exist',
+        give: 'bytes, or a number with K, M, G or T (powers of 1024)',
+      }),
+    ),
+    sparse: Type.Boolean({
+      default: false,
+      description: 'leave a created file sparse instead of allocating it',
+    }),
+    mount: Type.String({
+      default: 'auto',
+      minLength: 1,
+      placeholder: 'auto|none|NAME',
+      description: 'what is mounted at start: every ext4, nothing, or one partition',
+      give: 'auto, none or the name of a partition',
+    }),
+    init: Type.Boolean({
+      default: false,
+      description: 'lay down an info block, a GPT and an ext4 on a blank backing',
+    }),
+    mode: Type.Optional(
+      Type.Union([Type.Literal('fsdax'), Type.Literal('raw')], {
+        placeholder: 'fsdax|raw',
+        description: 'the mode that --init writes (default: fsdax)',
+        give: 'fsdax or raw',
+      }),
+    ),
+    map: Type.Optional(
+      Type.Union([Type.Literal('dev'), Type.Literal('mem')], {
+        placeholder: 'dev|mem',
+        description: 'where --init says that page structures live (default: dev)',
+        give: 'dev or mem',
+      }),
+    ),
+    align: Type.Optional(
+      Type.Union([Type.Literal('4K'), Type.Literal('2M'), Type.Literal('1G')], {
+        placeholder: '4K|2M|1G',
+        description: 'the alignment that --init writes (default: 2M)',
+        give: '4K, 2M or 1G',
+      }),
+    ),
+    forceRaw: Type.Boolean({ default: false, description: 'ignore the info block' }),
+    listen: Type.Array(Type.String(), {
+      default: ['127.0.0.1:8470'],
+      minItems: 1,
+      placeholder: 'ADDR',
+      description: 'host:port or unix:/path, repeatable',
+      give: 'host:port or unix:/path',
+    }),
+    allowHost: Type.Array(
+      Type.String({ pattern: '^([A-Za-z0-9._-]{1,253}|\\[[0-9a-fA-F:.]{2,45}\\])$' }),
+      {
+        default: [],
+        placeholder: 'NAME',
+        description: 'a further name that the Host header may have, repeatable',
+        give: 'a host name or address without a port',
+      },
+    ),
+    readOnly: Type.Boolean({
+      default: false,
+      description: 'attach and mount without a single store to the media',
+    }),
+    persistence: Type.Union([Type.Literal('auto'), Type.Literal('none')], {
+      default: 'auto',
+      placeholder: 'auto|none',
+      description: 'how stores become durable; none gives durability up',
+      give: 'auto or none',
+    }),
+    drainTimeout: Type.String({
+      default: '10s',
+      pattern: DURATION_PATTERN,
+      placeholder: 'TIME',
+      description: 'how long SIGTERM waits for pinned pages',
+      give: 'seconds, or a number with ms, s or m',
+    }),
+    logLevel: Type.Union(
+      [
+        Type.Literal('debug'),
+        Type.Literal('info'),
+        Type.Literal('warn'),
+        Type.Literal('error'),
+        Type.Literal('silent'),
+      ],
+      {
+        default: 'info',
+        placeholder: 'LEVEL',
+        description: 'what goes to stderr: debug, info, warn, error or silent',
+        give: 'debug, info, warn, error or silent',
+      },
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** Values of serve's options as typed, defaults filled in. */
+export type ServeOptions = Static<typeof ServeOptions>;
+
+/** One option as the command line needs it. */
+export interface OptionSpec extends OptionHints {
+  /** `drainTimeout` */
+  readonly key: string;
+  /** `--drain-timeout` */
+  readonly flag: string;
+  readonly description: string;
+  readonly repeatable: boolean;
+  readonly defaultValue: unknown;
+}
+
+/** Every option of serve, in the order in which help lists them. */
+export function serveOptionSpecs(): OptionSpec[] {
+  return Object.entries(ServeOptions.properties).map(([key, schema]) => optionSpec(key, schema));
+}
+
+function optionSpec(key: string, schema: TSchema & OptionHints): OptionSpec {
+  const { description, type, default: defaultValue }: Record<string, unknown> = { ...schema };
+  return {
+    key,
+    flag: optionFlag(key),
+    description: typeof description === 'string' ? description : '',
+    repeatable: type === 'array',
+    defaultValue,
+    ...(schema.placeholder === undefined ? {} : { placeholder: schema.placeholder }),
+    ...(schema.give === undefined ? {} : { give: schema.give }),
+  };
+}
+
+/** `drainTimeout` as `--drain-timeout`. */
+export function optionFlag(key: string): string {
+  return `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}

@@ -1,0 +1,124 @@
+import swagger from '@fastify/swagger';
+import { fastify } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+
+import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
+import type { Logger } from '../lib/logger.js';
+import type { Control } from './control.js';
+import { refuse } from './error-handler.js';
+import type { HostGuard } from './host-guard.js';
+import { measureRequests } from './measure-requests.js';
+import type { RequestLatencies } from './request-latencies.js';
+import { deviceRoutes } from './routes/device.js';
+import { filesystemRoutes } from './routes/filesystems.js';
+import { layoutChangeRoutes } from './routes/layout-changes.js';
+import { leaseRoutes } from './routes/lease.js';
+import { leasesRoutes } from './routes/leases.js';
+import { monitoringRoutes } from './routes/monitoring.js';
+import type { MetricsPage } from './routes/monitoring.js';
+import { nameRoutes } from './routes/names.js';
+import { operationRoutes } from './routes/operations.js';
+import { partitionRoutes } from './routes/partitions.js';
+import { readFileRoutes } from './routes/read-files.js';
+import { statRoutes } from './routes/stat.js';
+import { writeFileRoutes } from './routes/write-files.js';
+import { VALIDATOR_OPTIONS, addSchemaRules, describeViolation } from './schema-rules.js';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The call changes something or starts a lease, so a draining daemon refuses it. */
+    change?: boolean;
+  }
+}
+
+/** What the HTTP interface is made from. */
+export interface HttpOptions {
+  readonly control: Control;
+  readonly guard: HostGuard;
+  readonly latencies: RequestLatencies;
+  readonly metrics: () => Promise<MetricsPage>;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly version: string;
+  /** Told of what is neither the client's fault nor foreseen: a broken invariant above all. */
+  readonly onFatal: (error: Error) => void;
+  readonly limits: { readonly jsonBodyBytesMax: number; readonly writeChunkBytes: number };
+}
+
+/** Bytes of a percent-encoded name: the head of a request has 16 KiB at most. */
+const PARAM_LENGTH_MAX = 16 * 1024;
+
+/**
+ * The routes, ready to be called through `routing` by the listeners. It never listens itself:
+ * there may be several addresses.
+ */
+export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> {
+  const { control, guard, limits } = options;
+  const onError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
+    refuse(error, request, reply, options);
+  const app = fastify({
+    bodyLimit: limits.jsonBodyBytesMax,
+    requestIdHeader: false,
+    routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
+    ajv: { customOptions: VALIDATOR_OPTIONS },
+    schemaErrorFormatter: describeViolation,
+    // A target that is not percent-encoded UTF-8 fails before there is a route.
+    frameworkErrors: (error, request, reply) => {
+      void onError(error, request, reply);
+    },
+  });
+
+  app.addHook('onRequest', (request, _reply, done) => {
+    guard.check(request.raw);
+    if (control.draining && request.routeOptions.config.change === true) throw refuseDraining();
+    done();
+  });
+  measureRequests(app, options.latencies, options.clock);
+  addSchemaRules(app);
+  parseStrictJson(app);
+  app.setErrorHandler(onError);
+  app.setNotFoundHandler((request) => {
+    const path = request.url.split('?', 1)[0] ?? '';
+    throw new DaxdError('ENOENT', `there is no ${request.method} ${path}: see /openapi.json`);
+  });
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'daxd',
+        description: 'A pmem namespace: its partitions, their files, and leases of their pages',
+        version: options.version,
+      },
+    },
+  });
+  await app.register(deviceRoutes, { control });
+  await app.register(partitionRoutes, { control });
+  await app.register(filesystemRoutes, { control });
+  await app.register(readFileRoutes, { control });
+  await app.register(writeFileRoutes, { control, writeChunkBytes: limits.writeChunkBytes });
+  await app.register(statRoutes, { control });
+  await app.register(nameRoutes, { control });
+  await app.register(layoutChangeRoutes, { control });
+  await app.register(leasesRoutes, { control });
+  await app.register(leaseRoutes, { leases: control.leases });
+  await app.register(operationRoutes, { control });
+  await app.register(monitoringRoutes, { control, metrics: options.metrics });
+  await app.ready();
+  return app;
+}
+
+function refuseDraining(): DaxdError {
+  return new DaxdError('draining', 'daxd is shutting down: it takes no new leases and changes');
+}
+
+/** JSON as Fastify reads it, but a body of no bytes is no body. */
+function parseStrictJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) done(null, undefined);
+    else void parse(request, body.toString(), done);
+  });
+}

@@ -1,0 +1,52 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
+
+import type { LeaseControl } from '../control.js';
+import { Lease, LeaseParams, ReleaseLease } from '../schemas/lease.js';
+import { Nothing } from '../schemas/partition.js';
+import { Problem } from '../schemas/problem.js';
+
+const params = LeaseParams;
+const response = { 200: Lease, default: Problem };
+
+/** One lease: look at it, keep it, give it back. */
+export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseControl }> = (
+  app,
+  { leases },
+  done,
+) => {
+  app.get(
+    '/v1/leases/:id',
+    { schema: { operationId: 'getLease', summary: 'never renews', params, response } },
+    (request) => leases.get(request.params.id).view(),
+  );
+
+  app.post(
+    '/v1/leases/:id/renew',
+    { schema: { operationId: 'renewLease', params, body: Nothing, response } },
+    (request) => leases.renew(request.params.id).view(),
+  );
+
+  app.post(
+    '/v1/leases/:id/release',
+    { schema: { operationId: 'releaseLease', params, body: ReleaseLease, response } },
+    (request) => leases.release(request.params.id, request.body.ranges).view(),
+  );
+
+  app.delete(
+    '/v1/leases/:id',
+    {
+      schema: {
+        operationId: 'deleteLease',
+        summary: 'release all of it; again does nothing',
+        params,
+        response: { 204: Type.Null(), default: Problem },
+      },
+    },
+    async (request, reply) => {
+      leases.release(request.params.id);
+      return reply.code(204).send(null);
+    },
+  );
+  done();
+};

@@ -1,0 +1,69 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+
+import type { Control } from '../control.js';
+import { abortOnDisconnect } from '../disconnect.js';
+import { pathFromText } from '../file-path.js';
+import { AcquireLease, Lease, LeaseList, LeaseQuery } from '../schemas/lease.js';
+import { Problem } from '../schemas/problem.js';
+
+/** Leases: ranges that clients pin for DMA. */
+export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+  app,
+  { control },
+  done,
+) => {
+  const { leases } = control;
+
+  app.post(
+    '/v1/leases',
+    {
+      config: { change: true },
+      schema: {
+        operationId: 'acquireLease',
+        summary: 'pin a range of a file, or without path of a raw, unmounted partition',
+        body: AcquireLease,
+        response: { 201: Lease, default: Problem },
+      },
+    },
+    async (request, reply) => {
+      const { path, ttl_ms: ttlMs, client, pid, pid_start: pidStart, ...range } = request.body;
+      const asked = {
+        ...range,
+        ttlMs,
+        ...(path !== undefined && { path: pathFromText(path) }),
+        ...(client !== undefined && { client }),
+        ...(pid !== undefined && { pid }),
+        ...(pidStart !== undefined && { pidStart }),
+      };
+      // Only for writing is there something to wait for, and so a wait to give up.
+      const signal = asked.access === 'write' ? abortOnDisconnect(reply) : undefined;
+      const lease = await leases.acquire(asked, signal);
+      // Nobody will hear of a lease granted to a client that is gone: give it back.
+      if (reply.raw.destroyed) leases.release(lease.id);
+      return reply.code(201).header('location', `/v1/leases/${lease.id}`).send(lease.view());
+    },
+  );
+
+  app.get(
+    '/v1/leases',
+    {
+      schema: {
+        operationId: 'listLeases',
+        querystring: LeaseQuery,
+        response: { 200: LeaseList, default: Problem },
+      },
+    },
+    (request) => {
+      const { path, ...filter } = request.query;
+      const page = leases.list({
+        ...filter,
+        ...(path !== undefined && { path: pathFromText(path) }),
+      });
+      return {
+        leases: page.leases.map((lease) => lease.view()),
+        ...(page.nextCursor !== undefined && { next_cursor: page.nextCursor }),
+      };
+    },
+  );
+  done();
+};

@@ -1,0 +1,53 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+
+import type { Control } from '../control.js';
+import { abortOnDisconnect } from '../disconnect.js';
+import { Operation, OperationList, OperationParams, OperationQuery } from '../schemas/operation.js';
+import { Problem } from '../schemas/problem.js';
+
+const params = OperationParams;
+const response = { 200: Operation, default: Problem };
+
+/** What waits for pinned pages, and for whose. */
+export const operationRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+  app,
+  { control },
+  done,
+) => {
+  app.get(
+    '/v1/operations',
+    {
+      schema: { operationId: 'listOperations', response: { 200: OperationList, default: Problem } },
+    },
+    () => ({ operations: control.operations() }),
+  );
+
+  app.get(
+    '/v1/operations/:id',
+    {
+      schema: {
+        operationId: 'getOperation',
+        summary: 'with wait_ms a long poll: answers when the operation ends, or after that time',
+        params,
+        querystring: OperationQuery,
+        response,
+      },
+    },
+    (request, reply) =>
+      control.operation(request.params.id, request.query.wait_ms ?? 0, abortOnDisconnect(reply)),
+  );
+
+  app.delete(
+    '/v1/operations/:id',
+    {
+      schema: {
+        operationId: 'cancelOperation',
+        summary: 'end its wait; the file stays as it is. Does nothing once the wait is over',
+        params,
+        response,
+      },
+    },
+    (request) => control.cancelOperation(request.params.id),
+  );
+  done();
+};

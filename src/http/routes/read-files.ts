@@ -1,0 +1,106 @@
+import { Readable } from 'node:stream';
+
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import type { Static } from 'typebox';
+
+import { InvariantError } from '../../lib/assert.js';
+import { DaxdError } from '../../lib/errno.js';
+import { matchesEtag, requestedRange } from '../byte-range.js';
+import type { Control, MountedFiles } from '../control.js';
+import { etagOf } from '../etag.js';
+import { pathFromTarget } from '../file-path.js';
+import { streamListing } from '../listing.js';
+import { DirectoryListing, ListingQuery } from '../schemas/file.js';
+import { Problem } from '../schemas/problem.js';
+import { PartitionParams } from '../schemas/values.js';
+
+const params = PartitionParams;
+/** Both come as streams, which go out as they are: the schemas are for the document alone. */
+const response = {
+  200: {
+    description: 'the bytes of a file, or the entries of a directory',
+    content: {
+      'application/octet-stream': {
+        schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }),
+      },
+      'application/json': { schema: Type.Unsafe<unknown>(DirectoryListing) },
+    },
+  },
+  default: Problem,
+};
+const FILE_ROUTE = '/v1/partitions/:partition/files/*';
+
+/** The bytes of files, and what is in directories. */
+export const readFileRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+  app,
+  { control },
+  done,
+) => {
+  const answer = (request: ReadRequest, reply: FastifyReply): FastifyReply => {
+    const files = control.files(request.params.partition);
+    const inode = files.fs.lookup(pathFromTarget(request.url));
+    if (files.fs.stat(inode).type !== 'directory') return sendFile(files, inode, request, reply);
+    return reply
+      .type('application/json; charset=utf-8')
+      .send(bodyUnlessHead(request, () => streamListing(files.fs, inode, request.query)));
+  };
+  for (const url of ['/v1/partitions/:partition/files', FILE_ROUTE]) {
+    const schema = { params, querystring: ListingQuery, response };
+    const operationId = url === FILE_ROUTE ? 'readFile' : 'listRoot';
+    const summary = 'the bytes of a file, or the entries of a directory';
+    // Fastify's own HEAD would read the whole file and throw it away.
+    const options = { exposeHeadRoute: false, schema: { ...schema, operationId, summary } };
+    app.get(url, options, answer);
+    app.head(url, { schema: { ...schema, hide: true } }, answer);
+  }
+  done();
+};
+
+type ReadRequest = FastifyRequest<{
+  Params: Static<typeof PartitionParams>;
+  Querystring: Static<typeof ListingQuery>;
+}>;
+
+function sendFile(
+  files: MountedFiles,
+  inode: number,
+  request: ReadRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const stat = files.fs.stat(inode);
+  if (stat.type !== 'file') {
+    throw new DaxdError('EOPNOTSUPP', `${request.url} is a ${stat.type}: only files have bytes`);
+  }
+  // What a device writes into pinned pages changes no time stamp, so they have no entity tag.
+  const pinned = files.pinnedPages(files.fs.extents(inode)) > 0;
+  const etag = pinned ? undefined : etagOf(stat);
+  reply.header('accept-ranges', 'bytes').type('application/octet-stream');
+  if (etag !== undefined) reply.header('etag', etag);
+
+  const { headers } = request;
+  if (matchesEtag(headers['if-none-match'], etag)) return reply.code(304).send();
+  const ifRange = headers['if-range'];
+  const range =
+    ifRange === undefined || ifRange === etag
+      ? requestedRange(headers.range, stat.size)
+      : undefined;
+  const { from, to } = range ?? { from: 0, to: stat.size };
+  if (range !== undefined) {
+    reply.code(206).header('content-range', `bytes ${from}-${to - 1}/${stat.size}`);
+  }
+  reply.header('content-length', to - from);
+  return reply.send(
+    bodyUnlessHead(request, () => Readable.from(files.fs.readStream(inode, from, to - from))),
+  );
+}
+
+/** HEAD gets the header fields alone, without reading the file for it. */
+function bodyUnlessHead(request: ReadRequest, body: () => Readable): Readable | null {
+  if (request.method === 'HEAD') return null;
+  return body().on('error', (error) => {
+    // An answer under way can carry no refusal: it is cut. A defect ends the daemon all the same.
+    if (error instanceof InvariantError) throw error;
+  });
+}

@@ -1,0 +1,91 @@
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import { Type } from 'typebox';
+
+import { DaxdError } from '../lib/errno.js';
+import { strict } from './schemas/values.js';
+
+/** Decimal digits of an integer, no sign, no leading zero, no exponent: nothing else is a number in a query. */
+const QUERY_INTEGER = /^(0|[1-9][0-9]{0,15})$/;
+
+/** Validator settings: Fastify's own drop unknown members and turn "1" into 1. */
+export const VALIDATOR_OPTIONS = {
+  removeAdditional: false,
+  coerceTypes: false,
+  useDefaults: false,
+  allErrors: false,
+  verbose: true,
+} as const;
+
+/** One violation as the validator reports it. */
+interface Violation {
+  readonly instancePath: string;
+  readonly keyword: string;
+  readonly message?: string;
+  readonly params: Record<string, unknown>;
+  readonly data?: unknown;
+}
+
+/**
+ * What every route gets beside its own schema: a query without declared members takes none,
+ * integers in a query arrive as numbers, and a missing body is an empty object, so that the
+ * schema says what it lacks.
+ */
+export function addSchemaRules(app: FastifyInstance): void {
+  app.addHook('onRoute', (route: RouteOptions) => {
+    const schema = route.schema ?? {};
+    schema.querystring ??= strict({});
+    route.schema = schema;
+    const integers = integerMembers(schema.querystring);
+    if (integers.length === 0 && schema.body === undefined) return;
+
+    const convert = (request: FastifyRequest, _reply: unknown, done: () => void): void => {
+      if (schema.body !== undefined) request.body ??= {};
+      if (integers.length > 0) convertIntegers(request.query, integers);
+      done();
+    };
+    route.preValidation = [convert, ...[route.preValidation ?? []].flat()];
+  });
+}
+
+function integerMembers(schema: unknown): string[] {
+  if (!Type.IsObject(schema)) return [];
+  return Object.entries(schema.properties)
+    .filter(([, member]) => Type.IsInteger(member))
+    .map(([name]) => name);
+}
+
+function convertIntegers(query: unknown, names: readonly string[]): void {
+  if (typeof query !== 'object' || query === null) return;
+  for (const [name, text] of Object.entries(query)) {
+    if (!names.includes(name) || typeof text !== 'string' || !QUERY_INTEGER.test(text)) continue;
+    Object.assign(query, { [name]: Number(text) });
+  }
+}
+
+/** Says which member broke which rule, and with what value. */
+export function describeViolation(violations: readonly Violation[], part: string): DaxdError {
+  const violation = violations[0];
+  if (violation === undefined) return new DaxdError('EINVAL', `${part} is not valid`);
+  const where = [part, ...violation.instancePath.split('/').slice(1)].join('.');
+  const { params } = violation;
+  if (violation.keyword === 'additionalProperties') {
+    return new DaxdError(
+      'EINVAL',
+      `${where} has an unknown member ${JSON.stringify(params['additionalProperty'])}`,
+    );
+  }
+  const { allowedValue } = params;
+  const allowed = allowedValue === undefined ? '' : ` (${JSON.stringify(allowedValue)})`;
+  return new DaxdError(
+    'EINVAL',
+    `${where} ${violation.message ?? 'is not valid'}${allowed}${shown(violation)}`,
+  );
+}
+
+const SHOWN_MAX = 64;
+
+function shown({ keyword, data }: Violation): string {
+  if (keyword === 'required') return '';
+  const text = JSON.stringify(data) ?? 'nothing';
+  return `, not ${text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text}`;
+}

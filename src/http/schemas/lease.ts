@@ -1,0 +1,82 @@
+import { Type } from 'typebox';
+
+import type { LeaseView } from '../../lease/lease.js';
+import { LEASE_RANGES_MAX, LIST_LEASES_MAX, TTL_MS_MAX, TTL_MS_MIN } from '../../lease/limits.js';
+import { Cursor, FilePath, count, strict } from './values.js';
+
+const Access = Type.Union([Type.Literal('read'), Type.Literal('write')]);
+
+/** `POST /v1/leases` */
+export const AcquireLease = strict({
+  partition: Type.String({ maxLength: 64 }),
+  path: Type.Optional(FilePath),
+  offset: count('bytes'),
+  length: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'bytes' }),
+  access: Access,
+  ttl_ms: Type.Integer({
+    minimum: TTL_MS_MIN,
+    maximum: TTL_MS_MAX,
+    description: 'renew within this time',
+  }),
+  client: Type.Optional(Type.String({ maxLength: 256, description: 'who holds it, for people' })),
+  pid: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
+  pid_start: Type.Optional(count('field 22 of /proc/PID/stat, as the holder reads it')),
+});
+
+const Extent = Type.Object({
+  file_offset: Type.Integer(),
+  device_offset: Type.Integer({ description: 'bytes into the backing' }),
+  length: Type.Integer(),
+});
+
+const Range = Type.Object({ offset: Type.Integer(), length: Type.Integer() });
+
+const LeaseBody = Type.Object({
+  id: Type.String(),
+  state: Type.String({ description: 'active, suspect or released' }),
+  partition: Type.String(),
+  path: Type.Optional(Type.String()),
+  offset: Type.Integer(),
+  length: Type.Integer(),
+  access: Type.String(),
+  ttl_ms: Type.Integer(),
+  remaining_ttl_ms: Type.Integer(),
+  pages: Type.Integer({ description: 'pages pinned now' }),
+  ranges: Type.Array(Range, { description: 'what of the range asked for is not released yet' }),
+  backing_path: Type.String(),
+  extents: Type.Array(Extent),
+  client: Type.Optional(Type.String()),
+  pid: Type.Optional(Type.Integer()),
+  pid_start: Type.Optional(Type.Integer()),
+});
+
+/** A lease as every call about it answers. */
+export const Lease = Type.Unsafe<LeaseView>(LeaseBody);
+
+/** `GET /v1/leases` */
+export const LeaseList = Type.Object({
+  leases: Type.Array(Lease),
+  next_cursor: Type.Optional(Type.String()),
+});
+
+/** Query of `GET /v1/leases`. */
+export const LeaseQuery = strict({
+  partition: Type.Optional(Type.String({ maxLength: 64 })),
+  path: Type.Optional(FilePath),
+  state: Type.Optional(Type.Union([Type.Literal('active'), Type.Literal('suspect')])),
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LEASES_MAX })),
+});
+
+/** `POST /v1/leases/{id}/release`: without `ranges` all of it. */
+export const ReleaseLease = strict({
+  ranges: Type.Optional(
+    Type.Array(strict({ offset: count('bytes'), length: count('bytes') }), {
+      minItems: 1,
+      maxItems: LEASE_RANGES_MAX,
+    }),
+  ),
+});
+
+/** The lease in a path such as /v1/leases/01J... */
+export const LeaseParams = Type.Object({ id: Type.String({ maxLength: 64 }) });

@@ -1,0 +1,44 @@
+import { Type } from 'typebox';
+import type { Static } from 'typebox';
+
+import { WAIT_MS_MAX, strict } from './values.js';
+
+/** A change that waits, or waited, for pinned pages. */
+export const Operation = Type.Object({
+  id: Type.String(),
+  op: Type.String({ description: 'truncate, punch-hole, replace, unlink, ...' }),
+  done: Type.Boolean(),
+  state: Type.Union([Type.Literal('waiting'), Type.Literal('ended')], {
+    description: 'ended: the wait is over, the call itself says how',
+  }),
+  partition: Type.String(),
+  inode: Type.Integer(),
+  path: Type.Optional(Type.String()),
+  offset: Type.Integer({ description: 'first byte concerned' }),
+  end: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'the byte behind the last one concerned; null: to the end of the file',
+  }),
+  started: Type.String({ description: 'RFC 3339' }),
+  waited_ms: Type.Number(),
+  blocked_by: Type.Array(Type.String({ description: 'id of a lease' })),
+});
+
+/** A change that waits, or waited, for pinned pages. */
+export type Operation = Static<typeof Operation>;
+
+/** `GET /v1/operations` */
+export const OperationList = Type.Object({ operations: Type.Array(Operation) });
+
+/** The operation in a path such as /v1/operations/01J... */
+export const OperationParams = Type.Object({ id: Type.String({ maxLength: 64 }) });
+
+/** Query of `GET /v1/operations/{id}`. */
+export const OperationQuery = strict({
+  wait_ms: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: WAIT_MS_MAX,
+      description: 'answer when the operation ends, or after this time',
+    }),
+  ),
+});

@@ -1,0 +1,38 @@
+import { Type } from 'typebox';
+import type { TInteger, TObject, TProperties } from 'typebox';
+
+/** Items on one page of a listing. */
+const PAGE_ITEMS_MAX = 1000;
+/** How long a long poll may wait, in milliseconds. */
+export const WAIT_MS_MAX = 600_000;
+
+/** An object that refuses members it does not know. */
+export function strict<T extends TProperties>(properties: T, description?: string): TObject<T> {
+  return Type.Object(properties, {
+    additionalProperties: false,
+    ...(description === undefined ? {} : { description }),
+  });
+}
+
+/** Bytes or a count: an integer that a double holds exactly. */
+export function count(description: string): TInteger {
+  return Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description });
+}
+
+/** A path from the partition's root, without `.`, `..` and empty parts; a leading slash is allowed. */
+export const FilePath = Type.String({
+  minLength: 1,
+  description: "UTF-8 from the partition's root; `.`, `..` and empty parts are EINVAL",
+});
+
+/** Where a page of a listing starts: what the page before gave as `next_cursor`. */
+export const Cursor = Type.String({
+  maxLength: 1024,
+  description: 'next_cursor of the page before',
+});
+
+/** How many items a page has at most. */
+export const PageLimit = Type.Integer({ minimum: 1, maximum: PAGE_ITEMS_MAX });
+
+/** The partition in a path such as /v1/partitions/pmem0p1. */
+export const PartitionParams = Type.Object({ partition: Type.String({ maxLength: 64 }) });

@@ -1,0 +1,87 @@
+import { once } from 'node:events';
+import { request } from 'node:http';
+import type { IncomingHttpHeaders, RequestOptions } from 'node:http';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+
+import type { Test } from 'tap';
+
+import { buildHttp } from '../../../src/http/app.js';
+import { HostGuard } from '../../../src/http/host-guard.js';
+import { Listener } from '../../../src/http/listeners.js';
+import type { Address, ListenerOptions } from '../../../src/http/listeners.js';
+import { RequestLatencies } from '../../../src/http/request-latencies.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import { silentLogger } from '../../../src/lib/logger.js';
+import { setUpControl } from '../../unit/http/memory-control.js';
+import type { MemoryControl } from '../../unit/http/memory-control.js';
+
+const LIMITS = { connectionsMax: 64, headersTimeoutMs: 5_000, keepAliveTimeoutMs: 10_000 };
+
+/** Listeners and what stands behind them. */
+export interface ListenersSetUp {
+  readonly control: MemoryControl;
+  readonly latencies: RequestLatencies;
+  readonly listeners: readonly Listener[];
+  /** To open more of them. */
+  readonly options: ListenerOptions;
+}
+
+/** The routes over a daemon in memory, behind real sockets. */
+export async function setUpListeners(
+  t: Test,
+  addresses: readonly Address[],
+): Promise<ListenersSetUp> {
+  const { control } = await setUpControl();
+  const unixSockets = new WeakSet<object>();
+  const latencies = new RequestLatencies();
+  const app = await buildHttp({
+    control,
+    guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
+    latencies,
+    metrics: async () => ({ contentType: 'text/plain', text: '' }),
+    clock: systemClock,
+    log: silentLogger,
+    version: '0',
+    onFatal: (error) => t.fail(error.message),
+    limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 65536 },
+  });
+  const options = { route: app.routing.bind(app), unixSockets, limits: LIMITS };
+  const listeners: Listener[] = [];
+  for (const address of addresses) listeners.push(await Listener.open(address, options));
+  t.teardown(async () => {
+    const closed = Promise.all(listeners.map((listener) => listener.close()));
+    for (const listener of listeners) listener.cut();
+    await closed;
+  });
+  return { control, latencies, listeners, options };
+}
+
+/** What a call was answered. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+/** One call through Node's own client; `path` goes out as it stands. */
+export async function call(options: RequestOptions, body?: string | Buffer): Promise<Answer> {
+  const outgoing = request({ agent: false, ...options });
+  outgoing.end(body);
+  const [response] = await once(outgoing, 'response');
+  // An answer may come before the body is out, and end the connection.
+  outgoing.on('error', () => {});
+  return { status: response.statusCode, headers: response.headers, body: await text(response) };
+}
+
+/** Sends bytes as they are, and gives all that came back. */
+export async function sendRaw(port: number, bytes: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.end(bytes);
+  return text(socket);
+}
+
+/** The port of `http://127.0.0.1:1234`. */
+export function portOf(listener: Listener | undefined): number {
+  return Number(new URL(listener?.url ?? '').port);
+}

@@ -1,0 +1,96 @@
+import t from 'tap';
+
+import { loadServeConfig } from '../../../src/config/load.js';
+import { MIB } from '../../../src/lib/units.js';
+
+t.test('loadServeConfig: without options the embedded default', async (t) => {
+  t.match(loadServeConfig({}), {
+    backing: 'daxd-data/pmem0.img',
+    isDefaultBacking: true,
+    sizeBytes: 256 * MIB,
+    sparse: false,
+    mount: 'auto',
+    init: { mode: 'fsdax', map: 'dev', alignBytes: 2 * MIB },
+    readOnly: false,
+    persistence: 'auto',
+    listen: [{ kind: 'tcp', host: '127.0.0.1', port: 8470 }],
+    allowHosts: [],
+    drainTimeoutMs: 10_000,
+    logLevel: 'info',
+    warnings: [],
+  });
+});
+
+t.test('loadServeConfig: takes what is given', async (t) => {
+  const config = loadServeConfig({
+    backing: '/dev/dax0.0',
+    init: true,
+    map: 'mem',
+    align: '1G',
+    listen: ['unix:/run/daxd.sock', '[::1]:0'],
+    allowHost: ['Daxd.Example'],
+    drainTimeout: '500ms',
+  });
+  t.match(config, {
+    isDefaultBacking: false,
+    sizeBytes: undefined,
+    init: { mode: 'fsdax', map: 'mem', alignBytes: 1024 * MIB },
+    listen: [
+      { kind: 'unix', path: '/run/daxd.sock' },
+      { kind: 'tcp', host: '::1', port: 0 },
+    ],
+    allowHosts: ['daxd.example'],
+    drainTimeoutMs: 500,
+  });
+  t.equal(loadServeConfig({ drainTimeout: '7' }).drainTimeoutMs, 7_000);
+  t.equal(loadServeConfig({ drainTimeout: '2m' }).drainTimeoutMs, 120_000);
+  t.equal(loadServeConfig({ backing: 'x' }).init, undefined);
+});
+
+t.test(
+  'loadServeConfig: --mode, --map and --align without --init are said to change nothing',
+  async (t) => {
+    t.strictSame(loadServeConfig({ backing: 'x', map: 'mem' }).warnings.length, 1);
+    t.match(loadServeConfig({ backing: 'x', map: 'mem' }).warnings[0], /--map .*--init/);
+    t.strictSame(loadServeConfig({ backing: 'x', map: 'mem', init: true }).warnings, []);
+  },
+);
+
+t.test('loadServeConfig: what is wrong names the option, the value and what to give', async (t) => {
+  const wrong: readonly [Record<string, unknown>, RegExp][] = [
+    [{ size: '12Q' }, /--size "12Q".*bytes, or a number with K, M, G or T/],
+    [{ size: '0' }, /--size 0 .*multiple of 4K/],
+    [{ size: '4097' }, /--size 4097 .*multiple of 4K/],
+    [{ size: '8M' }, /--size 8M is too small.*16M/],
+    [{ size: '9007199254740993' }, /not a size/],
+    [{ backing: '' }, /--backing "".*path/],
+    [{ mode: 'devdax' }, /--mode "devdax".*fsdax or raw/],
+    [{ align: '3M' }, /--align "3M".*4K, 2M or 1G/],
+    [{ persistence: 'maybe' }, /--persistence "maybe".*auto or none/],
+    [{ logLevel: 'loud' }, /--log-level "loud"/],
+    [{ drainTimeout: 'soon' }, /--drain-timeout "soon".*seconds/],
+    [{ drainTimeout: '1441m' }, /longer than a day/],
+    [{ allowHost: ['a b'] }, /--allow-host .*without a port/],
+    [{ listen: [] }, /--listen \[\]/],
+    [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
+    [{ stateDir: '/x' }, /unknown options --state-dir/],
+    [{ init: true, readOnly: true }, /--init .*--read-only/],
+    [{ backing: 'x', init: true, forceRaw: true }, /--init .*--force-raw/],
+    [{ backing: 'x', sparse: true }, /--sparse .*--size/],
+  ];
+  for (const [given, message] of wrong) {
+    t.throws(() => loadServeConfig(given), { code: 'EINVAL', message }, JSON.stringify(given));
+  }
+});
+
+t.test('loadServeConfig: TCP beyond loopback is refused', async (t) => {
+  for (const listen of ['0.0.0.0:8470', '[::]:8470', '10.0.0.1:80', 'example.com:80']) {
+    t.throws(() => loadServeConfig({ listen: [listen] }), { message: /no access control/ }, listen);
+  }
+  for (const listen of ['8470', ':8470', '127.0.0.1', '127.0.0.1:65536', '127.0.0.1:x', 'unix:']) {
+    t.throws(() => loadServeConfig({ listen: [listen] }), { code: 'EINVAL' }, listen);
+  }
+  for (const listen of ['127.9.9.9:1', 'localhost:1', '[::1]:1']) {
+    t.equal(loadServeConfig({ listen: [listen] }).listen[0]?.kind, 'tcp', listen);
+  }
+});

@@ -1,0 +1,62 @@
+import type { FastifyInstance } from 'fastify';
+import type { Test } from 'tap';
+
+import { buildHttp } from '../../../src/http/app.js';
+import { HostGuard } from '../../../src/http/host-guard.js';
+import { RequestLatencies } from '../../../src/http/request-latencies.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import { silentLogger } from '../../../src/lib/logger.js';
+import { setUpControl } from './memory-control.js';
+
+type Response = Awaited<ReturnType<FastifyInstance['inject']>>;
+type Headers = Readonly<Record<string, string>>;
+
+/** The routes, what stands behind them, and ways to call them. */
+export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
+  readonly app: FastifyInstance;
+  readonly latencies: RequestLatencies;
+  /** What was told to end the daemon. */
+  readonly fatal: readonly Error[];
+  readonly get: (url: string, headers?: Headers) => Promise<Response>;
+  readonly post: (url: string, payload?: object | string, headers?: Headers) => Promise<Response>;
+  readonly put: (url: string, payload: string | Buffer, headers?: Headers) => Promise<Response>;
+  readonly remove: (url: string) => Promise<Response>;
+}
+
+/** The routes over a daemon in memory, called without a socket. */
+export async function setUpHttp(t: Test): Promise<HttpSetUp> {
+  const { control, lent } = await setUpControl();
+  const latencies = new RequestLatencies();
+  const unixSockets = new WeakSet<object>();
+  const fatal: Error[] = [];
+  const app = await buildHttp({
+    control,
+    guard: new HostGuard(['127.0.0.1', 'localhost', 'daxd.example'], unixSockets),
+    latencies,
+    metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'daxd_x 1\n' }),
+    clock: systemClock,
+    log: silentLogger,
+    version: '9.9.9',
+    onFatal: (error) => fatal.push(error),
+    limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 1024 },
+  });
+  t.teardown(() => app.close());
+  const headers = { host: '127.0.0.1:8470' };
+  const get = (url: string, more: Headers = {}): Promise<Response> =>
+    app.inject({ method: 'GET', url, headers: { ...headers, ...more } });
+  const post = (url: string, payload?: object | string, more: Headers = {}): Promise<Response> =>
+    app.inject({
+      method: 'POST',
+      url,
+      headers: {
+        ...headers,
+        ...(typeof payload === 'string' ? { 'content-type': 'application/json' } : {}),
+        ...more,
+      },
+      ...(payload !== undefined && { payload }),
+    });
+  const put = (url: string, payload: string | Buffer, more: Headers = {}): Promise<Response> =>
+    app.inject({ method: 'PUT', url, headers: { ...headers, ...more }, payload });
+  const remove = (url: string): Promise<Response> => app.inject({ method: 'DELETE', url, headers });
+  return { app, control, lent, latencies, fatal, get, post, put, remove };
+}
