@@ -1,0 +1,48 @@
+import type { LayoutOp } from '../dax/layout-change.js';
+import type { LayoutOutcome } from '../dax/layouts.js';
+import { LatencyHistogram, WAIT_BOUNDS_SECONDS } from '../lib/latency-histogram.js';
+import type { LabelledHistogram } from './sampled-metric.js';
+
+const OPS: Readonly<Record<LayoutOp, true>> = {
+  truncate: true,
+  'punch-hole': true,
+  'zero-range': true,
+  fallocate: true,
+  replace: true,
+  unlink: true,
+  rename: true,
+};
+
+const OUTCOMES: Readonly<Record<LayoutOutcome, true>> = {
+  done: true,
+  cancelled: true,
+  draining: true,
+  failed: true,
+};
+
+/** Every operation that may wait for pinned pages. */
+export const LAYOUT_OPS: readonly string[] = Object.keys(OPS);
+
+/** How long changes waited for pinned pages, by operation and outcome. */
+export class TruncateWaits {
+  readonly #series = new Map<string, LabelledHistogram>();
+
+  constructor() {
+    for (const op of LAYOUT_OPS) {
+      for (const outcome of Object.keys(OUTCOMES)) {
+        const histogram = new LatencyHistogram(WAIT_BOUNDS_SECONDS);
+        this.#series.set(`${op} ${outcome}`, { labels: { op, outcome }, histogram });
+      }
+    }
+  }
+
+  /** Takes one wait; 0 seconds included. */
+  observe(op: LayoutOp, outcome: LayoutOutcome, seconds: number): void {
+    this.#series.get(`${op} ${outcome}`)?.histogram.observe(seconds);
+  }
+
+  /** Every series, those without a wait so far included. */
+  [Symbol.iterator](): IterableIterator<LabelledHistogram> {
+    return this.#series.values();
+  }
+}
