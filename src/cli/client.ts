@@ -1,0 +1,138 @@
+import { request } from 'node:http';
+import type { IncomingMessage, RequestOptions } from 'node:http';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+/** The daemon refused: what it answered. */
+export class RefusedError extends Error {
+  override readonly name = 'RefusedError';
+  readonly problem: unknown;
+
+  constructor(problem: unknown, message: string) {
+    super(message);
+    this.problem = problem;
+  }
+}
+
+/** No daemon answers there. */
+export class UnreachableError extends Error {
+  override readonly name = 'UnreachableError';
+}
+
+/** A call to the daemon. */
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** Starts with a slash; percent-encoded. */
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly json?: object;
+  /** Sent as it comes. */
+  readonly stream?: Readable;
+}
+
+/** Calls one daemon, at `http://host:port` or `unix:/path`. */
+export class Client {
+  readonly url: string;
+  readonly #target: RequestOptions;
+
+  constructor(url: string) {
+    this.url = url;
+    this.#target = targetOf(url);
+  }
+
+  /**
+   * Calls, and takes the JSON of the answer. Its shape is that of the schema which the daemon
+   * wrote it by; it is not checked again.
+   *
+   * @throws RefusedError, UnreachableError
+   */
+  async json<Answer>(call: Call): Promise<Answer> {
+    const response = await this.#send(call);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the wire gets a type
+    return JSON.parse(await textOf(response)) as Answer;
+  }
+
+  /** Calls where the answer has no body. @throws RefusedError, UnreachableError */
+  async call(call: Call): Promise<void> {
+    const response = await this.#send(call);
+    response.resume();
+  }
+
+  /**
+   * Calls, and gives the body of the answer as it comes.
+   *
+   * @throws RefusedError, UnreachableError
+   */
+  async stream(call: Call): Promise<IncomingMessage> {
+    return this.#send(call);
+  }
+
+  async #send(call: Call): Promise<IncomingMessage> {
+    const response = await this.#answer(call);
+    const { statusCode = 0 } = response;
+    if (statusCode >= 200 && statusCode < 300) return response;
+    const text = await textOf(response);
+    throw refusal(statusCode, text);
+  }
+
+  async #answer({ method, path, json, stream }: Call): Promise<IncomingMessage> {
+    const body = json === undefined ? undefined : JSON.stringify(json);
+    const outgoing = request({
+      ...this.#target,
+      method,
+      path,
+      agent: false,
+      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+    });
+    const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      outgoing.once('response', resolve);
+      outgoing.once('error', (cause) => {
+        reject(
+          new UnreachableError(`no daemon answers at ${this.url}: ${cause.message}`, { cause }),
+        );
+      });
+    });
+    if (stream === undefined) outgoing.end(body);
+    else {
+      // An early refusal ends the upload, and then the answer says why.
+      pipeline(stream, outgoing).catch((cause: unknown) => outgoing.destroy(asError(cause)));
+    }
+    return answered;
+  }
+}
+
+function targetOf(url: string): RequestOptions {
+  if (url.startsWith('unix:')) {
+    return { socketPath: url.slice('unix:'.length), headers: { host: 'localhost' } };
+  }
+  const { protocol, hostname, port } = new URL(url);
+  if (protocol !== 'http:')
+    throw new TypeError(`${url} is neither http://host:port nor unix:/path`);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) };
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) if (chunk instanceof Buffer) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function refusal(statusCode: number, text: string): RefusedError {
+  const problem = parseProblem(text);
+  if (problem === undefined)
+    return new RefusedError({ status: statusCode }, `status ${statusCode}`);
+  return new RefusedError(problem, `${problem.code}: ${problem.detail}`);
+}
+
+function parseProblem(
+  text: string,
+): { readonly code: string; readonly detail: string } | undefined {
+  const problem: unknown = text.startsWith('{') ? JSON.parse(text) : undefined;
+  if (typeof problem !== 'object' || problem === null) return undefined;
+  if (!('code' in problem) || !('detail' in problem)) return undefined;
+  return { ...problem, code: String(problem.code), detail: String(problem.detail) };
+}
+
+function asError(cause: unknown): Error {
+  return cause instanceof Error ? cause : new TypeError(String(cause));
+}

@@ -1,0 +1,32 @@
+import type { Partition } from '../http/schemas/partition.js';
+import type { Client } from './client.js';
+import { UsageError } from './usage-error.js';
+
+/**
+ * The partition that a verb works on: the one named, or the only one that is mounted.
+ *
+ * @throws UsageError when none or several are mounted and none is named.
+ */
+export async function choosePartition(client: Client, named: string | undefined): Promise<string> {
+  if (named !== undefined) return named;
+  const partitions = await client.json<Partition[]>({ method: 'GET', path: '/v1/partitions' });
+  const mounted = partitions.filter(({ filesystem }) => filesystem?.mounted === true);
+  const [only, ...others] = mounted.map(({ name }) => name);
+  if (only !== undefined && others.length === 0) return only;
+  throw new UsageError(
+    only === undefined
+      ? 'nothing is mounted: name a partition with --partition'
+      : `several are mounted (${[only, ...others].join(', ')}): choose with --partition`,
+  );
+}
+
+/** The path of a call about a file; each part of the name is percent-encoded. */
+export function filePath(partition: string, resource: 'files' | 'stat', file: string): string {
+  const parts = file.replace(/^\//, '').split('/').map(encodeURIComponent);
+  return `${partitionPath(partition)}/${resource}/${parts.join('/')}`;
+}
+
+/** The path of a call about a partition. */
+export function partitionPath(partition: string): string {
+  return `/v1/partitions/${encodeURIComponent(partition)}`;
+}

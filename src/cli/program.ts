@@ -1,0 +1,102 @@
+import { Command, CommanderError } from 'commander';
+
+import { DaxdError } from '../lib/errno.js';
+import { RefusedError, UnreachableError } from './client.js';
+import type { Serve } from './serve.js';
+import type { Standard } from './standard.js';
+import { UsageError } from './usage-error.js';
+import { verbRunner } from './verb.js';
+import { addChangeVerbs } from './verbs/change-verbs.js';
+import { addDeviceVerbs } from './verbs/device-verbs.js';
+import { addFileVerbs } from './verbs/file-verbs.js';
+import { addLeaseVerbs } from './verbs/lease-verbs.js';
+
+/** What the program is made from. */
+export interface ProgramOptions {
+  readonly standard: Standard;
+  readonly version: string;
+  readonly serve: Serve;
+}
+
+/** Exit codes; 69 is EX_UNAVAILABLE of sysexits.h. */
+const Exit = { Done: 0, Refused: 1, Usage: 2, Unreachable: 69 } as const;
+
+/**
+ * Runs one command line.
+ *
+ * @param args without the name of the program.
+ * @returns the exit code; what went wrong stands on standard error.
+ */
+export async function runProgram(
+  args: readonly string[],
+  options: ProgramOptions,
+): Promise<number> {
+  const { standard, version, serve } = options;
+  let exit: number = Exit.Done;
+  const program = new Command('daxd')
+    .description("the Linux pmem driver's job, done by one process")
+    .version(version);
+  const verb = verbRunner(standard);
+  addDeviceVerbs(program, verb);
+  addFileVerbs(program, verb);
+  addChangeVerbs(program, verb);
+  addLeaseVerbs(program, verb);
+  const isClientVerb = program.commands.some((command) => command.name() === args[0]);
+  if (!isClientVerb) {
+    // Its schema takes longer to load than a call to the daemon takes.
+    const { serveCommand } = await import('./serve.js');
+    const daemon = serveCommand(serve, (code) => {
+      exit = code;
+    });
+    program.addCommand(daemon, { isDefault: true });
+  }
+  for (const command of everyCommand(program)) quieten(command, standard);
+
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return exit;
+  } catch (error) {
+    return report(error, options);
+  }
+}
+
+function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)];
+}
+
+/** Has a command throw where it would end the process, and print where it is told to. */
+function quieten(command: Command, { stdout, stderr }: Standard): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => stdout.write(text),
+    writeErr: (text) => stderr.write(text),
+  });
+}
+
+function report(error: unknown, { standard }: ProgramOptions): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.Done : Exit.Usage;
+  const { stderr } = standard;
+  if (error instanceof RefusedError) {
+    stderr.write(`daxd: ${error.message}\n`);
+    return Exit.Refused;
+  }
+  if (error instanceof UnreachableError) {
+    stderr.write(`daxd: ${error.message}\n`);
+    return Exit.Unreachable;
+  }
+  if (error instanceof UsageError) {
+    stderr.write(`daxd: ${error.message}\n`);
+    return Exit.Usage;
+  }
+  // From serve: a namespace that cannot be attached, an address that is taken.
+  if (error instanceof DaxdError) {
+    stderr.write(`daxd: ${error.code}: ${error.message}\n`);
+    return Exit.Refused;
+  }
+  if (isBrokenPipe(error)) return Exit.Done;
+  throw error;
+}
+
+/** Whether nobody reads any more what is written. */
+export function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
+}

@@ -1,0 +1,4 @@
+/** The command line asks for what cannot be: exit 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}

@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+
+import { Client } from './client.js';
+import { Terminal } from './terminal.js';
+import type { Standard } from './standard.js';
+import { UsageError } from './usage-error.js';
+import { textOption } from './values.js';
+
+/** What a verb that talks to a daemon gets. */
+export interface VerbContext {
+  readonly client: Client;
+  readonly terminal: Terminal;
+  /** Its arguments, in the order in which they are declared. */
+  readonly args: readonly (string | undefined)[];
+  /** Its own options, by name. */
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly standard: Standard;
+}
+
+/** A verb that is declared but not yet told what to do. */
+interface DeclaredVerb {
+  action(run: (context: VerbContext) => Promise<void>): void;
+}
+
+/** Gives a command the options of every verb that talks to a daemon. */
+export type VerbRunner = (command: Command) => DeclaredVerb;
+
+const DEFAULT_URL = 'http://127.0.0.1:8470';
+
+/** Verbs that print on `standard` and take `DAXD_URL` from its environment. */
+export function verbRunner(standard: Standard): VerbRunner {
+  return (command) => {
+    command
+      .option('--url <URL>', 'the daemon: http://host:port or unix:/path (or DAXD_URL)')
+      .option('--json', 'print JSON');
+    return {
+      action(run) {
+        command.action(async () => {
+          const options: Record<string, unknown> = command.opts();
+          const given = textOption(options, 'url') ?? standard.env['DAXD_URL'] ?? DEFAULT_URL;
+          await run({
+            client: openClient(given),
+            terminal: new Terminal(standard.stdout, { json: options['json'] === true }),
+            args: command.processedArgs.map((arg: unknown) =>
+              typeof arg === 'string' ? arg : undefined,
+            ),
+            options,
+            standard,
+          });
+        });
+      },
+    };
+  };
+}
+
+function openClient(url: string): Client {
+  try {
+    return new Client(url);
+  } catch (cause) {
+    const message = `--url ${url} is not the address of a daemon: give http://host:port or unix:/path`;
+    throw new UsageError(message, { cause });
+  }
+}

@@ -1,0 +1,52 @@
+import type { Command } from 'commander';
+
+import { choosePartition, partitionPath } from '../partition-choice.js';
+import { sizeValue, textOption } from '../values.js';
+import type { VerbContext, VerbRunner } from '../verb.js';
+
+interface Changed {
+  readonly size: number;
+  readonly waited_ms: number;
+  readonly freed_bytes: number;
+}
+
+/** `truncate` and `punch-hole`, which wait until nobody has the pages concerned. */
+export function addChangeVerbs(program: Command, verb: VerbRunner): void {
+  verb(
+    program
+      .command('truncate')
+      .description('set the size of a file; waits while pages at its end are lent')
+      .argument('<PATH>')
+      .argument('<SIZE>', 'bytes, or a number with K, M, G or T')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const [path, size] = context.args;
+    await change(context, 'truncate', { path, size: sizeValue(size, 'SIZE') });
+  });
+
+  verb(
+    program
+      .command('punch-hole')
+      .description('make a range of a file a hole; waits while pages of it are lent')
+      .argument('<PATH>')
+      .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+      .argument('<LENGTH>', 'bytes, or a number with K, M, G or T')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const [path, offset, length] = context.args;
+    const range = { offset: sizeValue(offset, 'OFFSET'), length: sizeValue(length, 'LENGTH') };
+    await change(context, 'punch-hole', { path, ...range });
+  });
+}
+
+async function change(context: VerbContext, op: string, json: object): Promise<void> {
+  const { client, terminal, options } = context;
+  const partition = await choosePartition(client, textOption(options, 'partition'));
+  const path = `${partitionPath(partition)}/${op}`;
+  const changed = await client.json<Changed>({ method: 'POST', path, json });
+  terminal.pairs(changed, [
+    ['size', changed.size],
+    ['waited ms', changed.waited_ms],
+    ['freed bytes', changed.freed_bytes],
+  ]);
+}

@@ -1,0 +1,90 @@
+import { open } from 'node:fs/promises';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+
+import type { Command } from 'commander';
+
+import { choosePartition, filePath } from '../partition-choice.js';
+import { UsageError } from '../usage-error.js';
+import { sizeValue, textOption } from '../values.js';
+import type { VerbContext, VerbRunner } from '../verb.js';
+
+interface Entry {
+  readonly name?: string;
+  readonly name_base64?: string;
+  readonly type: string;
+  readonly size: number;
+  readonly inode: number;
+}
+
+/** `ls`, `cat` and `put`. */
+export function addFileVerbs(program: Command, verb: VerbRunner): void {
+  verb(
+    program
+      .command('ls')
+      .description('the entries of a directory')
+      .argument('[PATH]', "from the partition's root")
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, terminal } = context;
+    const { entries } = await client.json<{ readonly entries: readonly Entry[] }>({
+      method: 'GET',
+      path: await fileCall(context, context.args[0] ?? ''),
+    });
+    terminal.table(
+      entries,
+      ['TYPE', 'SIZE', 'INODE', 'NAME'],
+      entries.map(({ type, size, inode, name, name_base64: raw }) => [
+        type,
+        size,
+        inode,
+        name ?? `base64:${raw}`,
+      ]),
+    );
+  });
+
+  verb(
+    program
+      .command('cat')
+      .description('the bytes of a file')
+      .argument('<PATH>')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, standard } = context;
+    const path = await fileCall(context, context.args[0] ?? '');
+    const body = await client.stream({ method: 'GET', path });
+    await pipeline(body, standard.stdout, { end: false });
+  });
+
+  verb(
+    program
+      .command('put')
+      .description('create or replace a file from FILE or standard input')
+      .argument('<PATH>')
+      .argument('[FILE]', '- is standard input', '-')
+      .option('--offset <BYTES>', 'write in place from there, without truncating')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, args, options } = context;
+    const offset = options['offset'];
+    const query = offset === undefined ? '' : `?offset=${sizeValue(offset, '--offset')}`;
+    const stream = await openSource(context, args[1] ?? '-');
+    const path = `${await fileCall(context, args[0] ?? '')}${query}`;
+    await client.call({ method: 'PUT', path, stream });
+  });
+}
+
+async function fileCall({ client, options }: VerbContext, file: string): Promise<string> {
+  const partition = await choosePartition(client, textOption(options, 'partition'));
+  return filePath(partition, 'files', file);
+}
+
+async function openSource({ standard }: VerbContext, file: string): Promise<Readable> {
+  if (file === '-') return standard.stdin;
+  try {
+    const handle = await open(file);
+    return handle.createReadStream();
+  } catch (cause) {
+    throw new UsageError(`cannot read ${file}: ${String(cause)}`, { cause });
+  }
+}

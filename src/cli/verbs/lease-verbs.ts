@@ -1,0 +1,148 @@
+import type { Command } from 'commander';
+
+import type { LeaseView } from '../../lease/lease.js';
+import { choosePartition, filePath } from '../partition-choice.js';
+import { UsageError } from '../usage-error.js';
+import { countValue, sizeValue, textOption } from '../values.js';
+import type { VerbContext, VerbRunner } from '../verb.js';
+
+const HEADING = ['ID', 'STATE', 'PARTITION', 'PATH', 'OFFSET', 'LENGTH', 'ACCESS', 'PAGES', 'LEFT'];
+
+/** `lease acquire`, `renew`, `release` and `list`. */
+export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
+  const lease = program.command('lease').description('ranges pinned for DMA');
+
+  verb(
+    lease
+      .command('acquire')
+      .description('pin a range of a file, or without --path of a raw partition')
+      .option('--path <PATH>', 'a file')
+      .option('--offset <BYTES>', 'first byte', '0')
+      .option('--length <BYTES>', 'default: to the end of the file')
+      .option('--access <ACCESS>', 'read or write', 'read')
+      .option('--ttl-ms <MS>', 'renew within this time', '60000')
+      .option('--client <NAME>', 'who holds it')
+      .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
+      .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(acquire);
+
+  verb(
+    lease.command('renew').description('give a lease its full time again').argument('<ID>'),
+  ).action(async ({ client, terminal, args }) => {
+    const path = `${leasePath(args[0])}/renew`;
+    const view = await client.json<LeaseView>({ method: 'POST', path, json: {} });
+    terminal.table(view, HEADING, [row(view)]);
+  });
+
+  verb(
+    lease
+      .command('release')
+      .description('give back a lease, or some ranges of it')
+      .argument('<ID>')
+      .option('--range <OFFSET:LENGTH...>', 'only these bytes'),
+  ).action(async ({ client, terminal, args, options }) => {
+    const ranges = rangesOf(options['range']);
+    const path = `${leasePath(args[0])}/release`;
+    const json = ranges === undefined ? {} : { ranges };
+    const view = await client.json<LeaseView>({ method: 'POST', path, json });
+    terminal.table(view, HEADING, [row(view)]);
+  });
+
+  verb(
+    lease
+      .command('list')
+      .description('the leases that are held')
+      .option('--path <PATH>', 'those on a file')
+      .option('--state <STATE>', 'active or suspect')
+      .option('-p, --partition <NAME>', 'those on a partition'),
+  ).action(list);
+}
+
+async function acquire(context: VerbContext): Promise<void> {
+  const { client, terminal, options } = context;
+  const partition = await choosePartition(client, textOption(options, 'partition'));
+  const path = textOption(options, 'path');
+  const offset = sizeValue(options['offset'], '--offset');
+  const length =
+    options['length'] === undefined
+      ? await restOf(context, { partition, path, offset })
+      : sizeValue(options['length'], '--length');
+  const json = {
+    partition,
+    path,
+    offset,
+    length,
+    access: options['access'],
+    ttl_ms: countValue(options['ttlMs'], '--ttl-ms'),
+    client: options['client'],
+    ...countOption(options, 'pid', { option: 'pid', flag: '--pid' }),
+    ...countOption(options, 'pid_start', { option: 'pidStart', flag: '--pid-start' }),
+  };
+  const view = await client.json<LeaseView>({ method: 'POST', path: '/v1/leases', json });
+  terminal.table(view, HEADING, [row(view)]);
+}
+
+async function restOf(
+  { client }: VerbContext,
+  place: { readonly partition: string; readonly path: string | undefined; readonly offset: number },
+): Promise<number> {
+  if (place.path === undefined) throw new UsageError('--length is needed where there is no --path');
+  const path = filePath(place.partition, 'stat', place.path);
+  const { size } = await client.json<{ readonly size: number }>({ method: 'GET', path });
+  if (place.offset < size) return size - place.offset;
+  throw new UsageError(`--offset ${place.offset} is at or behind the end of the file, at ${size}`);
+}
+
+async function list({ client, terminal, options }: VerbContext): Promise<void> {
+  const leases: LeaseView[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams();
+    for (const name of ['partition', 'path', 'state']) {
+      const value = textOption(options, name);
+      if (value !== undefined) query.set(name, value);
+    }
+    if (cursor !== undefined) query.set('cursor', cursor);
+    const page = await client.json<{
+      readonly leases: readonly LeaseView[];
+      readonly next_cursor?: string;
+    }>({ method: 'GET', path: `/v1/leases?${query.toString()}` });
+    leases.push(...page.leases);
+    cursor = page.next_cursor;
+  } while (cursor !== undefined);
+  terminal.table(
+    leases,
+    HEADING,
+    leases.map((lease) => row(lease)),
+  );
+}
+
+function leasePath(id = ''): string {
+  return `/v1/leases/${encodeURIComponent(id)}`;
+}
+
+function row(lease: LeaseView): (string | number | undefined)[] {
+  const { id, state, partition, path, offset, length, access, pages } = lease;
+  return [id, state, partition, path, offset, length, access, pages, lease.remaining_ttl_ms];
+}
+
+function rangesOf(given: unknown): { offset: number; length: number }[] | undefined {
+  if (!Array.isArray(given)) return undefined;
+  return given.map((range: unknown) => {
+    const [offset, length] = String(range).split(':');
+    return {
+      offset: sizeValue(offset, '--range'),
+      length: sizeValue(length, '--range'),
+    };
+  });
+}
+
+function countOption(
+  options: Readonly<Record<string, unknown>>,
+  member: string,
+  { option, flag }: { readonly option: string; readonly flag: string },
+): Record<string, number> {
+  const value = options[option];
+  return value === undefined ? {} : { [member]: countValue(value, flag) };
+}

@@ -1,0 +1,145 @@
+import type { Control, MountedFiles } from '../http/control.js';
+import type { Device } from '../http/schemas/device.js';
+import type { Operation } from '../http/schemas/operation.js';
+import type { Partition as PartitionBody } from '../http/schemas/partition.js';
+import type { Leases } from '../lease/leases.js';
+import { DaxdError } from '../lib/errno.js';
+import { UsageRef } from '../lib/usage-ref.js';
+import type { Backing } from '../media/backing.js';
+import type { Memremap } from '../mm/memremap.js';
+import type { PmemDevice } from '../nvdimm/pmem-device.js';
+import type { Mounts } from './mounts.js';
+import type { Operations } from './operations.js';
+import { deviceBody, partitionBody, pinnedPagesIn } from './reports.js';
+
+/** What the control stands on. */
+export interface DaemonControlOptions {
+  readonly backing: Backing;
+  readonly pmem: PmemDevice;
+  readonly memremap: Memremap;
+  readonly mounts: Mounts;
+  readonly leases: Leases;
+  readonly operations: Operations;
+}
+
+/** What the HTTP routes ask, answered by the parts of the daemon. */
+export class DaemonControl implements Control {
+  readonly leases: Leases;
+  readonly #options: DaemonControlOptions;
+  /** Changes of the table and of mounts under way. */
+  readonly #changes = new UsageRef();
+
+  constructor(options: DaemonControlOptions) {
+    this.#options = options;
+    this.leases = options.leases;
+  }
+
+  get draining(): boolean {
+    return this.#changes.dying;
+  }
+
+  /** Refuses new leases and changes from now on, those that wait too. */
+  drain(): void {
+    this.#changes.kill();
+    this.#options.mounts.drain();
+    this.leases.drain();
+  }
+
+  /** Settles when no change of the table or of a mount is under way; `drain` comes first. */
+  async whenUnchanging(): Promise<void> {
+    await this.#changes.whenZero();
+  }
+
+  device(): Device {
+    const { backing, pmem, memremap } = this.#options;
+    return deviceBody(backing, pmem, memremap);
+  }
+
+  partitions(): PartitionBody[] {
+    const { mounts } = this.#options;
+    return mounts.partitions.map((partition) => partitionBody(partition, mounts));
+  }
+
+  async addPartition(options: {
+    readonly sizeBytes?: number;
+    readonly label: string;
+  }): Promise<PartitionBody> {
+    const { pmem, mounts } = this.#options;
+    const partition = await this.#change(() => pmem.disk.addPartition(options));
+    return partitionBody(partition, mounts);
+  }
+
+  async deletePartition(name: string): Promise<void> {
+    await this.#change(() => this.#options.pmem.disk.deletePartition(name));
+  }
+
+  async format(
+    name: string,
+    options: { readonly label?: string; readonly force: boolean },
+  ): Promise<PartitionBody> {
+    await this.#change(() => this.#options.mounts.format(name, options));
+    return this.#partition(name);
+  }
+
+  async mount(name: string, options: { readonly readOnly: boolean }): Promise<PartitionBody> {
+    await this.#change(() => this.#options.mounts.mount(name, options));
+    return this.#partition(name);
+  }
+
+  async unmount(name: string): Promise<PartitionBody> {
+    const held = this.leases.countOn(name);
+    if (held > 0) {
+      throw new DaxdError(
+        'EBUSY',
+        `${held} leases stand on ${name}: release them first (GET /v1/leases?partition=${name})`,
+      );
+    }
+    await this.#change(() => this.#options.mounts.unmount(name));
+    return this.#partition(name);
+  }
+
+  files(name: string): MountedFiles {
+    const { fs } = this.#options.mounts.mountOf(name);
+    const { pgmap } = this.#options.pmem;
+    return {
+      fs,
+      startBytes: fs.range.start,
+      pinnedPages: (extents) => {
+        const pages = extents.map(({ mediaOffset: offset, length }) =>
+          pinnedPagesIn(pgmap, fs.range, { offset, length }),
+        );
+        return pages.reduce((total, count) => total + count, 0);
+      },
+    };
+  }
+
+  operations(): Operation[] {
+    return this.#options.operations.list();
+  }
+
+  async operation(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
+    return this.#options.operations.get(id, waitMs, signal);
+  }
+
+  cancelOperation(id: string): Operation {
+    return this.#options.operations.cancel(id);
+  }
+
+  ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {
+    const reasons = this.draining ? ['draining'] : [];
+    return { ready: reasons.length === 0, reasons };
+  }
+
+  async #change<T>(work: () => Promise<T>): Promise<T> {
+    if (!this.#changes.tryGet()) throw new DaxdError('draining', 'daxd is shutting down');
+    try {
+      return await work();
+    } finally {
+      this.#changes.put();
+    }
+  }
+
+  #partition(name: string): PartitionBody {
+    return partitionBody(this.#options.pmem.disk.partition(name), this.#options.mounts);
+  }
+}

@@ -1,0 +1,242 @@
+import { LIMITS } from '../config/limits.js';
+import type { ServeConfig } from '../config/load.js';
+import { buildHttp } from '../http/app.js';
+import { HostGuard } from '../http/host-guard.js';
+import { Listener } from '../http/listeners.js';
+import { RequestLatencies } from '../http/request-latencies.js';
+import { Leases } from '../lease/leases.js';
+import type { LeaseView } from '../lease/lease.js';
+import { ProcFs } from '../lease/proc-fs.js';
+import type { Clock } from '../lib/clock.js';
+import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
+import type { Logger } from '../lib/logger.js';
+import { SortableIds } from '../lib/sortable-id.js';
+import { Memremap } from '../mm/memremap.js';
+import { PageWaiters } from '../mm/page-waiters.js';
+import { Metrics } from '../telemetry/metrics.js';
+import { TruncateWaits } from '../telemetry/truncate-waits.js';
+import { attach } from './attach.js';
+import type { Attached } from './attach.js';
+import { DaemonControl } from './daemon-control.js';
+import { Mounts } from './mounts.js';
+import { Operations } from './operations.js';
+import { pinnedPagesIn } from './reports.js';
+
+/** How often a drain looks whether the last lease is gone, in milliseconds. */
+const DRAIN_POLL_MS = 20;
+
+/** What a daemon needs beside its configuration. */
+export interface DaemonOptions {
+  readonly config: ServeConfig;
+  readonly version: string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Told of a broken invariant: nothing may be stored any more. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/**
+ * One daemon: a device, what is mounted on it, its leases, and the addresses it answers on.
+ *
+ *     open --drain--> draining --pins gone, or time up--> closed
+ */
+export class Daemon {
+  /** Such as `pmem0`. */
+  readonly deviceName: string;
+  readonly #options: DaemonOptions;
+  readonly #attached: Attached;
+  readonly #parts: Parts;
+  readonly #listeners: readonly Listener[];
+
+  private constructor(
+    options: DaemonOptions,
+    attached: Attached,
+    parts: Parts,
+    listeners: readonly Listener[],
+  ) {
+    this.deviceName = attached.pmem.name;
+    this.#options = options;
+    this.#attached = attached;
+    this.#parts = parts;
+    this.#listeners = listeners;
+  }
+
+  /**
+   * Opens everything, sockets last.
+   *
+   * @throws DaxdError what opening, attaching or listening says; all is given back then.
+   */
+  static async open(options: DaemonOptions): Promise<Daemon> {
+    const { config, log, clock } = options;
+    for (const warning of config.warnings) log.warn({}, warning);
+    const memremap = new Memremap({ devPagemapOps: true });
+    const waiters = new PageWaiters(clock);
+    const attached = await attach(config, { memremap, waiters, clock, log });
+    const parts = assemble(options, attached, { memremap, waiters });
+    try {
+      await parts.mounts.mountAtStart(config.mount);
+      const listeners = await listen(options, parts);
+      return new Daemon(options, attached, parts, listeners);
+    } catch (error) {
+      await parts.mounts.unmountAll();
+      await attached.pmem.detach();
+      throw error;
+    }
+  }
+
+  /** Where it answers: `http://127.0.0.1:8470`, `unix:/path`. */
+  get urls(): readonly string[] {
+    return this.#listeners.map(({ url }) => url);
+  }
+
+  /**
+   * Refuses new leases and changes, waits up to the drain timeout for those who hold pages,
+   * then unmounts, detaches and gives the backing back.
+   *
+   * @returns the leases that were still held when the time was up.
+   * @throws AggregateError when an unmount or a release failed.
+   */
+  async close(): Promise<readonly LeaseView[]> {
+    const { control, leases, mounts } = this.#parts;
+    const { log, config } = this.#options;
+    log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
+    control.drain();
+    await this.#untilReleased();
+    const held = this.#held();
+    await this.#closeListeners();
+    await control.whenUnchanging();
+    await mounts.unmountAll();
+    // Their holders keep what they mapped; only this process ends.
+    leases.releaseAll();
+    await this.#attached.pmem.detach();
+    log.info({ held: held.length }, 'detached');
+    return held;
+  }
+
+  async #untilReleased(): Promise<void> {
+    const { clock, config } = this.#options;
+    const untilMs = clock.nowMs() + config.drainTimeoutMs;
+    while (this.#parts.leases.size > 0 && clock.nowMs() < untilMs) {
+      await this.#pause(Math.min(DRAIN_POLL_MS, untilMs - clock.nowMs()));
+    }
+  }
+
+  #held(): LeaseView[] {
+    const held: LeaseView[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = this.#parts.leases.list({ cursor });
+      held.push(...page.leases.map((lease) => lease.view()));
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return held;
+  }
+
+  /** Lets running requests end for a moment, and then cuts them. */
+  async #closeListeners(): Promise<void> {
+    const closed = Promise.all(this.#listeners.map((listener) => listener.close()));
+    const cancelTimer = this.#options.clock.setTimer(() => {
+      for (const listener of this.#listeners) listener.cut();
+    }, LIMITS.closeGraceMs);
+    await closed;
+    cancelTimer();
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#options.clock.setTimer(resolve, ms);
+    });
+  }
+}
+
+/** The parts of a daemon that do not listen yet. */
+interface Parts {
+  readonly mounts: Mounts;
+  readonly leases: Leases;
+  readonly control: DaemonControl;
+  readonly metrics: Metrics;
+  readonly latencies: RequestLatencies;
+}
+
+function assemble(
+  { log, clock, config, version }: DaemonOptions,
+  { backing, pmem }: Attached,
+  { memremap, waiters }: { readonly memremap: Memremap; readonly waiters: PageWaiters },
+): Parts {
+  const ids = new SortableIds(() => clock.wallMs());
+  const truncateWaits = new TruncateWaits();
+  const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
+  const operations: Operations = new Operations({
+    clock,
+    log,
+    finishedMax: LIMITS.finishedOperationsMax,
+    blockedBy: (partition, inode, from, to) => leases.overlapping(partition, inode, from, to),
+  });
+  const mounts = new Mounts({
+    pmem,
+    memremap,
+    waiters,
+    clock,
+    ids,
+    log,
+    readOnly: config.readOnly,
+    pageFreeLatency,
+    truncateWait: (op, outcome, seconds) => {
+      truncateWaits.observe(op, outcome, seconds);
+      operations.waitEnded();
+    },
+    onChange: (partition, change) => {
+      operations.track(partition, change);
+    },
+  });
+  const processes = new ProcFs();
+  const leases = new Leases({ targets: mounts, memremap, processes, clock, ids, log });
+  const latencies = new RequestLatencies();
+  const metrics = new Metrics({
+    version,
+    memremap,
+    wakeups: waiters.wakeups,
+    pageFreeLatency,
+    persistLatency: backing.persistLatency,
+    truncateWaits,
+    leases: leases.counters,
+    attachSteps: pmem.steps,
+    requests: latencies,
+    pendingChanges: () => operations.pending(),
+    pinnedPages: () =>
+      mounts.partitions.map(({ name, range }) => ({
+        partition: name,
+        pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
+      })),
+  });
+  const control = new DaemonControl({ backing, pmem, memremap, mounts, leases, operations });
+  return { mounts, leases, control, metrics, latencies };
+}
+
+async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Listener[]> {
+  const { config, version, log, clock, onFatal } = options;
+  const unixSockets = new WeakSet();
+  const hosts = config.listen.flatMap((at) => (at.kind === 'tcp' ? [at.host] : []));
+  const app = await buildHttp({
+    control: parts.control,
+    guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
+    latencies: parts.latencies,
+    metrics: () => parts.metrics.page(),
+    clock,
+    log,
+    version,
+    onFatal,
+    limits: LIMITS,
+  });
+  const listeners: Listener[] = [];
+  try {
+    for (const address of config.listen) {
+      const route = app.routing.bind(app);
+      listeners.push(await Listener.open(address, { route, unixSockets, limits: LIMITS }));
+    }
+  } catch (error) {
+    await Promise.all(listeners.map((listener) => listener.close()));
+    throw error;
+  }
+  return listeners;
+}

@@ -1,0 +1,111 @@
+import { once } from 'node:events';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+import { fastify } from 'fastify';
+
+import { loadServeConfig } from '../../src/config/load.js';
+import { Daemon } from '../../src/daemon/daemon.js';
+import { openLog } from '../../src/daemon/log.js';
+import { AcquireLease, Lease, LeaseParams } from '../../src/http/schemas/lease.js';
+import { systemClock } from '../../src/lib/clock.js';
+import { ROUNDS, medianRow } from './bench-row.js';
+import type { BenchRow } from './bench-row.js';
+
+const CONNECTIONS = 8;
+const PAIRS = 4_000;
+const WARM_UP_PAIRS = 800;
+const PATH = 'file';
+const BODY = JSON.stringify({
+  partition: 'pmem0p1',
+  path: PATH,
+  offset: 0,
+  length: 4096,
+  access: 'read',
+  ttl_ms: 60_000,
+});
+
+/** A lease taken and given back over HTTP, beside two bare routes with the same schemas. */
+export async function run(): Promise<BenchRow[]> {
+  const directory = mkdtempSync(join(tmpdir(), 'daxd-bench-'));
+  const sink = openSync('/dev/null', 'w');
+  const daemon = await openDaemon(directory, sink);
+  const bare = await openBare();
+  try {
+    const ports = { ours: Number(new URL(daemon.urls[0] ?? '').port), peer: bare.port };
+    await load(ports.ours, WARM_UP_PAIRS);
+    await load(ports.peer, WARM_UP_PAIRS);
+    const rounds: { ours: number; peer: number }[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      rounds.push({ ours: await load(ports.ours, PAIRS), peer: await load(ports.peer, PAIRS) });
+    }
+    const name = `lease acquire+release over HTTP, ${CONNECTIONS} connections, beside bare Fastify`;
+    return [medianRow(name, 'pairs/s', rounds)];
+  } finally {
+    await daemon.close();
+    await bare.close();
+    closeSync(sink);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+/** A whole daemon, logging as it does by default, but to nowhere. */
+async function openDaemon(directory: string, sink: number): Promise<Daemon> {
+  const backing = join(directory, 'pmem0.img');
+  const daemon = await Daemon.open({
+    config: loadServeConfig({ backing, size: '64M', init: true, listen: ['127.0.0.1:0'] }),
+    version: '0',
+    log: openLog('info', systemClock, sink),
+    clock: systemClock,
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  const url = `${daemon.urls[0]}/v1/partitions/pmem0p1/files/${PATH}`;
+  await fetch(url, { method: 'PUT', body: 'x'.repeat(4096) });
+  return daemon;
+}
+
+/** Fastify as it comes, with the schemas of the two routes and nothing behind them. */
+async function openBare(): Promise<{ readonly port: number; close(): Promise<void> }> {
+  const app = fastify();
+  const extent = { file_offset: 0, device_offset: 8_388_608, length: 4096 };
+  const lease = {
+    state: 'active',
+    partition: 'pmem0p1',
+    path: PATH,
+    offset: 0,
+    length: 4096,
+    access: 'read',
+    ttl_ms: 60_000,
+    remaining_ttl_ms: 60_000,
+    pages: 1,
+    ranges: [{ offset: 0, length: 4096 }],
+    backing_path: '/tmp/daxd-bench-xxxxxx/pmem0.img',
+    extents: [extent],
+  };
+  let next = 0;
+  const acquire = { schema: { body: AcquireLease, response: { 201: Lease } } };
+  app.post('/v1/leases', acquire, async (_request, reply) => {
+    const id = `01J${String(next++).padStart(23, '0')}`;
+    return reply
+      .code(201)
+      .header('location', `/v1/leases/${id}`)
+      .send({ ...lease, id });
+  });
+  app.delete('/v1/leases/:id', { schema: { params: LeaseParams } }, async (_request, reply) =>
+    reply.code(204).send(null),
+  );
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  return { port: Number(new URL(url).port), close: () => app.close() };
+}
+
+/** Pairs of calls a second. */
+async function load(port: number, pairs: number): Promise<number> {
+  const workerData = { port, pairs, connections: CONNECTIONS, body: BODY };
+  const worker = new Worker(new URL('./http-load.js', import.meta.url), { workerData });
+  const [elapsedMs]: number[] = await once(worker, 'message');
+  return (pairs * 1000) / (elapsedMs ?? NaN);
+}

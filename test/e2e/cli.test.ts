@@ -1,0 +1,64 @@
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t from 'tap';
+
+import { scratchDirectory } from '../support/ext4-image.js';
+import { curl, runVerb, startDaxd } from './daxd.js';
+
+t.test('daxd: the embedded default, and every verb on it', async (t) => {
+  const directory = scratchDirectory(t);
+  const daxd = await startDaxd(t, [], directory);
+  const image = join(directory, 'daxd-data/pmem0.img');
+  t.equal(statSync(image).size, 256 * 1024 * 1024);
+  t.ok(statSync(image).blocks * 512 >= 256 * 1024 * 1024, 'all of it is allocated');
+  const run = (...args: string[]) => runVerb(daxd.url, args);
+  const json = (...args: string[]) => JSON.parse(run(...args, '--json').stdout);
+
+  t.match(run('status').stdout, /^disk +pmem0$/m);
+  t.equal(json('status').backing.path, image);
+  t.match(run('partitions').stdout, /^NAME .*\npmem0p1 +daxd /);
+
+  t.equal(runVerb(daxd.url, ['put', 'a.txt'], 'hello').exit, 0);
+  t.equal(run('cat', 'a.txt').stdout, 'hello');
+  t.equal(runVerb(daxd.url, ['put', 'a.txt', '-', '--offset', '1'], 'u').exit, 0);
+  t.equal(run('cat', '/a.txt').stdout, 'hullo');
+  t.match(run('ls').stdout, /^file +5 +\d+ +a\.txt$/m);
+  t.ok(json('ls').some(({ name }: { name: string }) => name === 'a.txt'));
+
+  const lease = json('lease', 'acquire', '--path', 'a.txt', '--access', 'write', '--client', 'me');
+  t.match(lease, { state: 'active', length: 5, pages: 1, client: 'me' });
+  t.match(run('lease', 'list').stdout, new RegExp(`${lease.id} +active`));
+  t.equal(json('lease', 'list', '--path', 'a.txt').length, 1);
+  t.equal(run('lease', 'renew', lease.id).exit, 0);
+  t.equal(json('lease', 'release', lease.id, '--range', '0:1').pages, 1, 'a part of a page stays');
+  t.equal(json('lease', 'release', lease.id).state, 'released');
+
+  t.match(json('truncate', 'a.txt', '8K'), { size: 8192 });
+  t.match(json('punch-hole', 'a.txt', '0', '4K'), { size: 8192 });
+  t.match(json('truncate', 'a.txt', '2'), { size: 2 });
+  t.equal(run('cat', 'a.txt').stdout, '\0\0');
+
+  const refused = run('cat', 'none');
+  t.equal(refused.exit, 1);
+  t.match(refused.stderr, /ENOENT/);
+  t.equal(await daxd.stop(), 0);
+  t.equal(run('status').exit, 69);
+  t.match(run('--version').stdout, /^\d+\.\d+\.\d+\n$/);
+
+  const again = await startDaxd(t, [], directory);
+  t.equal(runVerb(again.url, ['cat', 'a.txt']).stdout, '\0\0', 'it is there at the next start');
+  t.equal(await again.stop(), 0);
+});
+
+t.test('daxd: a Unix socket serves like TCP', async (t) => {
+  const directory = scratchDirectory(t);
+  const socket = join(directory, 's');
+  const daxd = await startDaxd(t, ['--listen', `unix:${socket}`], directory);
+  t.match(daxd.stdout[0], new RegExp(` unix:${socket}$`));
+  t.equal(statSync(socket).mode & 0o777, 0o660);
+  t.match(runVerb(`unix:${socket}`, ['ls']).stdout, /lost\+found/);
+  t.equal((await curl('--unix-socket', socket, 'http://any.name/livez')).status, 200);
+  t.equal(await daxd.stop(), 0);
+  t.equal(existsSync(socket), false, 'it goes with the daemon');
+});

@@ -1,0 +1,150 @@
+/** What deploy/ ships, judged by the programs that read it: prometheus, promtool, systemd. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { requires } from '../support/requires.js';
+import { curl, post, startCurl, startDaxd } from './daxd.js';
+import type { Daxd } from './daxd.js';
+
+const DASHBOARD = 'deploy/grafana/page-free.json';
+const SCRAPES = 'deploy/prometheus/prometheus.yml';
+const UNIT = 'deploy/systemd/daxd.service';
+const QUERY_TRIES_MAX = 120;
+const TRY_MS = 250;
+
+interface Target {
+  readonly panel: string;
+  readonly expr: string;
+}
+
+interface Panel {
+  readonly title: string;
+  readonly targets?: readonly { readonly expr: string }[];
+}
+
+function dashboardTargets(): Target[] {
+  const { panels } = JSON.parse(readFileSync(DASHBOARD, 'utf8')) as { panels: readonly Panel[] };
+  return panels.flatMap(({ title, targets = [] }) =>
+    targets.map(({ expr }) => ({ panel: title, expr })),
+  );
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+/** Debian's prometheus, with the shipped scrape config pointed at one daxd. */
+async function startPrometheus(t: Test, directory: string, daxdHost: string): Promise<string> {
+  const config = readFileSync(SCRAPES, 'utf8')
+    .replace('127.0.0.1:8470', daxdHost)
+    .replace('scrape_interval: 15s', 'scrape_interval: 1s');
+  writeFileSync(join(directory, 'prometheus.yml'), config);
+  const listen = `127.0.0.1:${await freePort()}`;
+  const child = spawn(
+    'prometheus',
+    [
+      `--config.file=${join(directory, 'prometheus.yml')}`,
+      `--storage.tsdb.path=${join(directory, 'tsdb')}`,
+      `--web.listen-address=${listen}`,
+    ],
+    { stdio: 'ignore' },
+  );
+  const exited = once(child, 'exit');
+  t.teardown(async () => {
+    child.kill('SIGKILL');
+    await exited;
+  });
+  return `http://${listen}`;
+}
+
+/** Lease, a truncate that waits, release, again and again until `stopped`. */
+async function load(daxd: Daxd, stopped: AbortSignal): Promise<void> {
+  const partition = `${daxd.url}/v1/partitions/pmem0p1`;
+  const range = { path: 'file', offset: 0, length: 4096 };
+  while (!stopped.aborted) {
+    await curl('-X', 'PUT', '--data-binary', `@${UNIT}`, `${partition}/files/file`);
+    const terms = { partition: 'pmem0p1', access: 'read', ttl_ms: 60_000 };
+    const { json: lease } = await curl(...post(`${daxd.url}/v1/leases`, { ...range, ...terms }));
+    const truncate = startCurl(post(`${partition}/truncate`, { path: 'file', size: 0 }));
+    await delay(TRY_MS);
+    await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`);
+    await truncate.answer;
+  }
+}
+
+interface QueryAnswer {
+  readonly data?: { readonly result: readonly { readonly value: readonly [number, string] }[] };
+}
+
+/** Whether the query has a number for an answer by now; asks again until it has. */
+async function returnsData(prometheus: string, query: string): Promise<boolean> {
+  for (let tries = 0; tries < QUERY_TRIES_MAX; tries++) {
+    const url = `${prometheus}/api/v1/query`;
+    const { json } = await curl('--get', '--data-urlencode', `query=${query}`, url);
+    const { data } = (json ?? {}) as QueryAnswer;
+    if (data?.result.some(({ value }) => Number.isFinite(Number(value[1]))) === true) return true;
+    await delay(TRY_MS);
+  }
+  return false;
+}
+
+t.test('dashboard: every expression returns data', { timeout: 180_000 }, async (t) => {
+  if (!requires(t, { commands: ['prometheus', 'curl'] })) return;
+  const directory = t.testdir({});
+  const image = join(directory, 'pmem0.img');
+  const daxd = await startDaxd(t, ['--backing', image, '--size', '64M', '--init']);
+  const host = new URL(daxd.url).host;
+  const prometheus = await startPrometheus(t, directory, host);
+
+  const stop = new AbortController();
+  const loaded = load(daxd, stop.signal);
+  for (const { panel, expr } of dashboardTargets()) {
+    const query = expr.replaceAll('$instance', host).replaceAll('$__rate_interval', '5s');
+    t.ok(await returnsData(prometheus, query), `${panel}: ${query}`);
+  }
+  stop.abort();
+  await loaded;
+  t.equal(await daxd.stop(), 0);
+});
+
+t.test('dashboard: every metric in it is documented', async (t) => {
+  const names = new Set(dashboardTargets().flatMap(({ expr }) => expr.match(/daxd_\w+/g) ?? []));
+  const metrics = readFileSync('docs/reference/metrics.md', 'utf8');
+  for (const name of names) {
+    const family = name.replace(/_(bucket|count|sum)$/, '');
+    t.ok(metrics.includes(`\`${family}`), `${family} is documented`);
+  }
+});
+
+t.test('scrape config: promtool takes it', async (t) => {
+  if (!requires(t, { commands: ['promtool'] })) return;
+  const { status, stdout, stderr } = spawnSync('promtool', ['check', 'config', SCRAPES], {
+    encoding: 'utf8',
+  });
+  t.equal(status, 0, stdout + stderr);
+});
+
+t.test('systemd unit: systemd-analyze finds nothing to say', async (t) => {
+  if (!requires(t, { commands: ['systemd-analyze'] })) return;
+  const unit = join(t.testdir({}), 'daxd.service');
+  // The program is installed by a package; what is checked is the rest.
+  writeFileSync(unit, readFileSync(UNIT, 'utf8').replace('/usr/bin/daxd', '/usr/bin/env'));
+  const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], {
+    encoding: 'utf8',
+  });
+  const said = (stdout + stderr).split('\n').filter((line) => line.includes('daxd.service'));
+  t.strictSame(said, []);
+  t.equal(status, 0, stdout + stderr);
+});

@@ -1,0 +1,142 @@
+import { createHash } from 'node:crypto';
+
+import t from 'tap';
+
+import { requires } from '../support/requires.js';
+import { curl, startDaxd } from './daxd.js';
+import { kernelImages, sameBytes } from './images.js';
+
+const kernelImage = await kernelImages(t);
+
+const FILES = {
+  'hello.txt': [11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
+  'dir/hard': [11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
+  'big.txt': [2908074, 5648, 1, '1ba013ed505596ef836ccbd7e02d9555de3c5e65b56c1e96074113556959de95'],
+  'sparse.bin': [
+    25165824,
+    32,
+    1,
+    'e330e429b5dda0a97558427ca8fe51a55582cb74cfec60c3a0f0705b07d211e7',
+  ],
+  'prealloc.bin': [
+    8388608,
+    16384,
+    1,
+    '2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74',
+  ],
+} as const;
+
+/** Partition blocks, as the fixture's README lists them. */
+const EXTENTS = {
+  'big.txt': [
+    [0, 2579, 2, false],
+    [6, 2585, 704, false],
+  ],
+  'sparse.bin': [
+    [0, 3289, 1, false],
+    [256, 4056, 1, false],
+    [1280, 4568, 1, false],
+    [4352, 5592, 1, false],
+  ],
+  'prealloc.bin': [[0, 5593, 2048, true]],
+} as const;
+
+const BLOCK = 4096;
+
+t.test('serve: shows the namespace of a real kernel as it is', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { path: image, pristine } = kernelImage(t);
+  const daxd = await startDaxd(t, ['--backing', image, '--read-only']);
+  t.match(daxd.stdout, [/^daxd ready pmem0 http:\/\/127\.0\.0\.1:\d+$/]);
+
+  const device = (await curl(`${daxd.url}/v1/device`)).json;
+  t.match(device.backing, { path: image, kind: 'file', size: 268435456, align: 4096 });
+  t.match(device.namespace, {
+    mode: 'fsdax',
+    map: 'dev',
+    uuid: '2500be98-0529-4248-a91d-331db61bd1d3',
+    data_offset: 6291456,
+    npfns: 64000,
+    align: 2097152,
+    info_block_version: '1.4',
+  });
+  t.match(device.pagemap, { type: 'fsdax', pages: 64000, pinned_pages: 0, managed_users: 1 });
+  t.strictSame(device.disk, { name: 'pmem0', size: 262144000, logical_block_size: 512 });
+  t.ok(device.attach.length > 10 && device.attach.every(({ ok }: { ok: boolean }) => ok));
+
+  const [data, scratch, ...others] = (await curl(`${daxd.url}/v1/partitions`)).json;
+  t.strictSame(others, []);
+  t.match(data, {
+    name: 'pmem0p1',
+    number: 1,
+    label: 'data',
+    size: 67108864,
+    dax: { supported: true },
+    filesystem: { type: 'ext4', label: 'daxdata', mounted: true, read_only: true },
+  });
+  t.match(scratch, {
+    name: 'pmem0p2',
+    label: 'scratch',
+    dax: { supported: false, errno: 'EINVAL' },
+  });
+
+  const start = device.namespace.data_offset + data.start;
+  for (const [path, [size, blocks, nlink, sha256]] of Object.entries(FILES)) {
+    const { body, status } = await curl(`${daxd.url}/v1/partitions/pmem0p1/stat/${path}`);
+    t.equal(status, 200);
+    t.match(JSON.parse(body), { type: 'file', size, blocks, nlink, pinned_pages: 0 }, path);
+    const bytes = await fetch(`${daxd.url}/v1/partitions/pmem0p1/files/${path}`);
+    const digest = createHash('sha256').update(Buffer.from(await bytes.arrayBuffer()));
+    t.equal(digest.digest('hex'), sha256, path);
+  }
+  for (const [path, extents] of Object.entries(EXTENTS)) {
+    const stat = (await curl(`${daxd.url}/v1/partitions/pmem0p1/stat/${path}`)).json;
+    t.strictSame(
+      stat.extents,
+      extents.map(([logical, physical, blocks, unwritten]) => ({
+        file_offset: logical * BLOCK,
+        device_offset: start + physical * BLOCK,
+        length: blocks * BLOCK,
+        unwritten,
+      })),
+      path,
+    );
+  }
+
+  t.equal(await daxd.stop(), 0);
+  t.ok(sameBytes(image, pristine), 'not one byte of the media changed');
+});
+
+t.test('serve: directories, symlinks and ranges of the fixture', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { path: image } = kernelImage(t);
+  const daxd = await startDaxd(t, ['--backing', image]);
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+
+  const root = (await curl(`${p1}/files/`)).json;
+  const names = root.entries.map(({ name }: { name: string }) => name).toSorted();
+  t.strictSame(names, ['big.txt', 'dir', 'hello.txt', 'lost+found', 'prealloc.bin', 'sparse.bin']);
+  const sub = (await curl(`${p1}/files/dir/sub`)).json.entries;
+  t.equal(sub.length, 300);
+  for (const { name } of sub.filter((_: unknown, i: number) => i % 37 === 0)) {
+    const number = Number(name.slice('file-'.length, -'.txt'.length));
+    t.match((await curl(`${p1}/files/dir/sub/${name}`)).body, new RegExp(`^n=${number}\\b`));
+  }
+  const listed: string[] = [];
+  for (let cursor = ''; ;) {
+    const page = (await curl(`${p1}/files/dir/sub?limit=100${cursor}`)).json;
+    listed.push(...page.entries.map(({ name }: { name: string }) => name));
+    if (page.next_cursor === undefined) break;
+    cursor = `&cursor=${page.next_cursor}`;
+  }
+  t.strictSame(listed, sub.map(({ name }: { name: string }) => name).toSorted());
+
+  t.match((await curl(`${p1}/stat/dir/soft`)).json, { type: 'symlink', target: '../hello.txt' });
+  const hello = (await curl(`${p1}/files/hello.txt`)).body;
+  t.equal((await curl(`${p1}/files/dir/soft`)).body, hello, 'a read follows it');
+  const part = await curl('-H', 'range: bytes=2-4', `${p1}/files/hello.txt`);
+  t.equal(part.status, 206);
+  t.equal(part.body, hello.slice(2, 5));
+  t.equal((await curl('-H', 'range: bytes=11-', `${p1}/files/hello.txt`)).status, 416);
+  t.equal(await daxd.stop(), 0);
+});

@@ -1,0 +1,150 @@
+import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { fsck, withLoopMount } from '../support/ext4-image.js';
+import { requires } from '../support/requires.js';
+import { curl, metric, partitionOffset, post, startCurl, startDaxd, until } from './daxd.js';
+import type { Daxd } from './daxd.js';
+import { kernelImages } from './images.js';
+
+const kernelImage = await kernelImages(t);
+
+const FREE_COUNT = 'daxd_page_free_latency_seconds_count';
+const FIRST_PAGE = {
+  partition: 'pmem0p1',
+  path: 'big.txt',
+  offset: 0,
+  length: 4096,
+  access: 'read',
+  ttl_ms: 60_000,
+};
+
+async function setUp(t: Test) {
+  const { directory, path: image } = kernelImage(t);
+  const daxd = await startDaxd(t, ['--backing', image]);
+  return { directory, image, daxd, p1: `${daxd.url}/v1/partitions/pmem0p1` };
+}
+
+/** The one change that waits. */
+async function pendingOperation(daxd: Daxd) {
+  const { operations } = await until(
+    async () => (await curl(`${daxd.url}/v1/operations`)).json,
+    ({ operations: list }) => list.length > 0,
+  );
+  return operations[0];
+}
+
+/** Copies a partition out of the image. */
+function extract(image: string, [offset, length]: [number, number], to: string): void {
+  const bytes = Buffer.alloc(length);
+  const fd = openSync(image, 'r');
+  readSync(fd, bytes, 0, length, offset);
+  closeSync(fd);
+  writeFileSync(to, bytes);
+}
+
+t.test('truncate: waits for a lease, refuses others, and ends with the release', async (t) => {
+  if (!requires(t, { commands: ['curl', 'e2fsck', 'mount'], root: true })) return;
+  const { directory, image, daxd, p1 } = await setUp(t);
+  const freed = await metric(daxd.url, FREE_COUNT);
+  const before = (await curl(`${p1}/stat/big.txt`)).json;
+  const granted = await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE));
+  t.equal(granted.status, 201);
+  const lease = granted.json;
+  t.match(lease, { pages: 1, backing_path: image });
+  t.strictSame(lease.extents, [
+    { file_offset: 0, device_offset: before.extents[0].device_offset, length: 4096 },
+  ]);
+  t.equal((await curl(`${p1}/stat/big.txt`)).json.pinned_pages, 1);
+
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'big.txt', size: 0 }));
+  const operation = await pendingOperation(daxd);
+  t.match(operation, { op: 'truncate', path: 'big.txt', done: false, blocked_by: [lease.id] });
+  const refused = await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE));
+  t.equal(refused.status, 409);
+  t.equal(refused.json.code, 'recall-conflict');
+  const hello = { ...FIRST_PAGE, path: 'hello.txt' };
+  const other = await curl(...post(`${daxd.url}/v1/leases`, hello));
+  t.equal(other.status, 201, 'another file is not concerned');
+  t.equal((await curl(`${p1}/stat/big.txt`)).json.size, before.size, 'nothing was cut yet');
+  t.equal(
+    await metric(daxd.url, 'daxd_layout_changes_pending{op="truncate"}'),
+    1,
+    'the metrics show who waits',
+  );
+
+  const poll = startCurl([`${daxd.url}/v1/operations/${operation.id}?wait_ms=20000`]);
+  t.equal((await curl(...post(`${daxd.url}/v1/leases/${lease.id}/release`))).status, 200);
+  const done = await truncate.answer;
+  t.equal(done.status, 200);
+  t.equal(done.json.size, 0);
+  t.ok(done.json.waited_ms > 0, `waited_ms is ${done.json.waited_ms}`);
+  t.equal(done.json.freed_bytes, before.blocks * 512);
+  t.match((await poll.answer).json, { done: true, state: 'ended', blocked_by: [] });
+  t.equal(await metric(daxd.url, FREE_COUNT), Number(freed) + 1);
+  t.equal((await curl(...post(`${daxd.url}/v1/leases/${other.json.id}/release`))).status, 200);
+
+  const after = (await curl(`${p1}/stat/big.txt`)).json;
+  t.match(after, { size: 0, blocks: 0, extents: [] });
+  const place = await partitionOffset(daxd.url, 'pmem0p1');
+  t.equal(await daxd.stop(), 0);
+  const partition = join(directory, 'p1.img');
+  extract(image, place, partition);
+  const verdict = fsck(partition);
+  t.equal(verdict.status, 0, verdict.output);
+  await withLoopMount(image, `ro,noload,offset=${place[0]},sizelimit=${place[1]}`, (mounted) => {
+    const stat = statSync(join(mounted, 'big.txt'));
+    t.match(stat, { size: 0, blocks: 0 });
+    t.equal(readFileSync(join(mounted, 'hello.txt')).length, 11);
+  });
+});
+
+t.test('truncate: its client killed, the file is as it was', async (t) => {
+  if (!requires(t, { commands: ['curl', 'e2fsck'] })) return;
+  const { directory, image, daxd, p1 } = await setUp(t);
+  const before = (await curl(`${p1}/stat/big.txt`)).json;
+  const lease = (await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE))).json;
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'big.txt', size: 0 }));
+  await pendingOperation(daxd);
+  truncate.child.kill('SIGKILL');
+  await until(
+    async () => (await curl(`${daxd.url}/v1/operations`)).json.operations,
+    (operations) => operations.length === 0,
+  );
+  const after = (await curl(`${p1}/stat/big.txt`)).json;
+  t.strictSame({ ...after, pinned_pages: 0 }, before);
+  t.equal(
+    await metric(daxd.url, 'daxd_truncate_wait_seconds_count{op="truncate",outcome="cancelled"}'),
+    1,
+  );
+  t.equal((await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE))).status, 201, 'barrier down');
+  const { leases } = (await curl(`${daxd.url}/v1/leases`)).json;
+  for (const { id } of leases) await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${id}`);
+  t.equal((await curl(`${daxd.url}/v1/leases/${lease.id}`)).json.state, 'released');
+
+  const place = await partitionOffset(daxd.url, 'pmem0p1');
+  t.equal(await daxd.stop(), 0);
+  const partition = join(directory, 'p1.img');
+  extract(image, place, partition);
+  const verdict = fsck(partition);
+  t.equal(verdict.status, 0, verdict.output);
+});
+
+t.test('operations: DELETE ends the wait with cancelled', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { daxd, p1 } = await setUp(t);
+  const before = (await curl(`${p1}/stat/big.txt`)).json;
+  await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE));
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'big.txt', size: 5 }));
+  const { id } = await pendingOperation(daxd);
+  t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/operations/${id}`)).status, 200);
+  const { status, json } = await truncate.answer;
+  t.equal(status, 409);
+  t.equal(json.code, 'cancelled');
+  t.equal((await curl(`${p1}/stat/big.txt`)).json.size, before.size);
+  t.match((await curl(`${daxd.url}/v1/operations/${id}`)).json, { done: true });
+  t.equal((await curl(`${daxd.url}/v1/operations/none`)).status, 404);
+});

@@ -1,0 +1,73 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import type { Test } from 'tap';
+
+import { loadServeConfig } from '../../../src/config/load.js';
+import { Daemon } from '../../../src/daemon/daemon.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import type { LeaseView } from '../../../src/lease/lease.js';
+import { silentLogger } from '../../../src/lib/logger.js';
+
+/** A directory that goes with the test. */
+export function scratch(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true });
+  });
+  return directory;
+}
+
+/** What a call was answered; the body is parsed where it is JSON. */
+interface Answer {
+  readonly status: number;
+  readonly body: ReturnType<typeof JSON.parse>;
+}
+
+/** A daemon in this process, and ways to call it. */
+export interface OpenDaemon {
+  readonly close: () => Promise<readonly LeaseView[]>;
+  readonly get: (path: string) => Promise<Answer>;
+  readonly post: (path: string, json?: object) => Promise<Answer>;
+  readonly remove: (path: string) => Promise<Answer>;
+  readonly put: (path: string, text: string) => Promise<Response>;
+}
+
+/** Opens a daemon on a free port; the test's end closes it. */
+export async function openDaemon(t: Test, options: Record<string, unknown>): Promise<OpenDaemon> {
+  const daemon = await Daemon.open({
+    config: loadServeConfig({ listen: ['127.0.0.1:0'], ...options }),
+    version: '0',
+    log: silentLogger,
+    clock: systemClock,
+    onFatal: (error) => t.fail(error.message),
+  });
+  let isOpen = true;
+  const close = async (): Promise<readonly LeaseView[]> => {
+    isOpen = false;
+    return daemon.close();
+  };
+  t.teardown(async () => {
+    if (isOpen) await close();
+  });
+  const call = async (method: string, path: string, json?: object): Promise<Answer> => {
+    const answer = await fetch(`${daemon.urls[0]}${path}`, {
+      method,
+      ...(json !== undefined && {
+        body: JSON.stringify(json),
+        headers: { 'content-type': 'application/json' },
+      }),
+    });
+    const text = await answer.text();
+    return { status: answer.status, body: /^[[{]/.test(text) ? JSON.parse(text) : text };
+  };
+  return {
+    close,
+    get: (path: string) => call('GET', path),
+    post: (path: string, json: object = {}) => call('POST', path, json),
+    remove: (path: string) => call('DELETE', path),
+    put: (path: string, text: string) =>
+      fetch(`${daemon.urls[0]}${path}`, { method: 'PUT', body: text }),
+  };
+}

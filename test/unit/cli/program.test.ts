@@ -1,0 +1,103 @@
+import { PassThrough } from 'node:stream';
+import { text } from 'node:stream/consumers';
+
+import t from 'tap';
+
+import { runProgram } from '../../../src/cli/program.js';
+import type { ServeConfig } from '../../../src/config/load.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+
+async function run(args: string[], serve?: (config: ServeConfig) => Promise<number>) {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  const configs: ServeConfig[] = [];
+  const exit = await runProgram(args, {
+    standard: { stdin: new PassThrough(), stdout, stderr, env: { DAXD_URL: 'unix:/nowhere/x' } },
+    version: '9.9.9',
+    serve:
+      serve ??
+      (async (config) => {
+        configs.push(config);
+        return 0;
+      }),
+  });
+  stdout.end();
+  stderr.end();
+  return { exit, configs, out: await text(stdout), err: await text(stderr) };
+}
+
+t.test('serve: is the verb when none is named, and takes its options', async (t) => {
+  for (const args of [[], ['serve']]) {
+    const { exit, configs } = await run([
+      ...args,
+      '--backing',
+      'x',
+      '--listen',
+      'unix:/a',
+      '--listen',
+      '127.0.0.1:1',
+      '--read-only',
+    ]);
+    t.equal(exit, 0);
+    t.match(configs, [{ backing: 'x', readOnly: true, listen: [{ path: '/a' }, { port: 1 }] }]);
+  }
+  t.equal((await run([])).configs[0]?.isDefaultBacking, true);
+  t.equal((await run([], async () => 1)).exit, 1, 'its code is that of the program');
+});
+
+t.test('serve: a wrong option is usage, a namespace that will not attach is refused', async (t) => {
+  for (const args of [
+    ['--size', '12Q'],
+    ['--listen', '0.0.0.0:1'],
+    ['--nbd', 'unix:/x'],
+    ['--state-dir', '/x'],
+    ['--size'],
+    ['stray'],
+  ]) {
+    const { exit, configs, err } = await run(args);
+    t.equal(exit, 2, args.join(' '));
+    t.strictSame(configs, []);
+    t.not(err, '');
+  }
+  const { exit, err } = await run([], async () => {
+    throw new DaxdError('EBUSY', 'in use by process 7');
+  });
+  t.equal(exit, 1);
+  t.equal(err, 'daxd: EBUSY: in use by process 7\n');
+});
+
+t.test('version and help: exit 0', async (t) => {
+  t.match(await run(['--version']), { exit: 0, out: '9.9.9\n' });
+  const help = await run(['--help']);
+  t.equal(help.exit, 0);
+  for (const verb of ['serve', 'status', 'partitions', 'ls', 'cat', 'put', 'truncate', 'lease']) {
+    t.match(help.out, new RegExp(`^  ${verb}`, 'm'));
+  }
+  for (const verb of ['doctor', 'top', 'holders'])
+    t.notMatch(help.out, new RegExp(`^  ${verb}`, 'm'));
+});
+
+t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
+  for (const args of [['status'], ['partitions'], ['lease', 'list'], ['ls', '-p', 'pmem0p1']]) {
+    const { exit, err } = await run(args);
+    t.equal(exit, 69, args.join(' '));
+    t.match(err, /no daemon answers at unix:\/nowhere\/x/);
+  }
+  for (const args of [
+    ['status', '--url', 'ftp://x'],
+    ['status', '--url', 'x'],
+    ['truncate', 'a'],
+    ['truncate', 'a', '-5'],
+    ['truncate', 'a', '12Q', '-p', 'pmem0p1'],
+    ['put', 'a', '/nowhere/at/all', '-p', 'pmem0p1'],
+    ['lease'],
+    ['lease', 'run'],
+    ['lease', 'acquire', '-p', 'pmem0p1', '--length', '1', '--ttl-ms', 'x'],
+    ['lease', 'acquire', '-p', 'pmem0p1'],
+    ['unknown'],
+  ]) {
+    const { exit, err } = await run(args);
+    t.equal(exit, 2, args.join(' '));
+    t.not(err, '');
+  }
+});

@@ -1,0 +1,164 @@
+import t from 'tap';
+
+import { Operations } from '../../../src/daemon/operations.js';
+import type { PendingChange } from '../../../src/dax/layout-change.js';
+import type { LogFields } from '../../../src/lib/logger.js';
+import { HandClock } from '../lease/set-up.js';
+
+/** A change that moves on when the test says so. */
+class ToyChange implements PendingChange {
+  readonly op = 'truncate';
+  readonly inode = 12;
+  readonly path = 'file';
+  readonly from = 4096;
+  readonly to = Infinity;
+  readonly startedWallMs = 1_700_000_000_000;
+  readonly id: string;
+  state: PendingChange['state'] = 'breaking';
+  waited = 0;
+  cancelled = false;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  waitedMs(): number {
+    return this.waited;
+  }
+
+  cancel(): void {
+    this.cancelled = true;
+  }
+}
+
+function setUp(finishedMax = 10) {
+  const clock = new HandClock();
+  const lines: { fields: LogFields; message: string }[] = [];
+  const log = (fields: LogFields, message: string): void => {
+    lines.push({ fields, message });
+  };
+  const operations = new Operations({
+    clock,
+    log: { debug: log, info: log, warn: log, error: log },
+    finishedMax,
+    blockedBy: (partition, inode, from, to) => [`${partition}/${inode}/${from}/${to}`],
+  });
+  return { clock, lines, operations };
+}
+
+/** Lets every promise that can settle do so. */
+async function settle(): Promise<void> {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+const never = new AbortController().signal;
+
+t.test('list: what waits, for whom, and not what is over', async (t) => {
+  const { operations } = setUp();
+  const change = new ToyChange('01A');
+  operations.track('pmem0p1', change);
+  change.waited = 12.5;
+  t.strictSame(operations.list(), [
+    {
+      id: '01A',
+      op: 'truncate',
+      done: false,
+      state: 'waiting',
+      partition: 'pmem0p1',
+      inode: 12,
+      path: 'file',
+      offset: 4096,
+      end: null,
+      started: '2023-11-14T22:13:20.000Z',
+      waited_ms: 12.5,
+      blocked_by: ['pmem0p1/12/4096/Infinity'],
+    },
+  ]);
+  t.strictSame([...operations.pending()], [change]);
+  change.state = 'broken';
+  t.strictSame(operations.list(), []);
+  t.strictSame([...operations.pending()], []);
+});
+
+t.test('get: answers at once, at the end, after the time, or when the asker leaves', async (t) => {
+  const { operations, clock } = setUp();
+  const change = new ToyChange('01A');
+  operations.track('pmem0p1', change);
+  t.match(await operations.get('01A', 0, never), { done: false });
+
+  let answers = 0;
+  const poll = (waitMs: number, signal = never) =>
+    operations.get('01A', waitMs, signal).then((operation) => {
+      answers++;
+      return operation;
+    });
+  const timed = poll(1_000);
+  const long = poll(60_000);
+  const gone = new AbortController();
+  const left = poll(60_000, gone.signal);
+  await settle();
+  t.equal(answers, 0);
+  clock.advance(1_000);
+  t.match(await timed, { done: false });
+  gone.abort();
+  t.match(await left, { done: false });
+  t.equal(answers, 2);
+
+  change.state = 'broken';
+  operations.waitEnded();
+  await settle();
+  t.equal(answers, 2, 'the file is being changed');
+  change.state = 'ended';
+  clock.advance(20);
+  t.match(await long, { done: true, state: 'ended', blocked_by: [] });
+  t.match(await operations.get('01A', 60_000, never), { done: true }, 'it is remembered');
+});
+
+t.test('get and cancel: what never waited is ENOENT', async (t) => {
+  const { operations } = setUp();
+  await t.rejects(operations.get('01A', 0, never), { code: 'ENOENT' });
+  t.throws(() => operations.cancel('01A'), { code: 'ENOENT' });
+  const change = new ToyChange('01A');
+  operations.track('pmem0p1', change);
+  operations.cancel('01A');
+  t.equal(change.cancelled, true);
+});
+
+t.test('finished: the oldest is forgotten first', async (t) => {
+  const { operations } = setUp(1);
+  for (const id of ['01A', '01B']) {
+    const change = new ToyChange(id);
+    operations.track('pmem0p1', change);
+    change.state = 'ended';
+    operations.waitEnded();
+    await settle();
+  }
+  t.match(await operations.get('01B', 0, never), { done: true });
+  await t.rejects(operations.get('01A', 0, never), { code: 'ENOENT' });
+});
+
+t.test('log: a wait of over a second, with its id, and its end', async (t) => {
+  const { operations, clock, lines } = setUp();
+  const quick = new ToyChange('01A');
+  const slow = new ToyChange('01B');
+  operations.track('pmem0p1', quick);
+  operations.track('pmem0p1', slow);
+  quick.state = 'ended';
+  operations.waitEnded();
+  await settle();
+  clock.advance(1_000);
+  slow.waited = 2_000;
+  slow.state = 'broken';
+  operations.waitEnded();
+  await settle();
+  t.match(
+    lines.map(({ fields, message }) => [fields['operation'], message]),
+    [
+      ['01B', /over a second/],
+      ['01B', /ended/],
+    ],
+  );
+  t.equal(clock.timers, 0, 'no timer is left');
+});
