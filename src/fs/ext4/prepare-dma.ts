@@ -29,7 +29,8 @@ export interface DmaRange {
  * Makes a range of a file ready to be read or written past the filesystem, and gives the
  * extents of its pages. For writing, every hole and every unwritten block becomes a written
  * one full of zeros, durably, before this settles: else the DMA would be lost, or an old
- * block's content lent. For reading nothing changes, and both are left out.
+ * block's content lent. For reading nothing changes, and both are left out. mtime is set for
+ * writing, as by a write fault: what the DMA will change, no one sees.
  *
  * The answer holds until the caller next awaits; pin in the same turn.
  *
@@ -57,7 +58,14 @@ async function fillSpan(volume: Volume, number: number, range: DmaRange): Promis
     // The file may have become shorter while this waited for its turn.
     return { before: inode, fill: HoleFill.reserve(volume, inode, pagesOf(inode, range)) };
   });
-  if (fill.stale.length === 0) return;
+  if (fill.stale.length === 0) {
+    await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      inode.touch();
+      inode.store(txn);
+    });
+    return;
+  }
   try {
     await zeroBlocks(volume, before, fill.stale);
     await volume.transact((txn) => {

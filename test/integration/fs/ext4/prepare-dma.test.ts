@@ -144,3 +144,24 @@ t.test('prepareDma: without space nothing changes', async (t) => {
   t.equal(volume.reservations.count, 0);
   await closeClean(t, open);
 });
+
+t.test('prepareDma: a grant for writing sets mtime, one for reading does not', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const open = await openImage(newImage(t));
+  const { volume } = open;
+  const inode = await open.fs.create('file');
+  await writeFile(volume, inode, 0, Buffer.alloc(4096, 1));
+  const mtimeNs = () => readInode(volume, volume, inode).mtimeNs;
+
+  const before = mtimeNs();
+  await prepareDma(volume, inode, { offset: 0, length: 4096, access: 'read' });
+  t.equal(mtimeNs(), before);
+  await until(() => BigInt(Math.floor(volume.clock.wallMs())) * 1_000_000n > before);
+  await prepareDma(volume, inode, { offset: 0, length: 4096, access: 'write' });
+  t.ok(mtimeNs() > before, 'the device will change what no one sees');
+  await closeClean(t, open);
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+}
