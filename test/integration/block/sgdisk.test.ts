@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -15,10 +14,11 @@ import { BackingRange } from '../../../src/media/backing-range.js';
 import { openBacking } from '../../../src/media/open-backing.js';
 import { requires } from '../../support/requires.js';
 import { WarningRecorder } from '../../unit/block/log-recorder.js';
+import { testSeed } from '../../support/random-test.js';
 
 const run = promisify(execFile);
 const sizeBytes = 64 * MIB;
-const seed = Number(process.env['DAXD_TEST_SEED'] ?? randomInt(2 ** 31));
+const seed = testSeed(t);
 
 async function sgdisk(...options: string[]): Promise<string> {
   const { stdout } = await run('sgdisk', options);
@@ -73,7 +73,6 @@ async function sgdiskRows(path: string): Promise<[number, number, number, string
 
 t.test('Gendisk: sgdisk finds no problem in what daxd wrote, edit after edit', async (t) => {
   if (!requires(t, { commands: ['sgdisk'] })) return;
-  t.comment(`DAXD_TEST_SEED=${seed}`);
   const path = await blankFile(t);
   let state = seed;
   const roll = (below: number): number => {

@@ -7,14 +7,14 @@ import { assert } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { requires } from '../../support/requires.js';
-import { propertySeed } from '../../unit/lease/seed.js';
 import { ask, setUpExt4 } from './ext4-set-up.js';
 import type { Ext4SetUp } from './ext4-set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
 const P = PAGE_SIZE;
 const PAGES = 16;
 const STEPS = 300;
-const seed = propertySeed();
+const seed = testSeed(t);
 
 const at = fc.integer({ min: 0, max: PAGES * P - 1 });
 const size = fc.integer({ min: 1, max: 4 * P });
@@ -95,7 +95,7 @@ t.test(
     const abort = new AbortController();
     setMaxListeners(0, abort.signal);
     const started: Promise<void>[] = [];
-    for (const one of fc.sample(step, { seed, numRuns: STEPS })) {
+    for (const one of fc.sample(step, { seed, numRuns: times(STEPS) })) {
       started.push(start(set, one, abort.signal));
       for (let turn = 0; turn < one.turns; turn++) await setImmediate();
       check(set);

@@ -1,5 +1,3 @@
-import { randomInt } from 'node:crypto';
-
 import t from 'tap';
 
 import { readGptCopy, writeGptCopy } from '../../../src/block/gpt-copy.js';
@@ -13,11 +11,12 @@ import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { WarningRecorder } from './log-recorder.js';
+import { testSeed } from '../../support/random-test.js';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
 const sizeBytes = 4 * MIB;
 const sectors = sizeBytes / 512;
-const seed = Number(process.env['DAXD_TEST_SEED'] ?? randomInt(2 ** 31));
+const seed = testSeed(t);
 
 function diskOf(backing: MemoryBacking): BackingRange {
   return new BackingRange(backing, 0, backing.sizeBytes);
@@ -178,7 +177,6 @@ for (const [name, spoil] of [
   ['the backup damaged', (disk: BackingRange) => disk.fill((sectors - 1) * 512, 512, 0)],
 ] as const) {
   t.test(`edits: a power cut at any store leaves old or new, with ${name}`, async (t) => {
-    t.comment(`DAXD_TEST_SEED=${seed}`);
     const media = new PowerCuts(seed);
     const disk = diskOf(media.backing);
     const made = await createPartitionTable(disk);

@@ -3,8 +3,9 @@ import t from 'tap';
 
 import type { LayoutChangeRequest, PendingChange } from '../../../src/dax/layout-change.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { settle, testSeed } from '../mm/set-up.js';
+import { settle } from '../mm/set-up.js';
 import { setUpLayouts, truncateOf, watch, type LaidOutPages, type Watched } from './set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
 t.test(
   'breakLayouts: random changes, pins and exits keep the order and leave nothing',
@@ -22,7 +23,7 @@ t.test(
       await run.finish();
       return set.layouts.size === 0 && set.waiters.size === 0 && run.faults.length === 0;
     });
-    await fc.assert(property, { seed, numRuns: 150 });
+    await fc.assert(property, { seed, numRuns: times(150) });
   },
 );
 

@@ -4,9 +4,9 @@ import t from 'tap';
 import { coalesce, pagesCovering, subtract } from '../../../src/lease/byte-ranges.js';
 import type { ByteRange } from '../../../src/lease/byte-ranges.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { propertySeed } from './seed.js';
+import { testSeed } from '../../support/random-test.js';
 
-const seed = propertySeed();
+const seed = testSeed(t);
 const ranges = fc.array(
   fc.record({ offset: fc.integer({ min: 0, max: 60 }), length: fc.integer({ min: 1, max: 20 }) }),
   { maxLength: 8 },

@@ -2,10 +2,10 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { Deadlines } from '../../../src/lease/deadlines.js';
-import { propertySeed } from './seed.js';
 import { HandClock } from './set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
-const seed = propertySeed();
+const seed = testSeed(t);
 
 interface Item {
   readonly name: string;
@@ -110,7 +110,7 @@ t.test('deadlines: random sets, moves and deletes tell what a walk over all tell
         deadlines.size === naive.size && reached.toSorted().join() === expected.toSorted().join()
       );
     }),
-    { seed, numRuns: 300 },
+    { seed, numRuns: times(300) },
   );
   t.pass(`seed ${seed}`);
 });

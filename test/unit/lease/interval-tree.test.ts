@@ -2,9 +2,9 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { IntervalTree } from '../../../src/lease/interval-tree.js';
-import { propertySeed } from './seed.js';
+import { testSeed, times } from '../../support/random-test.js';
 
-const seed = propertySeed();
+const seed = testSeed(t);
 
 t.test('overlapping: touching is not overlapping, and the end may be Infinity', async (t) => {
   const tree = new IntervalTree<string>();
@@ -59,7 +59,7 @@ t.test(
           JSON.stringify([...tree.overlapping(query.start, end)]) === JSON.stringify(expected)
         );
       }),
-      { seed, numRuns: 500 },
+      { seed, numRuns: times(500) },
     );
     t.pass(`seed ${seed}`);
   },

@@ -5,12 +5,12 @@ import type { ByteRange } from '../../../src/lease/byte-ranges.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { assert } from '../../../src/lib/assert.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { propertySeed } from './seed.js';
 import { FS_START, RAW_START, ask, askRaw, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 import type { ToyFs } from './toy-fs.js';
+import { testSeed, times } from '../../support/random-test.js';
 
-const seed = propertySeed();
+const seed = testSeed(t);
 const P = PAGE_SIZE;
 /** Pages of the file by kind; two stretches that lie apart on the media. */
 const FILE_RUNS = ['wwwuuww--w', 'wwwwww-w'];
@@ -199,7 +199,7 @@ async function run(steps: readonly Step[]): Promise<void> {
 t.test('leases: the page counts equal the leases after every random step', async (t) => {
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 40 }), run), {
     seed,
-    numRuns: 150,
+    numRuns: times(150),
   });
   t.pass(`seed ${seed}`);
 });

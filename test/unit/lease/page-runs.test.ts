@@ -7,10 +7,10 @@ import { coalesce, subtract } from '../../../src/lease/byte-ranges.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { MIB, PAGE_SIZE, PMD_SIZE } from '../../../src/lib/units.js';
-import { propertySeed } from './seed.js';
 import { setUpLeases } from './set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
-const seed = propertySeed();
+const seed = testSeed(t);
 const P = PAGE_SIZE;
 
 t.test('joinRuns: joins only what is adjacent in the file and on the media', async (t) => {
@@ -96,7 +96,7 @@ t.test(
         unpinRuns(memremap, kept);
         return pinnedPages() === 0;
       }),
-      { seed, numRuns: 60 },
+      { seed, numRuns: times(60) },
     );
     t.pass(`seed ${seed}`);
   },

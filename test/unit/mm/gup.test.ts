@@ -4,7 +4,8 @@ import t from 'tap';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { pinUserPages, unpinPartOf, unpinUserPages, type PfnRun } from '../../../src/mm/gup.js';
-import { mapPages, permutations, settle, testSeed } from './set-up.js';
+import { mapPages, permutations, settle } from './set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
 t.test('pinUserPages: pins the run, and keeps no use of the ref beyond', async (t) => {
   const { memremap, pgmap, ref, freed } = await mapPages({ pages: 2048 });
@@ -254,7 +255,7 @@ t.test('gup: random runs released in random parts agree with a naive model', asy
         );
       },
     ),
-    { seed, numRuns: 60 },
+    { seed, numRuns: times(60) },
   );
 });
 

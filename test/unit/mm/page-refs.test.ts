@@ -4,7 +4,7 @@ import t from 'tap';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { PageRefs } from '../../../src/mm/page-refs.js';
 import { ModelledRefs, VERBS, type Verb } from './modelled-refs.js';
-import { testSeed } from './set-up.js';
+import { testSeed, times } from '../../support/random-test.js';
 
 t.test('put: the last one of a page makes it idle, others do not', async (t) => {
   const refs = new PageRefs(4, 0);
@@ -154,5 +154,5 @@ t.test('PageRefs: random pins over many blocks agree with a naive model', async 
       model.agrees(cut, 1)
     );
   });
-  fc.assert(property, { seed, numRuns: 200 });
+  fc.assert(property, { seed, numRuns: times(200) });
 });

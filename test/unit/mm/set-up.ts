@@ -1,8 +1,3 @@
-import { randomInt } from 'node:crypto';
-import { env } from 'node:process';
-
-import type { Test } from 'tap';
-
 import { Device } from '../../../src/base/device.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
@@ -80,13 +75,6 @@ export async function settle(): Promise<void> {
   await new Promise((resolve) => {
     setImmediate(resolve);
   });
-}
-
-/** The seed of a random test, printed so that a failure can be run again. */
-export function testSeed(t: Test): number {
-  const seed = Number(env['DAXD_TEST_SEED'] ?? randomInt(2 ** 31));
-  t.comment(`DAXD_TEST_SEED=${seed}`);
-  return seed;
 }
 
 /** Every order of `items`. */

@@ -11,8 +11,9 @@ import { DaxdError } from '../../../../src/lib/errno.js';
 import { KIB, MIB } from '../../../../src/lib/units.js';
 import { fsck } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { closeClean, newImage, openImage, randomFrom, testSeed } from './volume-set-up.js';
+import { closeClean, newImage, openImage, randomFrom } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
+import { testSeed } from '../../../support/random-test.js';
 
 const COMMANDS = ['mke2fs', 'e2fsck'];
 const ENOSPC = { name: 'DaxdError', code: 'ENOSPC' } as const;
@@ -43,7 +44,7 @@ for (const args of [[], ['-g', '2048'], ['-m', '30', '-O', '^64bit']]) {
     if (!requires(t, { commands: COMMANDS })) return;
     const open = await openImage(newImage(t, args, 32 * MIB));
     const { volume, fs } = open;
-    const random = randomFrom(testSeed(t, 99));
+    const random = randomFrom(testSeed(t));
     const before = { ...volume.free };
     const names: string[] = [];
     for (let i = 0; ; i++) {

@@ -18,9 +18,10 @@ import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { fsck, kernelTree, scratchDirectory, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { settle, testSeed } from '../../../unit/mm/set-up.js';
+import { settle } from '../../../unit/mm/set-up.js';
 import { SeededRandom } from './seeded-random.js';
 import { ownTree } from './set-up.js';
+import { testSeed } from '../../../support/random-test.js';
 
 const SIZE_BYTES = 16 * MIB;
 const PATHS = ['a', 'b', 'c', 'd', 'a/x', 'a/y', 'b/x', 'c/z', 'a/x/deep'];

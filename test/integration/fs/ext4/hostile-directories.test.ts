@@ -21,7 +21,7 @@ import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { testSeed } from '../../../unit/mm/set-up.js';
+import { testSeed } from '../../../support/random-test.js';
 
 const IMAGE_BYTES = 8 * MIB;
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };

@@ -17,10 +17,10 @@ import {
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { testSeed } from '../../../unit/mm/set-up.js';
 import { RandomOperations } from './random-operations.js';
 import { SeededRandom } from './seeded-random.js';
 import { mountImage, ownTree } from './set-up.js';
+import { testSeed, times } from '../../../support/random-test.js';
 
 /** An image made by daxd over memory full of 0xA5: a byte of it in a file is a stale one. */
 async function makeOwn(path: string, sizeBytes: number): Promise<void> {
@@ -67,7 +67,7 @@ t.test('300 random operations: e2fsck is content after each, the kernel at the e
   if (!requires(t, JUDGES)) return;
   const image = join(scratchDirectory(t), 'image');
   await makeOwn(image, 48 * MIB);
-  await runAndJudge(t, image, { seed: testSeed(t), operations: 300, every: 1 });
+  await runAndJudge(t, image, { seed: testSeed(t), operations: times(300), every: 1 });
 });
 
 t.test(
@@ -86,7 +86,7 @@ t.test(
       await t.test(name, async (t) => {
         const image = join(directory, name);
         makeImage(image, sizeBytes, args);
-        await runAndJudge(t, image, { seed, operations: 120, every: 8 });
+        await runAndJudge(t, image, { seed, operations: times(120), every: 8 });
       });
     }
   },

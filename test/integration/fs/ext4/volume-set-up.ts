@@ -154,10 +154,3 @@ export function randomFrom(seed: number): (below: number) => number {
     return ((value ^ (value >>> 14)) >>> 0) % below;
   };
 }
-
-/** The seed of a test's random numbers, from DAXD_TEST_SEED or as given. */
-export function testSeed(t: Test, fallback: number): number {
-  const seed = Number(process.env['DAXD_TEST_SEED'] ?? fallback);
-  t.comment(`DAXD_TEST_SEED=${seed}`);
-  return seed;
-}
