@@ -29,6 +29,13 @@ export function isAligned(value: number, unit: number): boolean {
   return value % unit === 0;
 }
 
+/** Whether `value`, 1 or more, is `base` to some power, 0 included. */
+export function isPowerOf(value: number, base: number): boolean {
+  let power = 1;
+  while (power < value) power *= base;
+  return power === value;
+}
+
 const SUFFIX_BYTES: Readonly<Record<string, number>> = { '': 1, K: KIB, M: MIB, G: GIB, T: TIB };
 
 /**

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { GIB, MIB, PAGE_SIZE, roundUp } from '../../lib/units.js';
+import { isSparseSuperGroup } from './sparse-super.js';
 
 /**
  * Where everything of a new filesystem goes, as numbers alone: `mkfs.ts` writes what stands
@@ -56,11 +57,6 @@ export interface MkfsGeometry {
   readonly lostAndFound: BlockRun;
   readonly orphanFile: BlockRun;
   readonly journal: BlockRun;
-}
-
-/** Whether a group holds a copy of superblock and descriptors. @kernel ext4_bg_has_super (fs/ext4/balloc.c) */
-export function hasSuperCopy(group: number): boolean {
-  return group <= 1 || [3, 5, 7].some((base) => isPowerOf(group, base));
 }
 
 /**
@@ -145,17 +141,11 @@ function flexMetadataEnd(groups: readonly GroupPlan[]): number {
 }
 
 function superCopyBlocks(group: number, groupCount: number): number {
-  return hasSuperCopy(group) ? 1 + Math.ceil((groupCount * DESCRIPTOR_BYTES) / PAGE_SIZE) : 0;
+  return isSparseSuperGroup(group) ? 1 + Math.ceil((groupCount * DESCRIPTOR_BYTES) / PAGE_SIZE) : 0;
 }
 
 function journalBlocks(blocks: number): number {
   const row = JOURNAL_BLOCKS.findLast(({ from }) => blocks >= from);
   assert(row !== undefined, 'the first row of the table starts at zero');
   return row.journal;
-}
-
-function isPowerOf(value: number, base: number): boolean {
-  let power = base;
-  while (power < value) power *= base;
-  return power === value;
 }

@@ -1,3 +1,4 @@
+import { isPowerOf } from '../../lib/units.js';
 import { DaxdError } from '../../lib/errno.js';
 import { CRC_INIT, crc32c } from './checksum.js';
 import {
@@ -9,6 +10,7 @@ import {
   SUPERBLOCK_SIZE,
   SuperField,
 } from './layout.js';
+import { isSparseSuperGroup } from './sparse-super.js';
 
 /** Blocks (or clusters) of a group at most: its bitmap is one block. */
 const GROUP_BLOCKS_MAX = 8 * BLOCK_SIZE;
@@ -134,10 +136,9 @@ export class Superblock {
     return Math.min(this.blocksPerGroup, this.blocksCount - this.groupStart(group));
   }
 
-  /** Whether a group begins with a copy of superblock and descriptors. @kernel ext4_bg_has_super (fs/ext4/balloc.c) */
+  /** Whether a group begins with a copy of superblock and descriptors. */
   hasSuperCopy(group: number): boolean {
-    if ((this.roCompat & FeatureRoCompat.SparseSuper) === 0 || group <= 1) return true;
-    return isPowerOf(group, 3) || isPowerOf(group, 5) || isPowerOf(group, 7);
+    return (this.roCompat & FeatureRoCompat.SparseSuper) === 0 || isSparseSuperGroup(group);
   }
 }
 
@@ -223,10 +224,4 @@ function wide(bytes: Buffer, lo: number, hi: number | undefined): number {
 /** A count of bits that fills whole bytes of one block. */
 function isBitCount(count: number): boolean {
   return count > 0 && count <= GROUP_BLOCKS_MAX && count % 8 === 0;
-}
-
-function isPowerOf(value: number, base: number): boolean {
-  let power = 1;
-  while (power < value) power *= base;
-  return power === value;
 }

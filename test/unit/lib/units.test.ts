@@ -1,7 +1,15 @@
 import t from 'tap';
 
 import { DaxdError } from '../../../src/lib/errno.js';
-import { GIB, isAligned, parseSize, roundDown, roundUp, TIB } from '../../../src/lib/units.js';
+import {
+  GIB,
+  isAligned,
+  isPowerOf,
+  parseSize,
+  roundDown,
+  roundUp,
+  TIB,
+} from '../../../src/lib/units.js';
 
 t.test('parseSize: bytes and powers of 1024', async (t) => {
   t.equal(parseSize('4096'), 4096);
@@ -24,4 +32,16 @@ t.test('roundUp, roundDown: exact past 2 ** 32', async (t) => {
   t.equal(roundDown(5 * GIB + 4095, 4096), 5 * GIB);
   t.ok(isAligned(8 * GIB, GIB));
   t.notOk(isAligned(8 * GIB + 512, 4096));
+});
+
+t.test('isPowerOf: 1 is a power of anything', async (t) => {
+  const values = Array.from({ length: 100 }, (_, i) => i + 1);
+  t.strictSame(
+    values.filter((value) => isPowerOf(value, 2)),
+    [1, 2, 4, 8, 16, 32, 64],
+  );
+  t.strictSame(
+    values.filter((value) => isPowerOf(value, 7)),
+    [1, 7, 49],
+  );
 });

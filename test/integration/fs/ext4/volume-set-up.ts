@@ -25,6 +25,7 @@ import {
   scratchDirectory,
 } from '../../../support/ext4-image.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
+import { SeededRandom } from './seeded-random.js';
 
 /** A volume of an image file, open for writing, with pages under it that can be pinned. */
 export interface OpenImage {
@@ -144,13 +145,8 @@ export function debugfsExtents(
   }));
 }
 
-/** A pseudo random generator whose seed tests print: mulberry32. */
+/** {@link SeededRandom.below} of a new generator. */
 export function randomFrom(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let value = Math.imul(state ^ (state >>> 15), state | 1);
-    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
-    return ((value ^ (value >>> 14)) >>> 0) % below;
-  };
+  const random = new SeededRandom(seed);
+  return (below) => random.below(below);
 }

@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import { hasSuperCopy, planMkfs } from '../../../../src/fs/ext4/mkfs-geometry.js';
+import { planMkfs } from '../../../../src/fs/ext4/mkfs-geometry.js';
 import type { BlockRun, MkfsGeometry } from '../../../../src/fs/ext4/mkfs-geometry.js';
 import { GIB, MIB, PAGE_SIZE, TIB } from '../../../../src/lib/units.js';
 
@@ -38,9 +38,4 @@ t.test('planMkfs: a last group without room of its own is dropped', async (t) =>
 t.test('planMkfs: under 8 MiB is EINVAL', async (t) => {
   t.throws(() => planMkfs(8 * MIB - 1), { code: 'EINVAL', name: 'DaxdError' });
   t.equal(planMkfs(8 * MIB).journal.count, 1024, 'the smallest journal of jbd2');
-});
-
-t.test('hasSuperCopy: 0, 1 and the powers of 3, 5 and 7', async (t) => {
-  const withCopy = Array.from({ length: 130 }, (_, group) => group).filter(hasSuperCopy);
-  t.strictSame(withCopy, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
 });
