@@ -2,44 +2,12 @@ import { createHash } from 'node:crypto';
 
 import t from 'tap';
 
+import { FIXTURE_EXTENTS, FIXTURE_FILES } from '../support/fixture.js';
 import { requires } from '../support/requires.js';
 import { curl, startDaxd } from './daxd.js';
 import { kernelImages, sameBytes } from './images.js';
 
 const kernelImage = await kernelImages(t);
-
-const FILES = {
-  'hello.txt': [11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
-  'dir/hard': [11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
-  'big.txt': [2908074, 5648, 1, '1ba013ed505596ef836ccbd7e02d9555de3c5e65b56c1e96074113556959de95'],
-  'sparse.bin': [
-    25165824,
-    32,
-    1,
-    'e330e429b5dda0a97558427ca8fe51a55582cb74cfec60c3a0f0705b07d211e7',
-  ],
-  'prealloc.bin': [
-    8388608,
-    16384,
-    1,
-    '2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74',
-  ],
-} as const;
-
-/** Partition blocks, as the fixture's README lists them. */
-const EXTENTS = {
-  'big.txt': [
-    [0, 2579, 2, false],
-    [6, 2585, 704, false],
-  ],
-  'sparse.bin': [
-    [0, 3289, 1, false],
-    [256, 4056, 1, false],
-    [1280, 4568, 1, false],
-    [4352, 5592, 1, false],
-  ],
-  'prealloc.bin': [[0, 5593, 2048, true]],
-} as const;
 
 const BLOCK = 4096;
 
@@ -81,7 +49,7 @@ t.test('serve: shows the namespace of a real kernel as it is', async (t) => {
   });
 
   const start = device.namespace.data_offset + data.start;
-  for (const [path, [size, blocks, nlink, sha256]] of Object.entries(FILES)) {
+  for (const [path, [size, blocks, nlink, sha256]] of Object.entries(FIXTURE_FILES)) {
     const { body, status } = await curl(`${daxd.url}/v1/partitions/pmem0p1/stat/${path}`);
     t.equal(status, 200);
     t.match(JSON.parse(body), { type: 'file', size, blocks, nlink, pinned_pages: 0 }, path);
@@ -89,7 +57,7 @@ t.test('serve: shows the namespace of a real kernel as it is', async (t) => {
     const digest = createHash('sha256').update(Buffer.from(await bytes.arrayBuffer()));
     t.equal(digest.digest('hex'), sha256, path);
   }
-  for (const [path, extents] of Object.entries(EXTENTS)) {
+  for (const [path, extents] of Object.entries(FIXTURE_EXTENTS)) {
     const stat = (await curl(`${daxd.url}/v1/partitions/pmem0p1/stat/${path}`)).json;
     t.strictSame(
       stat.extents,

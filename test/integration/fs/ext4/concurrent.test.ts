@@ -3,16 +3,13 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { Layouts } from '../../../../src/dax/layouts.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { mkfsExt4 } from '../../../../src/fs/ext4/mkfs.js';
 import { probeSuperblock } from '../../../../src/fs/ext4/probe.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../../src/lib/latency-histogram.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
-import { SortableIds } from '../../../../src/lib/sortable-id.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
@@ -22,6 +19,7 @@ import { settle } from '../../../unit/mm/set-up.js';
 import { SeededRandom } from './seeded-random.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';
+import { layoutsOf } from '../../../support/layouts.js';
 
 const SIZE_BYTES = 16 * MIB;
 const PATHS = ['a', 'b', 'c', 'd', 'a/x', 'a/y', 'b/x', 'c/z', 'a/x/deep'];
@@ -36,13 +34,7 @@ async function mountSlow(random: SeededRandom): Promise<{ fs: Ext4; range: Backi
   const range = new BackingRange(backing, 0, SIZE_BYTES);
   range.fill(0, SIZE_BYTES, 0xa5);
   await mkfsExt4(range, { label: 'slow', clock: systemClock });
-  const layouts = new Layouts({
-    device: undefined,
-    clock: systemClock,
-    ids: new SortableIds(() => 0),
-    pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
-  });
+  const layouts = layoutsOf();
   const options = { readOnly: false, layouts, log: silentLogger, clock: systemClock };
   return { fs: await mountExt4(range, options), range };
 }

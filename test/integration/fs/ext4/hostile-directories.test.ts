@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { Layouts } from '../../../../src/dax/layouts.js';
 import { sealDirectoryBlock } from '../../../../src/fs/ext4/directory-block.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
@@ -13,15 +12,14 @@ import { inodeChecksumSeed } from '../../../../src/fs/ext4/checksum.js';
 import { Superblock } from '../../../../src/fs/ext4/superblock.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../../src/lib/latency-histogram.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
-import { SortableIds } from '../../../../src/lib/sortable-id.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
+import { layoutsOf } from '../../../support/layouts.js';
 
 const IMAGE_BYTES = 8 * MIB;
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };
@@ -46,13 +44,7 @@ function makeTree(t: Test, requests: readonly string[] = []): Buffer {
 async function mountBytes(bytes: Buffer): Promise<{ fs: Ext4; backing: MemoryBacking }> {
   const backing = new MemoryBacking(bytes.length);
   backing.mapping.write(0, bytes);
-  const layouts = new Layouts({
-    device: undefined,
-    clock: systemClock,
-    ids: new SortableIds(() => 0),
-    pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
-  });
+  const layouts = layoutsOf();
   const range = new BackingRange(backing, 0, bytes.length);
   const options = { readOnly: false, layouts, log: silentLogger, clock: systemClock };
   return { fs: await mountExt4(range, options), backing };

@@ -4,13 +4,10 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { Layouts } from '../../../../src/dax/layouts.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import { mkfsExt4 } from '../../../../src/fs/ext4/mkfs.js';
 import { systemClock } from '../../../../src/lib/clock.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../../src/lib/latency-histogram.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
-import { SortableIds } from '../../../../src/lib/sortable-id.js';
 import { GIB, MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
@@ -25,6 +22,7 @@ import {
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { mountForTest, mountImage, ownTree, readAll } from './set-up.js';
+import { layoutsOf } from '../../../support/layouts.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 
@@ -130,13 +128,7 @@ t.test(
     backing.mapping.fill(0, backing.sizeBytes, 0xa5);
     const range = new BackingRange(backing, 512, 33 * MIB + 1024);
     await mkfsExt4(range, { label: 'odd', clock: systemClock });
-    const layouts = new Layouts({
-      device: undefined,
-      clock: systemClock,
-      ids: new SortableIds(() => 0),
-      pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-      truncateWait() {},
-    });
+    const layouts = layoutsOf();
     const options = { readOnly: false, layouts, log: silentLogger, clock: systemClock };
     const fs = await mountExt4(range, options);
     await fs.mkdir('a');

@@ -12,49 +12,13 @@ import {
   sha256Of,
   withLoopMount,
 } from '../../../support/ext4-image.js';
-import { unpackKernelNamespace } from '../../../support/fixture.js';
+import { FIXTURE_EXTENTS, FIXTURE_FILES, unpackKernelNamespace } from '../../../support/fixture.js';
 import { requires } from '../../../support/requires.js';
 import { digestOf, mountForTest, mountImage, ownTree, readAll } from './set-up.js';
 
 /** Partition 1 of the fixture: dataoff, then the start in its GPT. */
 const FIXTURE = { startBytes: 6291456 + MIB, sizeBytes: 64 * MIB, readOnly: true };
 const BLOCK = 4096;
-
-/** The fixture's table: path, size, 512-byte blocks, links, sha256. */
-const FILES = [
-  ['hello.txt', 11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
-  ['dir/hard', 11, 8, 2, 'd084720a9f05046edadcfa20292e7f385d576264ab69d45e777eb85675db47c6'],
-  ['big.txt', 2908074, 5648, 1, '1ba013ed505596ef836ccbd7e02d9555de3c5e65b56c1e96074113556959de95'],
-  [
-    'sparse.bin',
-    25165824,
-    32,
-    1,
-    'e330e429b5dda0a97558427ca8fe51a55582cb74cfec60c3a0f0705b07d211e7',
-  ],
-  [
-    'prealloc.bin',
-    8388608,
-    16384,
-    1,
-    '2daeb1f36095b44b318410b3f4e8b5d989dcc7bb023d1426c492dab0a3053e74',
-  ],
-] as const;
-
-/** Its extents: file block, partition block, blocks, unwritten. */
-const EXTENTS = {
-  'big.txt': [
-    [0, 2579, 2, false],
-    [6, 2585, 704, false],
-  ],
-  'sparse.bin': [
-    [0, 3289, 1, false],
-    [256, 4056, 1, false],
-    [1280, 4568, 1, false],
-    [4352, 5592, 1, false],
-  ],
-  'prealloc.bin': [[0, 5593, 2048, true]],
-} as const;
 
 /** Blocks differ between the filesystem that a source is on and ext4. */
 function withoutBlocks(lines: readonly string[]): string[] {
@@ -69,14 +33,14 @@ t.test('the fixture: every file as its table says, and no byte changes', async (
 
   t.equal(fs.label, 'daxdata');
   t.equal(fs.readOnly, true);
-  for (const [path, size, blocks, nlink, sha256] of FILES) {
+  for (const [path, [size, blocks, nlink, sha256]] of Object.entries(FIXTURE_FILES)) {
     const inode = fs.lookup(path);
     t.match(fs.stat(inode), { type: 'file', size, blocks, nlink }, path);
     t.equal(await digestOf(fs, inode), sha256, path);
   }
   t.equal(fs.lookup('hello.txt'), 14);
   t.equal(fs.lookup('dir/hard'), 14);
-  for (const [path, expected] of Object.entries(EXTENTS)) {
+  for (const [path, expected] of Object.entries(FIXTURE_EXTENTS)) {
     t.strictSame(
       fs
         .extents(fs.lookup(path))

@@ -7,10 +7,8 @@ import { Layouts } from '../../../../src/dax/layouts.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { systemClock } from '../../../../src/lib/clock.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../../src/lib/latency-histogram.js';
 import type { DaxdError } from '../../../../src/lib/errno.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
-import { SortableIds } from '../../../../src/lib/sortable-id.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import type { Backing } from '../../../../src/media/backing.js';
@@ -18,6 +16,7 @@ import { openBacking } from '../../../../src/media/open-backing.js';
 import { pinUserPages, unpinUserPages } from '../../../../src/mm/gup.js';
 import { fsck, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
+import { layoutsOf } from '../../../support/layouts.js';
 
 /** An ext4 that is mounted by daxd, and the pages under it. */
 export interface MountedImage {
@@ -50,13 +49,7 @@ export async function mountImage(
   const log = { ...silentLogger, warn: (_: unknown, message: string) => warnings.push(message) };
   const backing = await openBacking(path, { readOnly, log: silentLogger });
   const { memremap, pgmap, waiters } = await mapPages({ pages: backing.sizeBytes / PAGE_SIZE });
-  const layouts = new Layouts({
-    device: { pgmap, waiters },
-    clock: systemClock,
-    ids: new SortableIds(() => systemClock.wallMs()),
-    pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
-  });
+  const layouts = layoutsOf({ pgmap, waiters });
   const range = new BackingRange(backing, startBytes, sizeBytes ?? backing.sizeBytes - startBytes);
   const pfn = (byteOffset: number): number => (startBytes + byteOffset) / PAGE_SIZE;
   try {

@@ -8,9 +8,7 @@ import { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { closeVolume, openVolume } from '../../../../src/fs/ext4/mount-state.js';
 import type { Volume } from '../../../../src/fs/ext4/volume.js';
 import { systemClock } from '../../../../src/lib/clock.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../../src/lib/latency-histogram.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
-import { SortableIds } from '../../../../src/lib/sortable-id.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import type { Backing } from '../../../../src/media/backing.js';
@@ -26,6 +24,7 @@ import {
 } from '../../../support/ext4-image.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
 import { SeededRandom } from './seeded-random.js';
+import { layoutsOf } from '../../../support/layouts.js';
 
 /** A volume of an image file, open for writing, with pages under it that can be pinned. */
 export interface OpenImage {
@@ -58,13 +57,7 @@ export async function openImage(
       ? await openBacking(image, { readOnly, log: silentLogger })
       : copyInMemory(image, onPersist);
   const { memremap, pgmap, waiters } = await mapPages({ pages: backing.sizeBytes / PAGE_SIZE });
-  const layouts = new Layouts({
-    device: { pgmap, waiters },
-    clock: systemClock,
-    ids: new SortableIds(() => systemClock.wallMs()),
-    pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
-  });
+  const layouts = layoutsOf({ pgmap, waiters });
   const range = new BackingRange(backing, startBytes, sizeBytes ?? backing.sizeBytes - startBytes);
   const pfn = (offset: number): number => (startBytes + offset) / PAGE_SIZE;
   try {
