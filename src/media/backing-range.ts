@@ -1,5 +1,5 @@
 import { assert } from '../lib/assert.js';
-import type { Backing } from './backing.js';
+import type { Backing, DataRun } from './backing.js';
 
 /**
  * A stretch of a backing with bounds of its own: the whole disk, or one partition. Offsets
@@ -61,6 +61,22 @@ export class BackingRange {
   fill(offset: number, length: number, value: number): void {
     this.#assertInside(offset, length);
     this.backing.mapping.fill(this.start + offset, length, value);
+  }
+
+  /**
+   * The parts of [offset, offset + length) that may hold anything but zeros, ascending; the
+   * whole where the media cannot tell.
+   *
+   * @throws DaxdError EIO as `Backing.dataRuns` does.
+   */
+  *dataRuns(offset: number, length: number): Generator<DataRun> {
+    this.#assertInside(offset, length);
+    const runs = this.backing.dataRuns?.(this.start + offset, length);
+    if (runs === undefined) {
+      yield { offset, length };
+      return;
+    }
+    for (const run of runs) yield { offset: run.offset - this.start, length: run.length };
   }
 
   /**

@@ -6,6 +6,12 @@ import type { Mapping } from './mapping.js';
 /** How stores become durable: by msync, by libpmem's cache flushes, or not at all. */
 export type PersistenceKind = 'msync' | 'libpmem' | 'none';
 
+/** A stretch of bytes, in bytes of what it was asked of. */
+export interface DataRun {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /**
  * The bytes that stand for persistent memory: an open, locked and mapped file or device.
  * Offsets and lengths are bytes from the start of the backing, below 2 ** 53.
@@ -43,8 +49,17 @@ export interface Backing {
   checkSize(): void;
 
   /**
+   * The parts of [offset, offset + length) that may hold anything but zeros, ascending and
+   * inside that range. Missing where the media cannot tell: any part may.
+   *
+   * @throws DaxdError EIO
+   */
+  dataRuns?(offset: number, length: number): Iterable<DataRun>;
+
+  /**
    * Waits for persists under way, then unlocks and closes. The mapping itself lives until
-   * the last view of it is collected, so bytes stay readable; nobody may store to them then.
+   * the last view of it is collected, so bytes stay readable in windows that were touched;
+   * nobody may store to them then.
    */
   close(): Promise<void>;
 }

@@ -82,7 +82,7 @@ export class DeviceDaxBacking implements Backing {
       // Without stores there is nothing to make durable, and no need for the library.
       const durable = !readOnly && options.persistence !== 'none';
       const persistView = durable ? loadLibpmem(options.libpmem) : undefined;
-      const mapping = mapWindows({ path, fd: handle.fd, length: geometry.sizeBytes, readOnly });
+      const mapping = mapWindows({ path, handle, length: geometry.sizeBytes, readOnly });
       return new DeviceDaxBacking({ path, handle, geometry, mapping, persistView, options });
     } catch (failure) {
       await unlockAndClose(handle, path);

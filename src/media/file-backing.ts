@@ -4,9 +4,9 @@ import { type FileHandle, rm, statfs } from 'node:fs/promises';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import { isAligned, PAGE_SIZE } from '../lib/units.js';
-import type { Backing, OpenBackingOptions, PersistenceKind } from './backing.js';
+import type { Backing, DataRun, OpenBackingOptions, PersistenceKind } from './backing.js';
 import { createFile } from './create-file.js';
-import { msyncView } from './libc.js';
+import { msyncView, seekData, seekHole } from './libc.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
@@ -131,7 +131,7 @@ export class FileBacking implements Backing {
       );
     }
     const persistence = await persistenceOf(path, options);
-    const mapping = mapWindows({ path, fd: handle.fd, length: stat.size, readOnly });
+    const mapping = mapWindows({ path, handle, length: stat.size, readOnly });
     const created = origin === 'created';
     return new FileBacking({ path, handle, mapping, persistence, sparse, created, options });
   }
@@ -152,6 +152,23 @@ export class FileBacking implements Backing {
       `${this.path} shrank from ${this.sizeBytes} to ${sizeNowBytes} bytes while daxd has it ` +
         'mapped: stop daxd and restore the file from a backup',
     );
+  }
+
+  /**
+   * Leaves out holes, and blocks that are allocated but were never written. Stores through
+   * the mapping count: the page cache is asked too (lseek(2), SEEK_DATA).
+   */
+  *dataRuns(offset: number, length: number): Generator<DataRun> {
+    const { path } = this;
+    const { fd } = this.#handle;
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const start = seekData({ path, fd, offset: at });
+      if (start === undefined || start >= end) return;
+      const stop = Math.min(end, seekHole({ path, fd, offset: start }) ?? end);
+      yield { offset: start, length: stop - start };
+      at = stop;
+    }
   }
 
   async close(): Promise<void> {

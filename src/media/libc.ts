@@ -20,6 +20,8 @@ const MS_SYNC = 4;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const LOCK_UN = 8;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
 const MAP_FAILED = 2n ** 64n - 1n;
 
 const libc = koffi.load('libc.so.6');
@@ -31,6 +33,9 @@ const munmap: (address: bigint, length: number) => number = libc.func(
 );
 const flock: (fd: number, operation: number) => number = libc.func(
   'int flock(int fd, int operation)',
+);
+const lseek: (fd: number, offset: number, whence: number) => number = libc.func(
+  'int64_t lseek(int fd, int64_t offset, int whence)',
 );
 const msync: Asynchronous<[Buffer, number, number]> = libc.func(
   'int msync(void *addr, size_t length, int flags)',
@@ -114,6 +119,36 @@ export async function allocateFile({ path, fd, length }: AllocateRequest): Promi
       else reject(systemCallError('fallocate', `${path}, ${length} bytes`, result));
     });
   });
+}
+
+/** A file to look through; `path` is for messages. */
+export interface SeekRequest {
+  readonly path: string;
+  readonly fd: number;
+  readonly offset: number;
+}
+
+/**
+ * The first byte from `offset` on that is in no hole, as far as the filesystem knows: one
+ * that knows nothing calls everything data. `undefined` when only a hole follows.
+ *
+ * @throws DaxdError with the errno of lseek(2).
+ */
+export function seekData(request: SeekRequest): number | undefined {
+  return seek(request, SEEK_DATA);
+}
+
+/** The first byte from `offset` on that is in a hole, the end of the file at last. @throws DaxdError as {@link seekData} */
+export function seekHole(request: SeekRequest): number | undefined {
+  return seek(request, SEEK_HOLE);
+}
+
+function seek({ path, fd, offset }: SeekRequest, whence: number): number | undefined {
+  const found = lseek(fd, offset, whence);
+  if (found >= 0) return found;
+  const errno = koffi.errno();
+  if (errno === koffi.os.errno['ENXIO']) return undefined;
+  throw systemCallError('lseek', `${path}, from ${offset}`, errno);
 }
 
 /**

@@ -4,43 +4,55 @@ import { GIB } from '../lib/units.js';
 /** Bytes of a window. Node 20's Buffers end at 4 GiB, so large media are mapped in pieces. */
 export const WINDOW_BYTES = GIB;
 
+/** Windows that come into being when they are first touched. */
+interface LazyWindows {
+  /** Bytes of all windows together. */
+  readonly lengthBytes: number;
+  /**
+   * Maps one window; called once for each.
+   *
+   * @throws DaxdError naming the window
+   */
+  readonly mapWindow: (offset: number, length: number) => Buffer;
+}
+
 /** What a {@link Mapping} is made of. */
 export interface MappingOptions {
   /** Every window is `windowBytes` long except the last, which may be shorter. */
-  readonly windows: readonly Buffer[];
+  readonly windows: readonly Buffer[] | LazyWindows;
   readonly readOnly: boolean;
   /** {@link WINDOW_BYTES} by default; tests take small ones. */
   readonly windowBytes?: number;
 }
 
 /**
- * Mapped memory of any length, over windows that are mapped one by one.
+ * Mapped memory of any length, over windows that are mapped one by one, each when it is
+ * first touched: a window costs a system call and, for V8 counts its bytes as garbage to
+ * come, a collection, and most of a large medium is never looked at.
  *
  * A range outside the mapping is a defect of the caller, who checks what clients send:
  * every method asserts its range. A window stays mapped for as long as the mapping or any
- * view of it can be reached, so no view ever dangles.
+ * view of it can be reached, so no view ever dangles. Every method may throw what the first
+ * touch of a window throws, a DaxdError that names it; nothing is stored by then, unless
+ * the range crosses a border.
  */
 export class Mapping {
   readonly length: number;
   /** The pages are write-protected: a store through a view ends the process with SIGSEGV. */
   readonly readOnly: boolean;
-  readonly #windows: readonly Buffer[];
+  /** `undefined` where nobody has looked yet. */
+  readonly #windows: (Buffer | undefined)[];
   readonly #windowBytes: number;
+  readonly #mapWindow: (offset: number, length: number) => Buffer;
 
   constructor({ windows, readOnly, windowBytes = WINDOW_BYTES }: MappingOptions) {
-    const last = windows.length - 1;
-    assert(
-      windows.every((window, i) =>
-        i === last
-          ? window.length > 0 && window.length <= windowBytes
-          : window.length === windowBytes,
-      ),
-      'only the last window of a mapping may be short',
-    );
-    this.length = windows.reduce((total, window) => total + window.length, 0);
+    const lazy = 'mapWindow' in windows ? windows : given(windows);
+    this.length = lazy.lengthBytes;
     this.readOnly = readOnly;
-    this.#windows = windows;
     this.#windowBytes = windowBytes;
+    this.#mapWindow = lazy.mapWindow;
+    this.#windows = Array.from({ length: Math.ceil(this.length / windowBytes) }, () => undefined);
+    if (lazy !== windows) for (let at = 0; at < this.length; at += windowBytes) this.#window(at);
   }
 
   /**
@@ -64,6 +76,23 @@ export class Mapping {
       const view = this.view(offset + done, this.#run(offset + done, length - done));
       views.push(view);
       done += view.length;
+    }
+    return views;
+  }
+
+  /**
+   * As {@link views}, but only of windows that were touched before: nothing was stored in
+   * the others.
+   */
+  touchedViews(offset: number, length: number): Buffer[] {
+    this.#assertInside(offset, length);
+    const views: Buffer[] = [];
+    for (let done = 0; done < length;) {
+      const run = this.#run(offset + done, length - done);
+      const isTouched =
+        this.#windows[Math.floor((offset + done) / this.#windowBytes)] !== undefined;
+      if (isTouched) views.push(this.view(offset + done, run));
+      done += run;
     }
     return views;
   }
@@ -106,9 +135,19 @@ export class Mapping {
   }
 
   #window(offset: number): Buffer {
-    const window = this.#windows[Math.floor(offset / this.#windowBytes)];
+    return this.#windows[Math.floor(offset / this.#windowBytes)] ?? this.#touch(offset);
+  }
+
+  /** Maps the window at `offset`; the one place where an access takes more than its bytes. */
+  #touch(offset: number): Buffer {
+    const start = offset - (offset % this.#windowBytes);
     // An empty range at the very end of full windows has no window of its own.
-    return window ?? EMPTY;
+    if (start === this.length) return EMPTY;
+    const length = Math.min(this.#windowBytes, this.length - start);
+    const window = this.#mapWindow(start, length);
+    assert(window.length === length, 'only the last window of a mapping may be short');
+    this.#windows[start / this.#windowBytes] = window;
+    return window;
   }
 
   /** How many of `length` bytes at `offset` lie before the next window border. */
@@ -123,6 +162,13 @@ export class Mapping {
     );
     assert(offset + length <= this.length, 'a range lies inside the mapping');
   }
+}
+
+/** Windows that are there already; the constructor looks at each. */
+function given(windows: readonly Buffer[]): LazyWindows {
+  const left = windows[Symbol.iterator]();
+  const lengthBytes = windows.reduce((total, window) => total + window.length, 0);
+  return { lengthBytes, mapWindow: () => left.next().value ?? EMPTY };
 }
 
 const EMPTY = Buffer.alloc(0);

@@ -34,10 +34,7 @@ export class MemoryBacking implements Backing {
   constructor(sizeBytes: number, options: MemoryBackingOptions = {}) {
     const { readOnly = false, windowBytes = WINDOW_BYTES, onPersist } = options;
     assert(sizeBytes > 0 && isAligned(sizeBytes, PAGE_SIZE), 'a backing is made of whole pages');
-    const windows: Buffer[] = [];
-    for (let start = 0; start < sizeBytes; start += windowBytes) {
-      windows.push(Buffer.alloc(Math.min(windowBytes, sizeBytes - start)));
-    }
+    const windows = { lengthBytes: sizeBytes, mapWindow: zeros };
     this.sizeBytes = sizeBytes;
     this.readOnly = readOnly;
     this.mapping = new Mapping({ windows, readOnly, windowBytes });
@@ -62,4 +59,8 @@ export class MemoryBacking implements Backing {
   async close(): Promise<void> {
     this.#open = false;
   }
+}
+
+function zeros(_offset: number, length: number): Buffer {
+  return Buffer.alloc(length);
 }

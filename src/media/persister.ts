@@ -82,7 +82,7 @@ export class Persister {
   async #persistWindows(persistView: PersistView, offset: number, length: number): Promise<void> {
     const start = roundDown(offset, this.#granularityBytes);
     const end = roundUp(offset + length, this.#granularityBytes);
-    const views = this.#mapping.views(start, end - start);
+    const views = this.#mapping.touchedViews(start, end - start);
     const results = await Promise.allSettled(
       views.map((view) => this.#inTurn(() => persistView(view))),
     );

@@ -1,6 +1,6 @@
 /**
- * Maps 2 GiB and 64 KiB in three windows, lets go of them step by step, and prints how many
- * are mapped at each: the first through mmap-io, the other two through libc.
+ * Opens 2 GiB and 64 KiB in three windows, touches them, lets go of them step by step, and
+ * prints how many are mapped at each: the first through mmap-io, the other two through libc.
  */
 import { readFileSync } from 'node:fs';
 
@@ -47,6 +47,10 @@ function takeViews(backing: Backing | undefined): Buffer[] {
 const holder = await open();
 await collect();
 report('open');
+holder.backing?.mapping.view(GIB, 1);
+report('second touched');
+holder.backing?.mapping.view(2 * GIB + 65536 - 1, 1);
+report('third touched');
 await holder.backing?.close();
 await collect();
 report('closed, mapping held');

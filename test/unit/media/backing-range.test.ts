@@ -92,3 +92,20 @@ t.test('readOnly: is that of the backing', async (t) => {
   }, InvariantError);
   t.equal(setUp().range.readOnly, false);
 });
+
+t.test(
+  'dataRuns: offsets count from its start; all is data where the media cannot tell',
+  async (t) => {
+    const backing = new MemoryBacking(4 * 4096);
+    const range = new BackingRange(backing, 4096, 2 * 4096);
+    t.strictSame([...range.dataRuns(100, 200)], [{ offset: 100, length: 200 }]);
+    Object.assign(backing, {
+      *dataRuns(offset: number, length: number) {
+        t.strictSame([offset, length], [4196, 200]);
+        yield { offset: 4200, length: 5 };
+      },
+    });
+    t.strictSame([...range.dataRuns(100, 200)], [{ offset: 104, length: 5 }]);
+    t.throws(() => [...range.dataRuns(2 * 4096, 1)], InvariantError);
+  },
+);

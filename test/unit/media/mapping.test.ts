@@ -1,6 +1,7 @@
 import t from 'tap';
 
 import { InvariantError } from '../../../src/lib/assert.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { Mapping } from '../../../src/media/mapping.js';
 
 const WINDOW = 4;
@@ -138,4 +139,80 @@ t.test('constructor: a short window before the last breaks an invariant', async 
   t.throws(() => new Mapping({ windows, readOnly: false, windowBytes: WINDOW }), InvariantError);
   const long = [Buffer.alloc(4), Buffer.alloc(5)];
   t.throws(() => new Mapping({ windows: long, readOnly: false, windowBytes: 4 }), InvariantError);
+});
+
+/** Windows of 4 + 4 + 3 bytes that are mapped on demand, and where each was asked for. */
+function setUpLazy(lengthBytes = 11): {
+  mapping: Mapping;
+  mapped: number[][];
+  fail: { at: number | undefined };
+} {
+  const mapped: number[][] = [];
+  const fail: { at: number | undefined } = { at: undefined };
+  const mapWindow = (offset: number, length: number): Buffer => {
+    if (offset === fail.at) throw new DaxdError('EIO', `window at ${offset}`);
+    mapped.push([offset, length]);
+    return Buffer.from(Array.from({ length }, (_, i) => offset + i));
+  };
+  const windows = { lengthBytes, mapWindow };
+  return { mapping: new Mapping({ windows, readOnly: false, windowBytes: WINDOW }), mapped, fail };
+}
+
+t.test('every access: maps a window when it is first touched, and once', async (t) => {
+  const { mapping, mapped } = setUpLazy();
+  t.equal(mapping.length, 11);
+  t.strictSame(mapped, [], 'a new mapping has looked at nothing');
+  t.strictSame([...mapping.view(9, 2)], [9, 10]);
+  t.strictSame(mapped, [[8, 3]], 'the last window is as long as is left');
+  mapping.write(8, Buffer.of(0xee));
+  mapping.read(10, Buffer.alloc(1));
+  t.strictSame(mapped, [[8, 3]]);
+  t.strictSame(contents(mapping), [0, 1, 2, 3, 4, 5, 6, 7, 0xee, 9, 10]);
+  t.strictSame(mapped, [
+    [8, 3],
+    [0, 4],
+    [4, 4],
+  ]);
+});
+
+t.test(
+  'every access: what the first touch throws passes, and the next one tries anew',
+  async (t) => {
+    const { mapping, mapped, fail } = setUpLazy();
+    fail.at = 4;
+    const failure = { name: 'DaxdError', code: 'EIO', message: 'window at 4' };
+    t.throws(() => mapping.view(5, 1), failure);
+    t.throws(() => {
+      mapping.read(0, Buffer.alloc(11));
+    }, failure);
+    t.throws(() => {
+      mapping.fill(0, 11, 1);
+    }, failure);
+    t.strictSame(mapped, [[0, 4]]);
+    t.strictSame([...mapping.view(0, 4)], [0, 1, 2, 3], 'a fill that fails has stored nothing');
+    fail.at = undefined;
+    t.strictSame(contents(mapping), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  },
+);
+
+t.test(
+  'touchedViews: those of windows that somebody looked at, and no window is mapped',
+  async (t) => {
+    const { mapping, mapped } = setUpLazy();
+    t.strictSame(mapping.touchedViews(0, 11), []);
+    mapping.view(4, 0);
+    mapping.view(8, 1);
+    t.strictSame(
+      mapping.touchedViews(2, 7).map((view) => [...view]),
+      [[4, 5, 6, 7], [8]],
+    );
+    t.equal(mapped.length, 2);
+    t.throws(() => mapping.touchedViews(2, 10), InvariantError);
+  },
+);
+
+t.test('view: an empty one at the very end maps nothing', async (t) => {
+  const { mapping, mapped } = setUpLazy(8);
+  t.equal(mapping.view(8, 0).length, 0);
+  t.strictSame(mapped, []);
 });
