@@ -1,21 +1,9 @@
-import { crc32c as finishedCrc32c } from '@node-rs/crc32';
+import { crc32c } from '../../lib/crc32c.js';
 
-/** Seed of a chain that starts from nothing, as the superblock's own checksum does. */
-export const CRC_INIT = 0xffffffff;
+export { CRC_INIT, crc32c } from '../../lib/crc32c.js';
 
 const word = Buffer.alloc(4);
 const longWord = Buffer.alloc(8);
-
-/**
- * crc32c as ext4 chains it: the polynomial alone, without the inversions before and after
- * that the common function adds.
- *
- * @hot Once for each metadata structure read or written.
- * @kernel ext4_chksum (fs/ext4/ext4.h)
- */
-export function crc32c(seed: number, bytes: Uint8Array): number {
-  return ~finishedCrc32c(bytes, ~seed >>> 0) >>> 0;
-}
 
 /** Chains a little-endian 32-bit number. */
 export function crc32cU32(seed: number, value: number): number {
@@ -48,5 +36,7 @@ const ZEROS = Buffer.alloc(16);
 
 /** Seed of everything that belongs to an inode: its attributes, tree and directory blocks. */
 export function inodeChecksumSeed(fsSeed: number, inode: number, generation: number): number {
-  return crc32cU32(crc32cU32(fsSeed, inode), generation);
+  longWord.writeUInt32LE(inode, 0);
+  longWord.writeUInt32LE(generation, 4);
+  return crc32c(fsSeed, longWord);
 }

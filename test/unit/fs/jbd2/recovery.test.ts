@@ -1,0 +1,90 @@
+import t from 'tap';
+
+import type { Journal } from '../../../../src/fs/jbd2/journal.js';
+import { filled, LOG_BLOCKS, MEDIA_BLOCKS, newLog } from './set-up.js';
+import type { TestLog } from './set-up.js';
+
+const NONE: ReadonlySet<number> = new Set();
+
+/** A log with three transactions of one block each: descriptor, copy, commit. */
+async function threeTransactions(): Promise<{ log: TestLog; journal: Journal }> {
+  const log = newLog();
+  const journal = log.open();
+  await journal.start();
+  for (const block of [3, 4, 5]) {
+    await journal.commit({ blocks: new Map([[block, filled(block)]]), revoked: NONE });
+  }
+  return { log, journal };
+}
+
+function flip(log: TestLog, index: number, byte: number): void {
+  const block = log.area.read(index);
+  block.writeUInt8(block.readUInt8(byte) ^ 0x10, byte);
+  log.area.write(index, block);
+}
+
+t.test('planReplay: stops where the last transaction was not committed', async (t) => {
+  for (const [name, index, byte] of [
+    ['its descriptor is torn', 7, 40],
+    ['its commit is torn', 9, 100],
+    ['its commit is not there', 9, 0],
+    ['its descriptor is not there', 7, 0],
+  ] as const) {
+    const { log } = await threeTransactions();
+    if (index === 7) log.area.write(9, Buffer.alloc(4096));
+    flip(log, index, byte);
+    t.strictSame(log.replayed(), [[3, 3], [4, 4]], name); // prettier-ignore
+  }
+});
+
+t.test('planReplay: an unfinished transaction may have anything torn', async (t) => {
+  const { log } = await threeTransactions();
+  log.area.write(9, Buffer.alloc(8));
+  flip(log, 8, 0);
+  t.strictSame(log.replayed(), [[3, 3], [4, 4]]); // prettier-ignore
+});
+
+t.test('planReplay: a committed transaction that is damaged is EBADMSG', async (t) => {
+  for (const [name, index] of [
+    ['descriptor of the first', 1],
+    ['copy of the first', 2],
+    ['commit of the first', 3],
+    ['copy of the last', 8],
+    ['descriptor of the last', 7],
+  ] as const) {
+    const { log } = await threeTransactions();
+    flip(log, index, 100);
+    t.throws(() => log.plan(), { code: 'EBADMSG', message: /journal transaction/ }, name);
+  }
+});
+
+t.test('planReplay: a log that names itself, or no block, is EUCLEAN', async (t) => {
+  for (const block of [100, 45, MEDIA_BLOCKS, 2 ** 40]) {
+    const log = newLog();
+    const journal = log.open();
+    await journal.start();
+    await journal.commit({ blocks: new Map([[block, filled(1)]]), revoked: NONE });
+    t.throws(() => log.plan(), { code: 'EUCLEAN', message: new RegExp(`block ${block}`) });
+  }
+});
+
+t.test('planReplay: a log that wraps, as the kernel writes them', async (t) => {
+  const { log, journal } = await threeTransactions();
+  // Moves the three transactions so that the second one lies across the end.
+  const records = Array.from({ length: 9 }, (_, i) => log.area.read(1 + i));
+  const start = LOG_BLOCKS - 4;
+  records.forEach((record, i) => {
+    const index = start + i;
+    log.area.write(index < LOG_BLOCKS ? index : index - LOG_BLOCKS + 1, record);
+  });
+  await journal.superblock.update({ start, sequence: 1 });
+  t.strictSame(log.replayed(), [[3, 3], [4, 4], [5, 5]]); // prettier-ignore
+});
+
+t.test('planReplay: transactions of an older round of the log do not count', async (t) => {
+  const { log, journal } = await threeTransactions();
+  for (let i = 0; i < 8; i++) {
+    await journal.commit({ blocks: new Map([[9, filled(i)]]), revoked: NONE });
+  }
+  t.strictSame(log.replayed(), [[9, 7]]);
+});

@@ -1,0 +1,58 @@
+import { Journal } from '../../../../src/fs/jbd2/journal.js';
+import { JournalSuperblock } from '../../../../src/fs/jbd2/journal-superblock.js';
+import { BlockType, HeaderField, JBD2_MAGIC, JsbField } from '../../../../src/fs/jbd2/layout.js';
+import { LogArea } from '../../../../src/fs/jbd2/log-area.js';
+import { planReplay, readLogged } from '../../../../src/fs/jbd2/recovery.js';
+import type { ReplayPlan } from '../../../../src/fs/jbd2/recovery.js';
+import { systemClock } from '../../../../src/lib/clock.js';
+import { BackingRange } from '../../../../src/media/backing-range.js';
+import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+
+/** Blocks of the media of these tests; the log takes some in two runs. */
+export const MEDIA_BLOCKS = 256;
+export const LOG_BLOCKS = 32;
+/** Two runs in the wrong order, so that nothing works by accident. */
+const RUNS = [
+  { start: 100, count: 12 },
+  { start: 40, count: 20 },
+];
+
+/** A log on media of its own. */
+export interface TestLog {
+  readonly range: BackingRange;
+  readonly area: LogArea;
+  readonly open: () => Journal;
+  readonly plan: () => ReplayPlan;
+  /** First byte of each block that would be replayed, by its home. */
+  readonly replayed: () => [number, number][];
+}
+
+/** Makes a log as mke2fs leaves it: without features. */
+export function newLog(): TestLog {
+  const range = new BackingRange(new MemoryBacking(MEDIA_BLOCKS * 4096), 0, MEDIA_BLOCKS * 4096);
+  const area = new LogArea(range, RUNS);
+  const jsb = Buffer.alloc(4096);
+  jsb.writeUInt32BE(JBD2_MAGIC, HeaderField.Magic);
+  jsb.writeUInt32BE(BlockType.SuperblockV2, HeaderField.Type);
+  jsb.writeUInt32BE(4096, JsbField.BlockSize);
+  jsb.writeUInt32BE(LOG_BLOCKS, JsbField.MaxLen);
+  jsb.writeUInt32BE(1, JsbField.First);
+  jsb.writeUInt32BE(1, JsbField.Sequence);
+  jsb.fill(7, JsbField.Uuid, JsbField.Uuid + 16);
+  area.write(0, jsb);
+  const isHome = (block: number): boolean => block < MEDIA_BLOCKS && !area.contains(block);
+  const plan = (): ReplayPlan => planReplay(area, JournalSuperblock.load(area), isHome);
+  return {
+    range,
+    area,
+    open: () => new Journal(area, systemClock),
+    plan,
+    replayed: () =>
+      [...plan().homes].map(([home, copy]) => [home, readLogged(area, copy).readUInt8(0)]),
+  };
+}
+
+/** A block full of one byte. */
+export function filled(byte: number): Buffer {
+  return Buffer.alloc(4096, byte);
+}
