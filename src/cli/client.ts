@@ -21,7 +21,7 @@ export class UnreachableError extends Error {
 
 /** A call to the daemon. */
 export interface Call {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Starts with a slash; percent-encoded. */
   readonly path: string;
   /** Sent as JSON. */

@@ -21,7 +21,11 @@ export async function choosePartition(client: Client, named: string | undefined)
 }
 
 /** The path of a call about a file; each part of the name is percent-encoded. */
-export function filePath(partition: string, resource: 'files' | 'stat', file: string): string {
+export function filePath(
+  partition: string,
+  resource: 'files' | 'seek' | 'stat' | 'xattrs',
+  file: string,
+): string {
   const parts = file.replace(/^\//, '').split('/').map(encodeURIComponent);
   return `${partitionPath(partition)}/${resource}/${parts.join('/')}`;
 }

@@ -6,10 +6,13 @@ import type { Serve } from './serve.js';
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
 import { verbRunner } from './verb.js';
+import { addAttributeVerbs } from './verbs/attribute-verbs.js';
 import { addChangeVerbs } from './verbs/change-verbs.js';
 import { addDeviceVerbs } from './verbs/device-verbs.js';
 import { addFileVerbs } from './verbs/file-verbs.js';
 import { addLeaseVerbs } from './verbs/lease-verbs.js';
+import { addNameVerbs } from './verbs/name-verbs.js';
+import { addXattrVerbs } from './verbs/xattr-verbs.js';
 
 /** What the program is made from. */
 export interface ProgramOptions {
@@ -40,6 +43,9 @@ export async function runProgram(
   addDeviceVerbs(program, verb);
   addFileVerbs(program, verb);
   addChangeVerbs(program, verb);
+  addNameVerbs(program, verb);
+  addAttributeVerbs(program, verb);
+  addXattrVerbs(program, verb);
   addLeaseVerbs(program, verb);
   const isClientVerb = program.commands.some((command) => command.name() === args[0]);
   if (!isClientVerb) {

@@ -19,6 +19,13 @@ export function countValue(text: unknown, what: string): number {
   throw new UsageError(`${what}: "${String(text)}" is not a whole number`);
 }
 
+/** Permission bits in octal, as chmod takes them. @throws UsageError naming `what`. */
+export function modeValue(text: unknown, what: string): number {
+  const value = String(text);
+  if (/^[0-7]{1,4}$|^0[0-7]{4}$/.test(value)) return Number.parseInt(value, 8);
+  throw new UsageError(`${what}: "${value}" is not a mode such as 0644`);
+}
+
 /** An option that was given, as text. */
 export function textOption(
   options: Readonly<Record<string, unknown>>,

@@ -126,7 +126,10 @@ export class DaemonControl implements Control {
   }
 
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {
-    const reasons = this.draining ? ['draining'] : [];
+    const failed = this.#options.mounts.mounted.flatMap(({ partition, fs }) =>
+      fs.failure === undefined ? [] : [`${partition.name} is read-only: ${fs.failure}`],
+    );
+    const reasons = [...(this.draining ? ['draining'] : []), ...failed];
     return { ready: reasons.length === 0, reasons };
   }
 

@@ -203,6 +203,13 @@ function assemble(
     attachSteps: pmem.steps,
     requests: latencies,
     pendingChanges: () => operations.pending(),
+    filesystems: () =>
+      mounts.mounted.map(({ partition, fs }) => ({
+        partition: partition.name,
+        readOnly: fs.readOnly,
+        commitLatency: fs.commitCounters.latency,
+        committedOperations: fs.commitCounters.operations,
+      })),
     pinnedPages: () =>
       mounts.partitions.map(({ name, range }) => ({
         partition: name,

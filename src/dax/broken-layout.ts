@@ -69,6 +69,16 @@ export class BrokenLayout {
     return new BrokenLayout(change, options, waited);
   }
 
+  /** The same where it takes no wait; undefined where it would. */
+  static tryBreakDaxLayouts(change: LayoutChange, options: BreakOptions): BrokenLayout | undefined {
+    const pgmap = options.device?.pgmap;
+    if (change.queued || pgmap?.dying === true) return undefined;
+    const pfn = pgmap === undefined ? undefined : daxLayoutBusyPage(pgmap, change.pages());
+    if (pfn !== undefined) return undefined;
+    change.breaking();
+    return new BrokenLayout(change, options, false);
+  }
+
   /**
    * Checks, at the commit, that the barrier is up and the pages are idle still. Call it
    * before the file's mapping changes: it asks for the pages anew.

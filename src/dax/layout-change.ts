@@ -5,7 +5,15 @@ import type { PfnRun } from '../mm/gup.js';
 
 /** The file operations that free or move blocks, or zero part of one. */
 export type LayoutOp =
-  'truncate' | 'punch-hole' | 'zero-range' | 'fallocate' | 'replace' | 'unlink' | 'rename';
+  | 'truncate'
+  | 'punch-hole'
+  | 'zero-range'
+  | 'collapse-range'
+  | 'insert-range'
+  | 'fallocate'
+  | 'replace'
+  | 'unlink'
+  | 'rename';
 
 /** What an operation asks for before it may free blocks. */
 export interface LayoutChangeRequest {
@@ -60,7 +68,8 @@ export class LayoutChange implements PendingChange {
   readonly startedWallMs: number;
   readonly #clock: Clock;
   readonly #startedMs: number;
-  readonly #abort = new AbortController();
+  /** Made when somebody waits on it: most changes wait for nothing. */
+  #abort: AbortController | undefined;
   /** Undoes what {@link follow} registered. */
   readonly #unfollow: (() => void)[] = [];
   #state: LayoutChangeState = 'queued';
@@ -84,7 +93,7 @@ export class LayoutChange implements PendingChange {
     this.startedWallMs = clock.wallMs();
     this.#clock = clock;
     this.#startedMs = clock.nowMs();
-    if (request.signal !== undefined) this.follow(request.signal, this.#cancelled());
+    if (request.signal !== undefined) this.follow(request.signal, () => this.#cancelled());
   }
 
   get state(): LayoutChangeState {
@@ -93,6 +102,8 @@ export class LayoutChange implements PendingChange {
 
   /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */
   get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#aborted !== undefined) this.#abort.abort(this.#aborted);
     return this.#abort.signal;
   }
 
@@ -106,10 +117,10 @@ export class LayoutChange implements PendingChange {
     return this.from < to && from < this.to;
   }
 
-  /** Gives the wait up with `error` when `signal` aborts, or at once where it has. */
-  follow(signal: AbortSignal, error: DaxdError): void {
+  /** Gives the wait up with what `error` makes when `signal` aborts, or at once where it has. */
+  follow(signal: AbortSignal, error: () => DaxdError): void {
     const onAbort = (): void => {
-      this.abort(error);
+      this.abort(error());
     };
     if (signal.aborted) onAbort();
     signal.addEventListener('abort', onAbort);
@@ -125,7 +136,7 @@ export class LayoutChange implements PendingChange {
   /** Gives the wait up with `error`; the first error counts. */
   abort(error: DaxdError): void {
     this.#aborted ??= error;
-    this.#abort.abort(this.#aborted);
+    this.#abort?.abort(this.#aborted);
     this.#onAbort?.(this.#aborted);
   }
 

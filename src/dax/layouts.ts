@@ -107,6 +107,27 @@ export class Layouts {
     }
   }
 
+  /**
+   * Puts the barrier up where nothing has to be waited for: no page of the change is pinned,
+   * and no earlier change of its bytes is pending. Undefined otherwise, and no barrier is up
+   * then. Also at shutdown, where only a wait is refused. The caller lifts what it gets.
+   *
+   * @throws DaxdError what `pages` throws
+   */
+  tryBreakLayouts(request: LayoutChangeRequest): BrokenLayout | undefined {
+    const { ids, clock, truncateWait } = this.#options;
+    const change = new LayoutChange(ids.next(), request, clock);
+    this.#add(change);
+    let layout: BrokenLayout | undefined;
+    try {
+      layout = BrokenLayout.tryBreakDaxLayouts(change, this.#break);
+    } finally {
+      if (layout === undefined) this.#end(change);
+    }
+    if (layout !== undefined) truncateWait(change.op, 'done', 0);
+    return layout;
+  }
+
   /** Rejects every wait, now and later, with `draining`. What waited already long enough commits. */
   drain(): void {
     this.#draining = true;
@@ -126,8 +147,11 @@ export class Layouts {
       );
     }
     const removal = this.#options.device?.pgmap.removal;
-    if (removal !== undefined) change.follow(removal, deviceGone(change));
+    if (removal !== undefined) change.follow(removal, () => deviceGone(change));
+    this.#add(change);
+  }
 
+  #add(change: LayoutChange): void {
     const changes = this.#changes.get(change.inode) ?? new Set();
     for (const earlier of changes) {
       if (earlier.overlaps(change.from, change.to)) change.addEarlier();

@@ -18,11 +18,15 @@ import { leasesRoutes } from './routes/leases.js';
 import { monitoringRoutes } from './routes/monitoring.js';
 import type { MetricsPage } from './routes/monitoring.js';
 import { nameRoutes } from './routes/names.js';
+import { nodeRoutes } from './routes/nodes.js';
 import { operationRoutes } from './routes/operations.js';
 import { partitionRoutes } from './routes/partitions.js';
 import { readFileRoutes } from './routes/read-files.js';
+import { seekRoutes } from './routes/seek.js';
+import { shiftRangeRoutes } from './routes/shift-ranges.js';
 import { statRoutes } from './routes/stat.js';
 import { writeFileRoutes } from './routes/write-files.js';
+import { changeXattrRoutes, readXattrRoutes } from './routes/xattrs.js';
 import { VALIDATOR_OPTIONS, addSchemaRules, describeViolation } from './schema-rules.js';
 
 declare module 'fastify' {
@@ -99,8 +103,13 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(readFileRoutes, { control });
   await app.register(writeFileRoutes, { control, writeChunkBytes: limits.writeChunkBytes });
   await app.register(statRoutes, { control });
+  await app.register(seekRoutes, { control });
+  await app.register(readXattrRoutes, { control });
+  await app.register(changeXattrRoutes, { control });
   await app.register(nameRoutes, { control });
+  await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control });
+  await app.register(shiftRangeRoutes, { control });
   await app.register(leasesRoutes, { control });
   await app.register(leaseRoutes, { leases: control.leases });
   await app.register(operationRoutes, { control });

@@ -6,25 +6,40 @@ import type { Operation } from './schemas/operation.js';
 import type { Partition } from './schemas/partition.js';
 
 /** What the routes use of a mounted filesystem. */
-export type FileSystem = Pick<
+export interface FileSystem extends Pick<
   Ext4,
+  | 'append'
+  | 'collapseRange'
   | 'create'
   | 'extents'
   | 'fallocate'
+  | 'getXattr'
+  | 'insertRange'
+  | 'link'
+  | 'listXattrs'
   | 'lookup'
   | 'mkdir'
+  | 'mknod'
   | 'punchHole'
-  | 'readStream'
   | 'readdir'
+  | 'removeXattr'
   | 'rename'
   | 'replace'
+  | 'seekData'
+  | 'seekHole'
+  | 'setAttributes'
+  | 'setXattr'
   | 'stat'
+  | 'statfs'
   | 'symlink'
   | 'truncate'
   | 'unlink'
   | 'write'
   | 'zeroRange'
->;
+> {
+  /** A file's bytes in pieces; see {@link Ext4.readStream}. */
+  readStream(number: number, offset: number, length: number): AsyncIterable<Buffer>;
+}
 
 /** What the routes use of the leases. */
 export type LeaseControl = Pick<Leases, 'acquire' | 'get' | 'list' | 'release' | 'renew'>;

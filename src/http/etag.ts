@@ -1,14 +1,18 @@
 /** What an entity tag is made of. */
 export interface TaggedFile {
   readonly inode: number;
+  readonly generation: number;
   readonly size: number;
-  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
 }
 
 /**
- * An entity tag: every change that daxd makes itself moves the time of the inode or its size.
+ * An entity tag: every change that daxd makes itself moves the inode's ctime, which nobody can
+ * set, as the mtime can be; and an inode that is used again has another generation. Two changes
+ * within one tick of the clock that leave the size alone are not told apart, as in any ext4.
  * What a device stores under a write lease moves neither, so a file has no tag while it is pinned.
  */
-export function etagOf({ inode, size, mtimeNs }: TaggedFile): string {
-  return `"${inode.toString(16)}-${size.toString(16)}-${mtimeNs.toString(16)}"`;
+export function etagOf({ inode, generation, size, ctimeNs }: TaggedFile): string {
+  const parts = [inode, generation, size, ctimeNs].map((part) => part.toString(16));
+  return `"${parts.join('-')}"`;
 }

@@ -12,6 +12,7 @@ interface ProblemKind {
 
 /** Total by construction: a code without a row does not compile. */
 const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
+  E2BIG: { status: 413, title: 'Value is too large' },
   EACCES: { status: 403, title: 'Not allowed' },
   EBADMSG: { status: 500, title: 'A checksum on the media is wrong' },
   EBUSY: { status: 409, title: 'Resource is in use' },
@@ -23,6 +24,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   ELOOP: { status: 400, title: 'Too many symlinks' },
   EMLINK: { status: 409, title: 'Too many links' },
   ENAMETOOLONG: { status: 400, title: 'Name is too long' },
+  ENODATA: { status: 404, title: 'No such attribute' },
   ENODEV: { status: 409, title: 'Nothing is mounted there' },
   ENOENT: { status: 404, title: 'No such resource' },
   ENOMEM: { status: 503, title: 'A limit of the daemon is reached' },

@@ -27,7 +27,7 @@ interface Violation {
 
 /**
  * What every route gets beside its own schema: a query without declared members takes none,
- * integers in a query arrive as numbers, and a missing body is an empty object, so that the
+ * integers and booleans in a query arrive as such, and a missing body is an empty object, so that the
  * schema says what it lacks.
  */
 export function addSchemaRules(app: FastifyInstance): void {
@@ -35,31 +35,48 @@ export function addSchemaRules(app: FastifyInstance): void {
     const schema = route.schema ?? {};
     schema.querystring ??= strict({});
     route.schema = schema;
-    const integers = integerMembers(schema.querystring);
-    if (integers.length === 0 && schema.body === undefined) return;
+    const { querystring } = schema;
+    const integers = membersOf(querystring, (member) => Type.IsInteger(member));
+    const booleans = membersOf(querystring, (member) => Type.IsBoolean(member));
+    if (integers.length + booleans.length === 0 && schema.body === undefined) return;
 
     const convert = (request: FastifyRequest, _reply: unknown, done: () => void): void => {
       if (schema.body !== undefined) request.body ??= {};
-      if (integers.length > 0) convertIntegers(request.query, integers);
+      convertMembers(request.query, integers, integerOf);
+      convertMembers(request.query, booleans, booleanOf);
       done();
     };
     route.preValidation = [convert, ...[route.preValidation ?? []].flat()];
   });
 }
 
-function integerMembers(schema: unknown): string[] {
+function membersOf(schema: unknown, isWanted: (member: unknown) => boolean): string[] {
   if (!Type.IsObject(schema)) return [];
   return Object.entries(schema.properties)
-    .filter(([, member]) => Type.IsInteger(member))
+    .filter(([, member]) => isWanted(member))
     .map(([name]) => name);
 }
 
-function convertIntegers(query: unknown, names: readonly string[]): void {
-  if (typeof query !== 'object' || query === null) return;
+/** Puts a value in the place of each text that stands for one; the schema refuses the others. */
+function convertMembers(
+  query: unknown,
+  names: readonly string[],
+  valueOf: (text: string) => number | boolean | undefined,
+): void {
+  if (names.length === 0 || typeof query !== 'object' || query === null) return;
   for (const [name, text] of Object.entries(query)) {
-    if (!names.includes(name) || typeof text !== 'string' || !QUERY_INTEGER.test(text)) continue;
-    Object.assign(query, { [name]: Number(text) });
+    if (!names.includes(name) || typeof text !== 'string') continue;
+    const value = valueOf(text);
+    if (value !== undefined) Object.assign(query, { [name]: value });
   }
+}
+
+function integerOf(text: string): number | undefined {
+  return QUERY_INTEGER.test(text) ? Number(text) : undefined;
+}
+
+function booleanOf(text: string): boolean | undefined {
+  return text === 'true' ? true : text === 'false' ? false : undefined;
 }
 
 /** Says which member broke which rule, and with what value. */

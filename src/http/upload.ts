@@ -1,5 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
 import type { FileSystem } from './control.js';
+import { HttpRefusal } from './problem.js';
 
 /**
  * Gathers the packets of an upload into chunks of `chunkBytes`, the last one shorter, so that
@@ -36,41 +37,108 @@ async function* packetsOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uin
   }
 }
 
+/** Where an upload goes: it becomes the whole file, or is written from a byte on, or at the end. */
+export type UploadPlace = 'whole' | 'end' | number;
+
+/** Whether only a new file is made, and how that was asked for. */
+export type OnlyNew = 'no' | 'exclusive' | 'if-none-match';
+
 /** Where the bytes of an upload go. */
 export interface UploadTarget {
   readonly path: string;
-  /** Write in place from here; undefined: they become the whole file, all of them or none. */
-  readonly offset: number | undefined;
+  readonly place: UploadPlace;
+  readonly onlyNew: OnlyNew;
   readonly chunkBytes: number;
   readonly signal: AbortSignal;
+}
+
+/** What became of an upload. */
+export interface StoredUpload {
+  /** Whether the file is new. */
+  readonly created: boolean;
+  readonly inode: number;
+  /** Where the first byte of an appended upload is. */
+  readonly offset?: number | undefined;
+}
+
+/** The place that a query asks for. @throws DaxdError EINVAL for two of them */
+export function uploadPlace(query: {
+  readonly offset?: number;
+  readonly append?: boolean;
+}): UploadPlace {
+  if (query.append !== true) return query.offset ?? 'whole';
+  if (query.offset === undefined) return 'end';
+  throw new DaxdError('EINVAL', `append and offset=${query.offset}: give one of them`);
+}
+
+/** How a request asks for a new file. @throws DaxdError EINVAL for other preconditions */
+export function onlyNewOf(
+  query: { readonly exclusive?: boolean },
+  ifNoneMatch: string | undefined,
+): OnlyNew {
+  if (ifNoneMatch === undefined) return query.exclusive === true ? 'exclusive' : 'no';
+  if (ifNoneMatch.trim() === '*') return 'if-none-match';
+  throw new DaxdError('EINVAL', `if-none-match: ${ifNoneMatch}: a write takes only *`);
 }
 
 /**
  * Stores an upload durably.
  *
- * @returns the inode, and whether the file is new.
- * @throws DaxdError what the filesystem says. Without an offset the file is then as it was;
- *   with one, the chunks before the failure are stored.
+ * @throws DaxdError what the filesystem says; HttpRefusal 412 for a failed precondition. As a
+ *   whole file it is then as it was; else the chunks before the failure are stored.
  */
 export async function storeUpload(
   fs: FileSystem,
   source: AsyncIterable<Uint8Array>,
-  { path, offset, chunkBytes, signal }: UploadTarget,
-): Promise<{ readonly created: boolean; readonly inode: number }> {
-  const chunks = gatherChunks(source, chunkBytes);
-  if (offset === undefined) return fs.replace(path, chunks, { path, signal });
+  target: UploadTarget,
+): Promise<StoredUpload> {
+  try {
+    return await store(fs, source, target);
+  } catch (cause) {
+    const isPrecondition = target.onlyNew === 'if-none-match';
+    if (!isPrecondition || !(cause instanceof DaxdError) || cause.code !== 'EEXIST') throw cause;
+    throw new HttpRefusal({ status: 412, code: 'EEXIST', message: cause.message });
+  }
+}
 
-  const existing = lookupOrUndefined(fs, path);
+async function store(
+  fs: FileSystem,
+  source: AsyncIterable<Uint8Array>,
+  { path, place, onlyNew, chunkBytes, signal }: UploadTarget,
+): Promise<StoredUpload> {
+  const chunks = gatherChunks(source, chunkBytes);
+  const exclusive = onlyNew !== 'no';
+  if (place === 'whole') return await fs.replace(path, chunks, { path, signal, exclusive });
+
+  const existing = exclusive ? undefined : lookupOrUndefined(fs, path);
   const inode = existing ?? (await fs.create(path));
-  let at = offset;
+  const offset = await storeChunks(fs, chunks, { path, inode, place });
+  const stored = { created: existing === undefined, inode };
+  return place === 'end' ? { ...stored, offset } : stored;
+}
+
+/** Writes chunks into a file, and gives where the first one went. */
+async function storeChunks(
+  fs: FileSystem,
+  chunks: AsyncIterable<Buffer>,
+  { path, inode, place }: { path: string; inode: number; place: number | 'end' },
+): Promise<number> {
+  let first: number | undefined;
+  let at = place;
   for await (const chunk of chunks) {
-    checkEnd(at + chunk.length);
     // The packets took their time: the name may be gone, and the inode another file's.
     if (fs.lookup(path) !== inode) throw replaced(path);
-    await fs.write(inode, at, chunk);
-    at += chunk.length;
+    if (at === 'end') {
+      const went = await fs.append(inode, chunk);
+      first ??= went;
+    } else {
+      checkEnd(at + chunk.length);
+      await fs.write(inode, at, chunk);
+      at += chunk.length;
+    }
   }
-  return { created: existing === undefined, inode };
+  if (place !== 'end') return place;
+  return first ?? fs.stat(inode).size;
 }
 
 function lookupOrUndefined(fs: FileSystem, path: string): number | undefined {

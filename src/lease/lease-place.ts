@@ -12,6 +12,7 @@ export type LeasePlace = FilePlace | RawPlace;
 /** Pages of a file. */
 export interface FilePlace extends FilesystemTarget {
   readonly inode: number;
+  readonly generation: number;
   readonly from: number;
   readonly to: number;
 }
@@ -84,7 +85,7 @@ function* writtenRuns({ fs, inode, from, to, range }: FilePlace): Generator<Page
 function filePlace(target: FilesystemTarget, request: LeaseRequest, path: string): FilePlace {
   const { fs } = target;
   const inode = fs.lookup(path, { follow: true });
-  const { type, size } = fs.stat(inode);
+  const { generation, type, size } = fs.stat(inode);
   if (type !== 'file') {
     throw new DaxdError(
       type === 'directory' ? 'EISDIR' : 'EINVAL',
@@ -92,7 +93,7 @@ function filePlace(target: FilesystemTarget, request: LeaseRequest, path: string
     );
   }
   checkReadOnly(request, fs.readOnly);
-  return { ...target, inode, ...pagesWithin(request, size, path) };
+  return { ...target, inode, generation, ...pagesWithin(request, size, path) };
 }
 
 function rawPlace(target: RawTarget, request: LeaseRequest): RawPlace {

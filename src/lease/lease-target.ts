@@ -15,7 +15,12 @@ export interface LeasableExtent {
 export interface LeasableFs {
   readonly readOnly: boolean;
   lookup(path: string, options: { readonly follow: boolean }): number;
-  stat(inode: number): { readonly type: string; readonly size: number };
+  stat(inode: number): {
+    /** Tells files apart that had the same inode one after the other. */
+    readonly generation: number;
+    readonly type: string;
+    readonly size: number;
+  };
   /** Extents over the bytes [from, to), ascending; holes have none. */
   extents(inode: number, from: number, to: number): Iterable<LeasableExtent>;
   /** For write: holes and unwritten extents become zeroed, written blocks, durably. */

@@ -341,7 +341,11 @@ function unprepared({ path }: LeaseRequest): DaxdError {
 }
 
 function isSameFile(place: FilePlace, prepared: FilePlace | undefined): boolean {
-  return prepared?.fs === place.fs && prepared.inode === place.inode;
+  return (
+    prepared?.fs === place.fs &&
+    prepared.inode === place.inode &&
+    prepared.generation === place.generation
+  );
 }
 
 function checkReleaseRanges(ranges: readonly ByteRange[]): void {

@@ -3,6 +3,7 @@
  * One list: `http` maps every member to a status, so a new name without one does not compile.
  */
 export const ERROR_CODES = [
+  'E2BIG',
   'EACCES',
   'EBADMSG',
   'EBUSY',
@@ -14,6 +15,7 @@ export const ERROR_CODES = [
   'ELOOP',
   'EMLINK',
   'ENAMETOOLONG',
+  'ENODATA',
   'ENODEV',
   'ENOENT',
   'ENOMEM',

@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 import type { PhysRange } from '../base/mem-regions.js';
 import { assert } from '../lib/assert.js';
 import { PAGE_SIZE, isAligned } from '../lib/units.js';
@@ -57,6 +59,8 @@ export class DevPagemap {
         isAligned(reservedBytes, PAGE_SIZE),
       `a pagemap covers whole pages, not ${range.start} + ${range.length}, ${reservedBytes} reserved`,
     );
+    // Every change that waits for a page follows it.
+    setMaxListeners(0, this.#removal.signal);
     this.range = range;
     this.firstPfn = (range.start + reservedBytes) / PAGE_SIZE;
     this.pages = (range.length - reservedBytes) / PAGE_SIZE;

@@ -26,6 +26,7 @@ export class Metrics {
       ...pageMetrics(sources),
       ...waitMetrics(sources),
       ...leaseMetrics(sources),
+      ...filesystemMetrics(sources),
       ...daemonMetrics(sources),
     ]) {
       this.#registry.registerMetric(new SampledMetric(metric));
@@ -115,6 +116,35 @@ function leaseMetrics({ leases }: TelemetrySources): SampledMetricOptions[] {
     histogram('daxd_lease_hold_seconds', 'From the grant of a lease to its release', () => [
       { labels: {}, histogram: leases.holdSeconds },
     ]),
+  ];
+}
+
+function filesystemMetrics(sources: TelemetrySources): SampledMetricOptions[] {
+  return [
+    gauge('daxd_filesystem_read_only', 'Whether a mounted filesystem takes no change', () =>
+      [...sources.filesystems()].map(({ partition, readOnly }) => ({
+        labels: { partition },
+        value: readOnly ? 1 : 0,
+      })),
+    ),
+    histogram(
+      'daxd_filesystem_commit_seconds',
+      'From the start of a commit until it was durable and in its place',
+      () =>
+        [...sources.filesystems()].map(({ partition, commitLatency }) => ({
+          labels: { partition },
+          histogram: commitLatency,
+        })),
+    ),
+    counter(
+      'daxd_filesystem_operations_total',
+      'Changes that were committed; several share a commit',
+      () =>
+        [...sources.filesystems()].map(({ partition, committedOperations }) => ({
+          labels: { partition },
+          value: committedOperations,
+        })),
+    ),
   ];
 }
 

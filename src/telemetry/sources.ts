@@ -19,6 +19,14 @@ interface PinnedPartition {
   readonly pages: number;
 }
 
+/** One mounted filesystem. */
+interface MountedFilesystem {
+  readonly partition: string;
+  readonly readOnly: boolean;
+  readonly commitLatency: LatencyHistogram;
+  readonly committedOperations: number;
+}
+
 /** The plain counters of one daemon, read when it is scraped. */
 export interface TelemetrySources {
   readonly version: string;
@@ -30,6 +38,7 @@ export interface TelemetrySources {
   readonly leases: Pick<LeaseCounters, 'held' | 'holdSeconds' | 'requests'>;
   readonly attachSteps: readonly AttachStep[];
   readonly requests: Iterable<RequestSeries>;
+  filesystems(): Iterable<MountedFilesystem>;
   pinnedPages(): Iterable<PinnedPartition>;
   pendingChanges(): Iterable<Pick<PendingChange, 'op' | 'startedWallMs'>>;
 }

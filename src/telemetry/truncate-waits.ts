@@ -7,6 +7,8 @@ const OPS: Readonly<Record<LayoutOp, true>> = {
   truncate: true,
   'punch-hole': true,
   'zero-range': true,
+  'collapse-range': true,
+  'insert-range': true,
   fallocate: true,
   replace: true,
   unlink: true,

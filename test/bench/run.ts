@@ -5,6 +5,7 @@
 import { cpus } from 'node:os';
 
 import type { BenchRow } from './bench-row.js';
+import { run as ext4 } from './ext4.bench.js';
 import { run as httpLeases } from './http-leases.bench.js';
 import { run as pins } from './pins.bench.js';
 import { run as wake } from './wake.bench.js';
@@ -12,6 +13,7 @@ import { run as wake } from './wake.bench.js';
 const BENCHES: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   pins,
   wake,
+  ext4,
   'http-leases': httpLeases,
 };
 

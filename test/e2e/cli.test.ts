@@ -51,6 +51,54 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.equal(await again.stop(), 0);
 });
 
+t.test('daxd: the verbs about names, attributes and ranges', async (t) => {
+  const daxd = await startDaxd(t, [], scratchDirectory(t));
+  const run = (...args: string[]) => runVerb(daxd.url, args);
+  const json = (...args: string[]) => JSON.parse(run(...args, '--json').stdout);
+  const done = (args: string[], input = '') => {
+    const { exit, stderr } = runVerb(daxd.url, args, input);
+    t.equal(exit, 0, `${args.join(' ')}: ${stderr}`);
+  };
+
+  done(['put', 'a', '-', '--exclusive'], 'one');
+  t.match(runVerb(daxd.url, ['put', 'a', '-', '--exclusive'], 'x'), { exit: 1, stderr: /EEXIST/ });
+  done(['put', 'a', '-', '--append'], 'two');
+  t.equal(run('cat', 'a').stdout, 'onetwo');
+  done(['link', 'a', 'b']);
+  done(['mknod', 'null', 'char', '1', '3', '--mode', '0666']);
+  t.match(run('rename', 'b', 'null', '--no-replace'), { exit: 1, stderr: /EEXIST/ });
+  done(['rename', 'b', 'c']);
+  t.match(json('stat', 'c'), { nlink: 2, size: 6 });
+  t.match(json('stat', 'null'), { type: 'char', device: { major: 1, minor: 3 } });
+
+  const mtime = '2400-02-29T23:59:59.123456789Z';
+  const wanted = ['--mode', '4711', '--uid', '1000', '--gid', '70000', '--mtime', mtime];
+  t.match(json('setattr', 'a', ...wanted), { mode: 0o104711, uid: 1000, gid: 70_000, mtime });
+  t.match(run('stat', '/a').stdout, /^mode +04711\n[^]*^owner +1000:70000$/m);
+  t.equal(run('setattr', 'a', '--mode', '99').exit, 2);
+
+  done(['xattr', 'set', 'a', 'user.text', 'value', '--only', 'create']);
+  done(['xattr', 'set', 'a', 'user.piped'], 'piped');
+  t.equal(run('xattr', 'get', 'a', 'user.piped').stdout, 'piped');
+  t.match(run('xattr', 'list', 'c').stdout, /^ +5 +user\.text$/m);
+  t.match(json('xattr', 'list', 'a'), [{ name: 'user.text' }, { name: 'user.piped' }]);
+  done(['xattr', 'remove', 'a', 'user.text']);
+  t.match(run('xattr', 'get', 'a', 'user.text'), { exit: 1, stderr: /ENODATA/ });
+
+  done(['put', 'f'], 'x'.repeat(4096) + 'y'.repeat(4096));
+  t.match(json('collapse-range', 'f', '0', '4K'), { size: 4096 });
+  t.match(json('insert-range', 'f', '0', '4K'), { size: 8192 });
+  t.match(json('seek', 'f', '0', 'data'), { offset: 4096 });
+  t.match(json('seek', 'f', '4K', 'hole'), { offset: 8192 });
+  t.match(run('seek', 'f', '8K', 'data'), { exit: 1, stderr: /ENXIO/ });
+  done(['rm', 'f']);
+  t.match(run('cat', 'f'), { exit: 1, stderr: /ENOENT/ });
+  const sizes = json('statfs');
+  t.ok(sizes.free_bytes >= sizes.available_bytes && sizes.total_inodes > sizes.free_inodes);
+  t.match(run('statfs').stdout, /^available bytes +\d+$/m);
+  t.equal(await daxd.stop(), 0);
+});
+
 t.test('daxd: a Unix socket serves like TCP', async (t) => {
   const directory = scratchDirectory(t);
   const socket = join(directory, 's');

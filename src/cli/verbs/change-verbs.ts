@@ -10,7 +10,14 @@ interface Changed {
   readonly freed_bytes: number;
 }
 
-/** `truncate` and `punch-hole`, which wait until nobody has the pages concerned. */
+/** The verbs about a range of a file, which wait until nobody has the pages concerned. */
+const RANGE_VERBS = [
+  ['punch-hole', 'make a range of a file a hole; waits while pages of it are lent'],
+  ['collapse-range', 'take a range out of a file; waits while pages from there on are lent'],
+  ['insert-range', 'put a hole into a file; waits while pages from there on are lent'],
+] as const;
+
+/** `truncate`, `punch-hole` and their like, which wait until nobody has the pages concerned. */
 export function addChangeVerbs(program: Command, verb: VerbRunner): void {
   verb(
     program
@@ -24,19 +31,21 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
     await change(context, 'truncate', { path, size: sizeValue(size, 'SIZE') });
   });
 
-  verb(
-    program
-      .command('punch-hole')
-      .description('make a range of a file a hole; waits while pages of it are lent')
-      .argument('<PATH>')
-      .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
-      .argument('<LENGTH>', 'bytes, or a number with K, M, G or T')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
-  ).action(async (context) => {
-    const [path, offset, length] = context.args;
-    const range = { offset: sizeValue(offset, 'OFFSET'), length: sizeValue(length, 'LENGTH') };
-    await change(context, 'punch-hole', { path, ...range });
-  });
+  for (const [name, description] of RANGE_VERBS) {
+    verb(
+      program
+        .command(name)
+        .description(description)
+        .argument('<PATH>')
+        .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+        .argument('<LENGTH>', 'bytes, or a number with K, M, G or T')
+        .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    ).action(async (context) => {
+      const [path, offset, length] = context.args;
+      const range = { offset: sizeValue(offset, 'OFFSET'), length: sizeValue(length, 'LENGTH') };
+      await change(context, name, { path, ...range });
+    });
+  }
 }
 
 async function change(context: VerbContext, op: string, json: object): Promise<void> {

@@ -63,13 +63,19 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .argument('<PATH>')
       .argument('[FILE]', '- is standard input', '-')
       .option('--offset <BYTES>', 'write in place from there, without truncating')
+      .option('--append', 'write at the end')
+      .option('--exclusive', 'only where nothing is there yet')
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
     const { client, args, options } = context;
-    const offset = options['offset'];
-    const query = offset === undefined ? '' : `?offset=${sizeValue(offset, '--offset')}`;
+    const query = new URLSearchParams();
+    const { offset } = options;
+    if (offset !== undefined) query.set('offset', String(sizeValue(offset, '--offset')));
+    for (const flag of ['append', 'exclusive']) {
+      if (options[flag] === true) query.set(flag, 'true');
+    }
     const stream = await openSource(context, args[1] ?? '-');
-    const path = `${await fileCall(context, args[0] ?? '')}${query}`;
+    const path = `${await fileCall(context, args[0] ?? '')}?${query.toString()}`;
     await client.call({ method: 'PUT', path, stream });
   });
 }

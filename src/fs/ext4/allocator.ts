@@ -180,7 +180,7 @@ function eachGroup(
 }
 
 function assertData(volume: Volume, run: BlockRun): void {
-  volume.assertBlocks(run.start, run.count);
+  volume.assertBlocks(run.start, run.count, 'extent');
   if (!volume.systemZone.overlaps(run.start, run.count)) return;
   throw new DaxdError(
     'EUCLEAN',

@@ -65,10 +65,18 @@ export function findBit(bits: Uint8Array, value: 0 | 1, from: number, end: numbe
   return end;
 }
 
-/** The runs of clear bits in [from, end), in their order. */
-export function* freeRuns(bits: Uint8Array, from: number, end: number): Generator<BitRun> {
+/**
+ * The runs of clear bits in [from, end), in their order. Of one that is longer than `longest`
+ * only as much is looked at, and the rest comes as another run.
+ */
+export function* freeRuns(
+  bits: Uint8Array,
+  from: number,
+  end: number,
+  longest = Infinity,
+): Generator<BitRun> {
   for (let first = findBit(bits, 0, from, end); first < end;) {
-    const next = findBit(bits, 1, first, end);
+    const next = findBit(bits, 1, first, Math.min(end, first + longest));
     yield { first, length: next - first };
     first = findBit(bits, 0, next, end);
   }

@@ -57,6 +57,11 @@ export interface DirectoryEntry {
   readonly name: Buffer;
 }
 
+/** An entry in use with the room that its record takes, of which some may be free. */
+export interface DirectoryRecord extends DirectoryEntry {
+  readonly recLen: number;
+}
+
 /** Where an entry stands in its block. */
 export interface EntryPosition {
   readonly offset: number;
@@ -149,7 +154,7 @@ export function initDirectoryBlock(block: Buffer, self: number, parent: number):
 }
 
 /** Writes the tail that marks where the entries end; {@link sealDirectoryBlock} fills it. */
-export function putTail(block: Buffer): void {
+function putTail(block: Buffer): void {
   block.writeUInt32LE(0, ENTRIES_END);
   block.writeUInt16LE(TAIL_REC_LEN, ENTRIES_END + 4);
   block.writeUInt8(0, ENTRIES_END + 6);
@@ -169,9 +174,12 @@ export function sealDirectoryBlock(block: Buffer, seed: number): void {
  */
 export function findEntry(block: Buffer, end: number, name: Uint8Array): EntryPosition | undefined {
   let previous: number | undefined;
+  const last = name[name.length - 1];
   for (let offset = 0; offset < end; offset += block.readUInt16LE(offset + 4)) {
-    if (block[offset + 6] === name.length && block.readUInt32LE(offset) !== 0) {
-      const start = offset + HEADER_BYTES;
+    const start = offset + HEADER_BYTES;
+    // Names of one directory often differ at their end alone, so that is looked at first.
+    const isLikely = block[offset + 6] === name.length && block[start + name.length - 1] === last;
+    if (isLikely && block.readUInt32LE(offset) !== 0) {
       if (block.compare(name, 0, name.length, start, start + name.length) === 0) {
         return position(offset, previous);
       }
@@ -198,6 +206,30 @@ export function readEntries(block: Buffer, end: number): DirectoryEntry[] {
     if (block.readUInt32LE(offset) !== 0) entries.push(readEntry(block, offset));
   }
   return entries;
+}
+
+/** The entries in use of a checked leaf block with the length of their records. */
+export function readRecords(block: Buffer): DirectoryRecord[] {
+  const records: DirectoryRecord[] = [];
+  for (let offset = 0; offset < ENTRIES_END;) {
+    const recLen = block.readUInt16LE(offset + 4);
+    if (block.readUInt32LE(offset) !== 0) records.push({ ...readEntry(block, offset), recLen });
+    offset += recLen;
+  }
+  return records;
+}
+
+/** Makes `block` a leaf with these entries, one right behind the other. */
+export function packEntries(block: Buffer, entries: readonly DirectoryEntry[]): void {
+  clearDirectoryBlock(block);
+  let offset = 0;
+  entries.forEach((entry, i) => {
+    const bytes = entryBytes(entry.name.length);
+    const isLast = i === entries.length - 1;
+    putEntry(block, offset, { ...entry, recLen: isLast ? ENTRIES_END - offset : bytes });
+    offset += bytes;
+  });
+  assert(offset <= ENTRIES_END, 'what came out of a block fits a block');
 }
 
 /**

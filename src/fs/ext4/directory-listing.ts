@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import { Directory } from './directory.js';
+import type { DirectoryPiece } from './directory.js';
 import type { InodeType } from './inode.js';
 import { readNamedInode, typeOfEntry } from './named-inode.js';
 import type { Volume } from './volume.js';
@@ -13,25 +14,34 @@ export interface ListedEntry {
 }
 
 /**
- * Lists a directory without "." and "..", in the order on the media. One block is read at a
- * time, and the directory anew for each, so the reader may wait in between: what stays there
- * meanwhile is listed once, and when the directory is removed the listing ends.
+ * Lists a directory without "." and "..": in the order on the media, or of the hashes where
+ * it has an index. One block is read at a time, and the directory anew for each, so the
+ * reader may wait in between: what stays there meanwhile is listed once, and when the
+ * directory is removed the listing ends.
  *
  * @throws DaxdError ENOTDIR at once; EBADMSG and EUCLEAN when a damaged block is reached
  */
 export function listDirectory(volume: Volume, number: number): Iterable<ListedEntry> {
-  return listBlocks(volume, openDirectory(volume, number));
+  return listPieces(volume, openDirectory(volume, number));
 }
 
-function* listBlocks(volume: Volume, { inode }: Directory): Generator<ListedEntry> {
+function* listPieces(volume: Volume, { inode }: Directory): Generator<ListedEntry> {
   const { number, generation } = inode;
-  for (let logical = 0; ; logical++) {
+  // No block comes twice in a sane directory, so the listing ends on any media.
+  const visited = new Set<number>();
+  let isIndexed = false;
+  for (let cursor: number | undefined = 0; cursor !== undefined;) {
     const directory = reopen(volume, number, generation);
-    if (directory === undefined || logical >= directory.blockCount) return;
-    for (const entry of directory.entriesOf(logical)) {
+    if (directory === undefined) return;
+    // All names of a linear directory that became indexed stood in the one block it had.
+    if (cursor > 0 && directory.isIndexed !== isIndexed) return;
+    isIndexed = directory.isIndexed;
+    const { entries, next }: DirectoryPiece = directory.entriesFrom(cursor, visited);
+    for (const entry of entries) {
       const type = typeOfEntry(entry.entryType) ?? readNamedInode(volume, volume, entry.inode).type;
       yield { name: entry.name, type, inode: entry.inode };
     }
+    cursor = next;
   }
 }
 

@@ -1,27 +1,25 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { PAGE_SIZE } from '../../lib/units.js';
 import {
-  checkDirectoryBlock,
-  checkEntries,
-  clearDirectoryBlock,
   ENTRIES_END,
   findEntry,
   hasRoom,
   insertEntry,
-  placeName,
+  packEntries,
   readEntries,
   readEntry,
   removeEntry,
   retargetEntry,
-  sealDirectoryBlock,
 } from './directory-block.js';
-import type { DirectoryBlockPlace, DirectoryEntry, EntryPosition } from './directory-block.js';
-import { appendBlock, mapExtents } from './extent-tree.js';
-import type { Extent } from './extent-tree.js';
-import { clearIndexBlock, readIndexBlocks, sealIndexBlock } from './htree.js';
+import type { DirectoryEntry, EntryPosition } from './directory-block.js';
+import { DirectoryBlocks } from './directory-blocks.js';
+import { DxHash, nameHash } from './dx-hash.js';
+import type { NameHash } from './dx-hash.js';
+import { insertIndexed, makeIndexed } from './htree-insert.js';
+import { continuesHash, IndexWalk } from './htree-walk.js';
+import { hashVersion, indexLevels, IndexTable } from './htree.js';
 import type { Inode } from './inode.js';
-import { BLOCK_SIZE, InodeFlag } from './layout.js';
+import { FeatureCompat, InodeFlag, SuperField } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -31,19 +29,25 @@ export interface FoundEntry extends DirectoryEntry {
   readonly position: EntryPosition;
 }
 
+/** What one read of a listing gives. */
+export interface DirectoryPiece {
+  readonly entries: readonly DirectoryEntry[];
+  /** Where to go on; undefined at the end. */
+  readonly next: number | undefined;
+}
+
 /**
- * One directory as a source shows it. Every block is verified on each read, and nothing is
- * kept: an object of this class is good for one synchronous stretch only.
+ * One directory as a source shows it: linear, or with an index by the hash of the names.
+ * Only what is needed is read, and nothing is kept: an object of this class is good for one
+ * synchronous stretch only.
  */
 export class Directory {
   readonly inode: Inode;
   readonly #source: BlockSource;
   readonly #volume: Volume;
-  #extents: readonly Extent[];
-  /** Blocks that hold index instead of names; empty in a linear directory. */
-  #indexBlocks: ReadonlySet<number>;
+  readonly #blocks: DirectoryBlocks;
 
-  /** @throws DaxdError ENOTDIR; EUCLEAN or EBADMSG for a size, extent tree or index that is wrong */
+  /** @throws DaxdError ENOTDIR; EUCLEAN for a size or an index flag that is wrong */
   constructor(source: BlockSource, volume: Volume, inode: Inode) {
     if (inode.type !== 'directory') {
       throw new DaxdError('ENOTDIR', `inode ${inode.number} is a ${inode.type}, not a directory`);
@@ -51,20 +55,13 @@ export class Directory {
     this.inode = inode;
     this.#source = source;
     this.#volume = volume;
-    this.#extents = mapExtents(source, volume, inode);
-    // No block is mapped twice in a sane directory, so it has no more than the filesystem.
-    const isSizeValid =
-      Number.isInteger(this.blockCount) &&
-      this.blockCount >= 1 &&
-      this.blockCount <= volume.superblock.blocksCount;
-    if (!isSizeValid) {
-      throw new DaxdError('EUCLEAN', `directory inode ${inode.number}: size ${inode.size}`);
+    this.#blocks = new DirectoryBlocks(source, volume, inode);
+    if (this.isIndexed && !hasIndexFeature(volume)) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `directory inode ${inode.number} has an index, the filesystem lacks the feature dir_index`,
+      );
     }
-    this.#indexBlocks = this.isIndexed ? this.#readIndex() : new Set();
-  }
-
-  get blockCount(): number {
-    return this.inode.size / BLOCK_SIZE;
   }
 
   /** Whether it has a hash index. */
@@ -79,53 +76,61 @@ export class Directory {
 
   /** Whether it holds nothing but "." and "..". Reads the whole directory. */
   get isEmpty(): boolean {
-    for (let logical = 0; logical < this.blockCount; logical++) {
-      if (this.entriesOf(logical).length > 0) return false;
+    const index = this.#indexBlocks();
+    for (let logical = 0; logical < this.#blocks.count; logical++) {
+      if (!index.has(logical) && this.#namesIn(logical).length > 0) return false;
     }
     return true;
   }
 
   /** The entry called `name`, which is neither "." nor "..". */
   lookup(name: Uint8Array): FoundEntry | undefined {
-    for (let logical = 0; logical < this.blockCount; logical++) {
-      if (this.#indexBlocks.has(logical)) continue;
-      const block = this.#readLeaf(logical);
-      const position = findEntry(block, ENTRIES_END, name);
-      if (position !== undefined) {
-        return { ...readEntry(block, position.offset), logical, position };
-      }
+    if (this.isIndexed) return this.#lookupIndexed(name);
+    for (let logical = 0; logical < this.#blocks.count; logical++) {
+      const found = this.#findIn(logical, name);
+      if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  /** Copies of the entries of one block, without "." and "..". */
-  entriesOf(logical: number): DirectoryEntry[] {
-    if (this.#indexBlocks.has(logical)) return [];
-    const entries = readEntries(this.#readLeaf(logical), ENTRIES_END);
-    return logical === 0 ? entries.slice(2) : entries;
+  /**
+   * A piece of the names, without "." and "..", from `cursor` on: 0, or what the piece before
+   * gave. A cursor is a block of a linear directory, whose names never move, and the hash of
+   * a boundary between leaves of an indexed one, which stays one when leaves are split.
+   *
+   * @param visited physical blocks of the pieces before, to which those of this one are added
+   * @throws DaxdError EUCLEAN also for a block that the directory has twice
+   */
+  entriesFrom(cursor: number, visited: Set<number>): DirectoryPiece {
+    if (this.isIndexed) return this.#indexedEntriesFrom(cursor, visited);
+    if (cursor >= this.#blocks.count) return { entries: [], next: undefined };
+    this.#visit(cursor, visited);
+    const next = cursor + 1;
+    return {
+      entries: this.#namesIn(cursor),
+      next: next < this.#blocks.count ? next : undefined,
+    };
   }
 
   /**
-   * Adds a name that is not there yet. A hash index is given up for it, and the directory is
-   * linear from then on. Changes size and flags of the inode, which the caller stores.
+   * Adds a name that is not there yet: by its hash in an indexed directory, in the first
+   * free room of a linear one. A linear directory of one block that is full becomes indexed,
+   * where the filesystem has the feature dir_index; one that has more blocks stays linear.
+   * Changes size and flags of the inode, which the caller stores.
+   *
+   * @throws DaxdError ENOSPC; EUCLEAN, EBADMSG
+   * @kernel ext4_add_entry (fs/ext4/namei.c)
    */
   insert(txn: Transaction, entry: DirectoryEntry): void {
     assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
-    for (const logical of this.#indexBlocks) {
-      clearIndexBlock(txn.modify(this.#physical(logical)), this.inode.checksumSeed, logical);
-    }
-    this.inode.flags &= ~InodeFlag.Index;
-
-    this.#indexBlocks = new Set();
-
-    const place = this.#logicalWithRoom(entry.name.length);
-    if (place === undefined) this.#append(txn, entry);
-    else this.#changeLeaf(txn, place, (block) => insertEntry(block, entry));
+    if (!this.isIndexed && !this.#insertLinear(entry)) return;
+    insertIndexed(this.#blocks, this.#indexHash(), entry);
   }
 
   /** Takes a name out; an index stays as it is, for it may point at blocks without the name. */
   remove(txn: Transaction, { logical, position }: FoundEntry): void {
-    this.#changeLeaf(txn, logical, (block) => {
+    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
+    this.#blocks.changeLeaf(logical, (block) => {
       removeEntry(block, position);
     });
   }
@@ -136,88 +141,123 @@ export class Directory {
     { logical, position }: FoundEntry,
     target: { readonly inode: number; readonly entryType: number },
   ): void {
-    this.#changeLeaf(txn, logical, (block) => {
+    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
+    this.#blocks.changeLeaf(logical, (block) => {
       retargetEntry(block, position.offset, target);
     });
   }
 
   /** Points ".." at another directory. */
   setParent(txn: Transaction, parent: number): void {
+    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
     const { offset } = this.#parentEntry();
-    const block = txn.modify(this.#physical(0));
-    block.writeUInt32LE(parent, offset);
-    const { checksumSeed } = this.inode;
-    if (this.isIndexed) sealIndexBlock(block, checksumSeed, 0);
-    else sealDirectoryBlock(block, checksumSeed);
+    const change = (block: Buffer): void => {
+      block.writeUInt32LE(parent, offset);
+    };
+    if (this.isIndexed) this.#blocks.changeIndex(0, change);
+    else this.#blocks.changeLeaf(0, change);
   }
 
-  #logicalWithRoom(nameLength: number): number | undefined {
-    for (let logical = 0; logical < this.blockCount; logical++) {
-      if (hasRoom(this.#readLeaf(logical), nameLength)) return logical;
-    }
+  #lookupIndexed(name: Uint8Array): FoundEntry | undefined {
+    const hash = this.#indexHash()(name);
+    const walk = new IndexWalk(this.#blocks, hash);
+    do {
+      const found = this.#findIn(walk.leaf, name);
+      if (found !== undefined) return found;
+    } while (continuesHash(walk.next(), hash));
     return undefined;
   }
 
-  #append(txn: Transaction, entry: DirectoryEntry): void {
-    const block = txn.fresh(appendBlock(txn, this.#volume, this.inode));
-    this.#extents = mapExtents(txn, this.#volume, this.inode);
-    clearDirectoryBlock(block);
-    insertEntry(block, entry);
-    sealDirectoryBlock(block, this.inode.checksumSeed);
+  #findIn(logical: number, name: Uint8Array): FoundEntry | undefined {
+    const block = this.#blocks.leaf(logical);
+    const position = findEntry(block, ENTRIES_END, name);
+    if (position === undefined) return undefined;
+    return { ...readEntry(block, position.offset), logical, position };
   }
 
-  #changeLeaf(txn: Transaction, logical: number, change: (block: Buffer) => void): void {
-    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
-    const block = txn.modify(this.#physical(logical));
-    change(block);
-    sealDirectoryBlock(block, this.inode.checksumSeed);
-  }
-
-  #readIndex(): Set<number> {
-    return readIndexBlocks({
-      count: this.blockCount,
-      seed: this.inode.checksumSeed,
-      read: (logical) => this.#source.block(this.#physical(logical)),
-      place: (logical) => this.#place(logical),
+  /** Adds to a linear directory; true where it was made an indexed one instead. */
+  #insertLinear(entry: DirectoryEntry): boolean {
+    const blocks = this.#blocks;
+    for (let logical = 0; logical < blocks.count; logical++) {
+      if (!hasRoom(blocks.leaf(logical), entry.name.length)) continue;
+      blocks.changeLeaf(logical, (block) => {
+        insertEntry(block, entry);
+      });
+      return false;
+    }
+    const version = this.#volume.superblock.bytes.readUInt8(SuperField.DefHashVersion);
+    if (blocks.count === 1 && hasIndexFeature(this.#volume) && version <= DxHash.Tea) {
+      const hashOf = nameHash(this.#volume.superblock, version);
+      makeIndexed(blocks, hashOf, { parent: this.parent, hashVersion: version });
+      this.inode.flags |= InodeFlag.Index;
+      return true;
+    }
+    blocks.appendLeaf((block) => {
+      packEntries(block, [entry]);
     });
+    return false;
   }
 
-  #readLeaf(logical: number): Buffer {
-    const block = this.#source.block(this.#physical(logical));
-    checkDirectoryBlock(block, this.inode.checksumSeed, this.#place(logical));
-    return block;
+  /**
+   * The names of one leaf, and of those behind it that go on with the same hash: so each
+   * piece ends between two hashes, and a name is in the same piece wherever a split moves it.
+   */
+  #indexedEntriesFrom(hash: number, visited: Set<number>): DirectoryPiece {
+    const walk = new IndexWalk(this.#blocks, hash);
+    const entries: DirectoryEntry[] = [];
+    for (;;) {
+      this.#visit(walk.leaf, visited);
+      entries.push(...this.#namesIn(walk.leaf));
+      const next = walk.next();
+      if (next === undefined || next % 2 === 0) return { entries, next };
+    }
+  }
+
+  #visit(logical: number, visited: Set<number>): void {
+    const physical = this.#blocks.physical(logical);
+    if (visited.has(physical)) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `directory inode ${this.inode.number}, block ${logical}: listed twice; run e2fsck`,
+      );
+    }
+    visited.add(physical);
+  }
+
+  /** Copies of the entries of one block of names, without "." and "..". */
+  #namesIn(logical: number): DirectoryEntry[] {
+    const entries = readEntries(this.#blocks.leaf(logical), ENTRIES_END);
+    return logical === 0 ? entries.slice(2) : entries;
+  }
+
+  /** The blocks that hold index and not names; each is verified to be one. */
+  #indexBlocks(): ReadonlySet<number> {
+    const found = new Set<number>();
+    if (!this.isIndexed) return found;
+    found.add(0);
+    const root = this.#blocks.index(0);
+    if (indexLevels(root) === 0) return found;
+    const table = new IndexTable(root, 0);
+    for (let i = 0; i < table.count; i++) {
+      const node = table.child(i);
+      // A block of names that damage calls a node must not pass for one without names.
+      this.#blocks.index(node);
+      found.add(node);
+    }
+    return found;
+  }
+
+  #indexHash(): NameHash {
+    return nameHash(this.#volume.superblock, hashVersion(this.#blocks.index(0)));
   }
 
   #parentEntry(): { readonly inode: number; readonly offset: number } {
-    const block = this.#source.block(this.#physical(0));
-    // The index, if there is one, was verified when the directory was read.
-    if (this.isIndexed) checkEntries(block, PAGE_SIZE, this.#place(0));
-    else this.#readLeaf(0);
+    const block = this.isIndexed ? this.#blocks.index(0) : this.#blocks.leaf(0);
     const offset = block.readUInt16LE(4);
     return { inode: block.readUInt32LE(offset), offset };
   }
+}
 
-  #place(logical: number): DirectoryBlockPlace {
-    const { firstInode, inodesCount } = this.#volume.superblock;
-    return { directory: this.inode.number, logical, firstInode, inodesCount };
-  }
-
-  /** @throws DaxdError EUCLEAN: a directory has neither holes nor unwritten blocks */
-  #physical(logical: number): number {
-    let low = 0;
-    let high = this.#extents.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const extent = this.#extents[middle];
-      assert(extent !== undefined, 'the search stays in the list');
-      if (logical < extent.logical) high = middle;
-      else if (logical >= extent.logical + extent.length) low = middle + 1;
-      else if (extent.unwritten) break;
-      else return extent.physical + logical - extent.logical;
-    }
-    throw new DaxdError(
-      'EUCLEAN',
-      `${placeName(this.#place(logical))}: there is no block on the media; run e2fsck`,
-    );
-  }
+function hasIndexFeature({ superblock }: Volume): boolean {
+  return (superblock.compat & FeatureCompat.DirIndex) !== 0;
 }

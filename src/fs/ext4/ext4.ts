@@ -3,26 +3,40 @@ import type { Clock } from '../../lib/clock.js';
 import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import { deviceOf } from './device-node.js';
+import type { DeviceNumber, SpecialNode } from './device-node.js';
+import type { CommitCounters } from './commits.js';
 import { listDirectory } from './directory-listing.js';
 import type { ListedEntry } from './directory-listing.js';
-import { fileExtents, readFile, readFileStream } from './file-read.js';
+import { Evictions } from './eviction.js';
+import { fileExtents, mergedExtents, readFile, readFileStream } from './file-read.js';
 import type { FileExtent } from './file-read.js';
+import { seekData, seekHole } from './file-seek.js';
+import { collapseRange, insertRange } from './file-shift.js';
 import { fallocate, punchHole, zeroRange } from './file-space.js';
+import { FileStream } from './file-stream.js';
 import { truncateFile } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
-import { writeFile } from './file-write.js';
+import { appendFile, writeFile } from './file-write.js';
 import type { InodeType } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Change } from './layout-break.js';
 import { closeVolume, openVolume } from './mount-state.js';
-import { readNamedInode, resolve } from './named-inode.js';
+import { readFileInode, readNamedInode, resolve } from './named-inode.js';
 import { Names } from './names.js';
+import type { RenameOptions } from './names.js';
+import type { OpenFile } from './open-file.js';
 import { parsePath } from './path.js';
 import { prepareDma } from './prepare-dma.js';
 import { putFile } from './put-file.js';
-import type { PutResult } from './put-file.js';
+import type { PutChange, PutResult } from './put-file.js';
+import { readRegular } from './regular-file.js';
+import { setAttributes } from './set-attributes.js';
+import type { AttributeChange } from './set-attributes.js';
 import { readTarget } from './symlink.js';
 import type { Volume } from './volume.js';
+import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
+import type { XattrChoice } from './xattrs.js';
 
 export type { Change } from './layout-break.js';
 export type { FileExtent } from './file-read.js';
@@ -35,19 +49,37 @@ export interface MountOptions {
   readonly clock: Clock;
 }
 
+/** What `statfs` answers. */
+export interface StatFs {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  /** What is free and not kept for root. */
+  readonly availableBytes: number;
+  readonly totalInodes: number;
+  readonly freeInodes: number;
+}
+
 /** What `stat` answers. */
 export interface Stat {
   readonly inode: number;
+  /** Tells files apart that had the same inode one after the other. */
+  readonly generation: number;
   readonly type: InodeType;
   /** Type and permission bits. */
   readonly mode: number;
   readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
   readonly size: number;
   /** Of 512 bytes. */
   readonly blocks: number;
+  readonly atimeNs: bigint;
   readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
   /** Of a symlink only; bytes that are not UTF-8 come out as replacement characters. */
   readonly target?: string;
+  /** Of a char or block device only. */
+  readonly device?: DeviceNumber;
 }
 
 /** A change that may reach past the end of a file. */
@@ -69,17 +101,29 @@ export async function mountExt4(range: BackingRange, options: MountOptions): Pro
 /** A mounted ext4. Inode numbers come from {@link lookup} and its like; keep none across a wait. */
 export class Ext4 {
   readonly #volume: Volume;
+  readonly #evictions: Evictions;
   readonly #names: Names;
   #state: 'mounted' | 'unmounted' = 'mounted';
 
   /** Takes over an open volume; see {@link mountExt4}. */
   constructor(volume: Volume) {
     this.#volume = volume;
-    this.#names = new Names(volume);
+    this.#evictions = new Evictions(volume);
+    this.#names = new Names(volume, this.#evictions);
   }
 
   get readOnly(): boolean {
     return this.#volume.readOnly;
+  }
+
+  /** What went wrong with the media since the mount; read-only then. Undefined while nothing did. */
+  get failure(): string | undefined {
+    return this.#volume.failure;
+  }
+
+  /** What was committed since the mount. */
+  get commitCounters(): CommitCounters {
+    return this.#volume.commitCounters;
   }
 
   get label(): string {
@@ -95,12 +139,15 @@ export class Ext4 {
     return this.#volume.range;
   }
 
-  /** Sizes of the whole filesystem; all that is free can be used, whatever is kept for root. */
-  statfs(): { totalBytes: number; freeBytes: number; freeInodes: number } {
+  /** Sizes of the whole filesystem. */
+  statfs(): StatFs {
     const { superblock, free, reservations } = this.#volume;
+    const freeBlocks = Math.max(0, free.blocks - reservations.count);
     return {
       totalBytes: superblock.blocksCount * BLOCK_SIZE,
-      freeBytes: Math.max(0, free.blocks - reservations.count) * BLOCK_SIZE,
+      freeBytes: freeBlocks * BLOCK_SIZE,
+      availableBytes: Math.max(0, freeBlocks - superblock.reservedBlocks) * BLOCK_SIZE,
+      totalInodes: superblock.inodesCount,
       freeInodes: free.inodes,
     };
   }
@@ -119,9 +166,12 @@ export class Ext4 {
 
   /** @throws DaxdError ENOENT when the inode was freed; EBADMSG, EUCLEAN */
   stat(number: number): Stat {
-    const inode = readNamedInode(this.#live, this.#live, number);
-    const { type, mode, linksCount: nlink, size, sectors: blocks, mtimeNs } = inode;
-    const stat = { inode: number, type, mode, nlink, size, blocks, mtimeNs };
+    const inode = readFileInode(this.#live, this.#live, number);
+    const { generation, type, mode, linksCount: nlink, uid, gid, size, sectors: blocks } = inode;
+    const { atimeNs, mtimeNs, ctimeNs } = inode;
+    const times = { atimeNs, mtimeNs, ctimeNs };
+    const stat = { inode: number, generation, type, mode, nlink, uid, gid, size, blocks, ...times };
+    if (type === 'char' || type === 'block') return { ...stat, device: deviceOf(inode) };
     if (type !== 'symlink') return stat;
     return { ...stat, target: readTarget(this.#live, this.#live, inode).toString() };
   }
@@ -133,7 +183,22 @@ export class Ext4 {
 
   /** Where the bytes [from, to) of a file lie, whole blocks around them; holes are left out. */
   extents(number: number, from = 0, to = Infinity): FileExtent[] {
-    return fileExtents(this.#live, readNamedInode(this.#live, this.#live, number), from, to);
+    return fileExtents(this.#live, readFileInode(this.#live, this.#live, number), from, to);
+  }
+
+  /** As {@link extents}, and extents that go on one behind the other on the media are one. */
+  fiemap(number: number, from = 0, to = Infinity): FileExtent[] {
+    return mergedExtents(this.extents(number, from, to));
+  }
+
+  /** The first byte of data at or after `offset`. @throws DaxdError ENXIO, see {@link seekData} */
+  seekData(number: number, offset: number): number {
+    return seekData(this.#live, number, offset);
+  }
+
+  /** The first byte in a hole at or after `offset`. @throws DaxdError ENXIO, see {@link seekHole} */
+  seekHole(number: number, offset: number): number {
+    return seekHole(this.#live, number, offset);
   }
 
   /** Copies a file's bytes from `offset` on to `target`, and gives how many there were. */
@@ -141,25 +206,37 @@ export class Ext4 {
     return readFile(this.#live, number, offset, target);
   }
 
-  /** A file's bytes in pieces that are the reader's own, each as it is when it is read. */
-  async *readStream(number: number, offset: number, length: number): AsyncIterable<Buffer> {
-    const pieces = readFileStream(this.#live, number, offset, length);
-    // One by one: the reader may take its time, and the media be another's when it comes back.
-    for (let piece = await pieces.next(); piece.done !== true; piece = await pieces.next()) {
-      yield piece.value;
-      this.#assertMounted();
-    }
+  /**
+   * Keeps a file, whatever becomes of its names: it is reached by its number until
+   * {@link OpenFile.close}, which must come.
+   *
+   * @throws DaxdError EISDIR, EINVAL for what is no regular file, ENOENT
+   */
+  open(number: number): OpenFile {
+    return this.#evictions.open(readRegular(this.#live, this.#live, number).number);
+  }
+
+  /**
+   * A file's bytes in pieces that are the reader's own, each as it is when it is read. The file
+   * is open from this call on, so one that is removed meanwhile is read to its end; read to the
+   * end, or leave the loop, and it is closed.
+   */
+  readStream(number: number, offset: number, length: number): FileStream {
+    const pieces = this.#readPieces(number, offset, length);
+    return new FileStream(this.open(number), pieces);
   }
 
   /**
    * Makes a stream of bytes the whole content of the file at a path: all of it, durably, or
    * nothing. A file that is there keeps its inode and waits as {@link truncate} does. See
    * {@link putFile}.
+   *
+   * @throws DaxdError EEXIST with `exclusive` when something is there, a symlink too
    */
   async replace(
     path: string,
     source: AsyncIterable<Uint8Array>,
-    change: Change = {},
+    change: PutChange = {},
   ): Promise<PutResult> {
     return await putFile(this.#live, path, source, change);
   }
@@ -172,6 +249,14 @@ export class Ext4 {
    */
   async write(number: number, offset: number, source: Uint8Array): Promise<void> {
     await writeFile(this.#live, number, offset, source);
+  }
+
+  /**
+   * Writes at the end of a file, wherever it is by then, and gives the offset; no two of them
+   * go to the same place. Otherwise as {@link write}.
+   */
+  async append(number: number, source: Uint8Array): Promise<number> {
+    return await appendFile(this.#live, number, source);
   }
 
   /** Sets a file's size; waits for the pages from the smaller of both sizes on. See {@link truncateFile}. */
@@ -199,6 +284,36 @@ export class Ext4 {
     return await zeroRange(this.#live, number, { offset, length, keepSize }, change);
   }
 
+  /**
+   * Takes whole blocks out of a file, what is behind them moves up; waits for all pages from
+   * `offset` on. See {@link collapseRange}.
+   *
+   * @throws DaxdError EINVAL when it is not whole blocks, or reaches the end of the file
+   */
+  async collapseRange(
+    number: number,
+    offset: number,
+    length: number,
+    change: Change = {},
+  ): Promise<ChangeResult> {
+    return await collapseRange(this.#live, number, { offset, length }, change);
+  }
+
+  /**
+   * Puts a hole of whole blocks into a file, what is behind it moves back; waits for all pages
+   * from `offset` on. See {@link insertRange}.
+   *
+   * @throws DaxdError EINVAL when it is not whole blocks, or begins past the end; EFBIG
+   */
+  async insertRange(
+    number: number,
+    offset: number,
+    length: number,
+    change: Change = {},
+  ): Promise<ChangeResult> {
+    return await insertRange(this.#live, number, { offset, length }, change);
+  }
+
   /** Gives a file blocks for all of a range; waits for no page. See {@link fallocate}. */
   async fallocate(
     number: number,
@@ -223,6 +338,36 @@ export class Ext4 {
     return await prepareDma(this.#live, number, { offset, length, access });
   }
 
+  /** Sets permissions, owner and times; what is left out stays. See {@link setAttributes}. */
+  async setAttributes(number: number, change: AttributeChange): Promise<void> {
+    await setAttributes(this.#live, number, change);
+  }
+
+  /** Names of an inode's extended attributes. See {@link listXattrs}. */
+  listXattrs(number: number): string[] {
+    return listXattrs(this.#live, number);
+  }
+
+  /** The value of an extended attribute. @throws DaxdError ENODATA, see {@link getXattr} */
+  getXattr(number: number, name: string): Buffer {
+    return getXattr(this.#live, number, name);
+  }
+
+  /** Sets an extended attribute, durably. @throws DaxdError EEXIST, ENODATA, ENOSPC, see {@link setXattr} */
+  async setXattr(
+    number: number,
+    name: string,
+    value: Uint8Array,
+    { only }: XattrChoice = {},
+  ): Promise<void> {
+    await setXattr(this.#live, number, { name, value, only });
+  }
+
+  /** Removes an extended attribute, durably. @throws DaxdError ENODATA, see {@link removeXattr} */
+  async removeXattr(number: number, name: string): Promise<void> {
+    await removeXattr(this.#live, number, name);
+  }
+
   /** Makes an empty file and gives its inode. @throws DaxdError EEXIST, ENOENT, ENOSPC, EROFS */
   async create(path: string): Promise<number> {
     return await this.#names.create(path);
@@ -233,41 +378,74 @@ export class Ext4 {
     return await this.#names.mkdir(path);
   }
 
+  /**
+   * Makes a device, fifo or socket and gives its inode.
+   *
+   * @throws DaxdError EINVAL for the device number, EEXIST, ENOENT, ENOSPC, EROFS
+   */
+  async mknod(path: string, node: SpecialNode): Promise<number> {
+    return await this.#names.mknod(path, node);
+  }
+
+  /**
+   * Adds another name for a file, or for a symlink itself.
+   *
+   * @throws DaxdError EEXIST, ENOENT, EPERM for a directory, EMLINK past 65000 names, ENOSPC,
+   *   EROFS
+   */
+  async link(from: string, to: string): Promise<void> {
+    await this.#names.link(from, to);
+  }
+
   /** Makes a symlink and gives its inode. @throws DaxdError EEXIST, EINVAL, ENAMETOOLONG, EROFS */
   async symlink(path: string, target: string): Promise<number> {
     return await this.#names.symlink(path, target);
   }
 
   /**
-   * Removes a name, also that of an empty directory. Waits first, where it is a file's last
-   * name, until none of its pages is pinned.
+   * Removes a name, also that of an empty directory. With the last name of a file its blocks
+   * go, at once where nobody has it open and no page is pinned, else when that is so.
    *
-   * @throws DaxdError ENOENT, ENOTEMPTY, EBUSY for the root, EROFS, `cancelled`, `draining`
+   * @throws DaxdError ENOENT, ENOTEMPTY, EBUSY for the root, EPERM, EROFS
    */
-  async unlink(path: string, change: Change = {}): Promise<void> {
-    await this.#names.unlink(path, change);
+  async unlink(path: string): Promise<void> {
+    await this.#names.unlink(path);
   }
 
   /**
    * Moves a name, over what is at `to`: a file over a file, a directory over an empty one.
-   * Waits as {@link unlink} does for a file that is replaced.
+   * What is replaced goes as with {@link unlink}.
    *
-   * @throws DaxdError ENOENT, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL into its own subtree, EROFS,
-   *   `cancelled`, `draining`
+   * @throws DaxdError ENOENT, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL into its own subtree, EEXIST
+   *   with `noReplace`, EMLINK, EPERM, EROFS
    */
-  async rename(from: string, to: string, change: Change = {}): Promise<void> {
-    await this.#names.rename(from, to, change);
+  async rename(from: string, to: string, options: RenameOptions = {}): Promise<void> {
+    await this.#names.rename(from, to, options);
   }
 
   /** Refuses what comes later, waits for what is under way, and marks the media as unmounted. */
   async unmount(): Promise<void> {
     this.#state = 'unmounted';
+    await this.#evictions.close();
     await closeVolume(this.#volume);
   }
 
   get #live(): Volume {
     this.#assertMounted();
     return this.#volume;
+  }
+
+  async *#readPieces(
+    number: number,
+    offset: number,
+    length: number,
+  ): AsyncGenerator<Buffer, void, undefined> {
+    const pieces = readFileStream(this.#live, number, offset, length);
+    // One by one: the reader may take its time, and the media be another's when it comes back.
+    for (let piece = await pieces.next(); piece.done !== true; piece = await pieces.next()) {
+      yield piece.value;
+      this.#assertMounted();
+    }
   }
 
   *#whileMounted<T>(items: Iterable<T>): Generator<T> {

@@ -60,60 +60,108 @@ export function checkHeader(node: Buffer, place: NodePlace): number {
   return depth;
 }
 
-/**
- * The children of an index node whose header is right, each with the span that it maps.
- *
- * @throws DaxdError EUCLEAN for their order
- */
-export function indexEntries(
-  node: Buffer,
-  place: NodePlace,
-): (IndexEntry & { readonly span: BlockSpan })[] {
-  const entries: IndexEntry[] = [];
-  for (let i = 0; i < node.readUInt16LE(2); i++) {
-    const at = EXTENT_ENTRY_SIZE * (i + 1);
-    entries.push({
-      logical: node.readUInt32LE(at),
-      block: node.readUInt32LE(at + 4) + node.readUInt16LE(at + 8) * 2 ** 32,
-    });
-  }
-  return entries.map((entry, i) => {
-    checkStart(entry.logical, i, place);
-    const to = entries[i + 1]?.logical ?? place.span.to;
-    if (to <= entry.logical) damaged(place, `an index entry at ${entry.logical} is out of order`);
-    return { ...entry, span: { from: entry.logical, to } };
-  });
+/** How many entries a node has; its header is right. */
+export function entryCount(node: Buffer): number {
+  return node.readUInt16LE(2);
 }
 
-/**
- * The extents of a leaf whose header is right.
- *
- * @throws DaxdError EUCLEAN for their order, overlap or length
- */
-export function leafExtents(node: Buffer, place: NodePlace): Extent[] {
-  const extents: Extent[] = [];
+/** First logical block of entry `i`, of a leaf as of an index node. */
+export function entryLogical(node: Buffer, i: number): number {
+  return node.readUInt32LE(EXTENT_ENTRY_SIZE * (i + 1));
+}
+
+/** The tree block that entry `i` of an index node points at. */
+export function entryChild(node: Buffer, i: number): number {
+  const at = EXTENT_ENTRY_SIZE * (i + 1);
+  return node.readUInt32LE(at + 4) + node.readUInt16LE(at + 8) * 2 ** 32;
+}
+
+/** Entry `i` of a leaf. */
+export function entryExtent(node: Buffer, i: number): Extent {
+  const at = EXTENT_ENTRY_SIZE * (i + 1);
+  const stored = node.readUInt16LE(at + 4);
+  const unwritten = stored > EXTENT_WRITTEN_MAX;
+  return {
+    logical: node.readUInt32LE(at),
+    physical: node.readUInt32LE(at + 8) + node.readUInt16LE(at + 6) * 2 ** 32,
+    length: unwritten ? stored - EXTENT_WRITTEN_MAX : stored,
+    unwritten,
+  };
+}
+
+/** The last entry that begins at or before a logical block, or -1. @hot Once a node of a lookup. */
+export function lastEntryFrom(node: Buffer, logical: number): number {
+  let low = 0;
+  let high = entryCount(node);
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (entryLogical(node, middle) <= logical) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** Logical blocks that the child at entry `i` maps. */
+export function childSpan(node: Buffer, i: number, { to }: BlockSpan): BlockSpan {
+  return {
+    from: entryLogical(node, i),
+    to: i + 1 < entryCount(node) ? entryLogical(node, i + 1) : to,
+  };
+}
+
+/** @throws DaxdError EUCLEAN for the order of an index node whose header is right */
+export function checkIndex(node: Buffer, place: NodePlace): void {
+  const count = entryCount(node);
+  for (let i = 0; i < count; i++) {
+    const logical = entryLogical(node, i);
+    checkStart(logical, i, place);
+    const to = i + 1 < count ? entryLogical(node, i + 1) : place.span.to;
+    if (to <= logical) damaged(place, `an index entry at ${logical} is out of order`);
+  }
+}
+
+/** @throws DaxdError EUCLEAN for order, overlap or length in a leaf whose header is right */
+export function checkLeaf(node: Buffer, place: NodePlace): void {
   let end = place.span.from;
-  for (let i = 0; i < node.readUInt16LE(2); i++) {
+  const count = entryCount(node);
+  for (let i = 0; i < count; i++) {
     const at = EXTENT_ENTRY_SIZE * (i + 1);
     const logical = node.readUInt32LE(at);
     const stored = node.readUInt16LE(at + 4);
-    const unwritten = stored > EXTENT_WRITTEN_MAX;
-    const length = unwritten ? stored - EXTENT_WRITTEN_MAX : stored;
-    const physical = node.readUInt32LE(at + 8) + node.readUInt16LE(at + 6) * 2 ** 32;
+    const length = stored > EXTENT_WRITTEN_MAX ? stored - EXTENT_WRITTEN_MAX : stored;
     checkStart(logical, i, place);
     if (length === 0) damaged(place, `an extent at ${logical} is empty`);
     if (logical < end) damaged(place, `extents overlap at ${logical}`);
     end = logical + length;
     if (end > place.span.to) damaged(place, `an extent at ${logical} is too long`);
-    extents.push({ logical, physical, length, unwritten });
   }
+}
+
+/** The children of an index node that was found right. */
+export function indexEntries(node: Buffer): IndexEntry[] {
+  const entries: IndexEntry[] = [];
+  for (let i = 0; i < entryCount(node); i++) {
+    entries.push({ logical: entryLogical(node, i), block: entryChild(node, i) });
+  }
+  return entries;
+}
+
+/** The extents of a leaf that was found right. */
+export function leafExtents(node: Buffer): Extent[] {
+  const extents: Extent[] = [];
+  for (let i = 0; i < entryCount(node); i++) extents.push(entryExtent(node, i));
   return extents;
+}
+
+/** The longest extent that one entry can say. */
+export function extentLengthMax(unwritten: boolean): number {
+  return unwritten ? EXTENT_UNWRITTEN_MAX : EXTENT_WRITTEN_MAX;
 }
 
 /** Cuts extents to what one entry can say. */
 export function leafPieces(extents: readonly Extent[]): Extent[] {
   return extents.flatMap((extent) => {
-    const max = extent.unwritten ? EXTENT_UNWRITTEN_MAX : EXTENT_WRITTEN_MAX;
+    const max = extentLengthMax(extent.unwritten);
     const pieces: Extent[] = [];
     for (let done = 0; done < extent.length; done += max) {
       pieces.push({

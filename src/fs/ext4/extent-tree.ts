@@ -1,37 +1,52 @@
-import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { allocateBlocks, freeBlocks, METADATA } from './allocator.js';
+import { BlockKind, blockRole } from './buffer-cache.js';
 import {
   checkHeader,
+  checkIndex,
+  checkLeaf,
+  childSpan,
   damaged,
-  encodeIndex,
-  encodeLeaf,
-  indexEntries,
-  leafExtents,
-  leafPieces,
-  sealNode,
+  entryChild,
+  entryCount,
+  entryExtent,
+  entryLogical,
+  lastEntryFrom,
   verifyNode,
 } from './extent-node.js';
-import type { IndexEntry, NodePlace } from './extent-node.js';
-import { countBlocks, joinExtents } from './extent.js';
+import type { NodePlace } from './extent-node.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
-import {
-  BLOCK_SIZE,
-  EXTENT_BLOCK_MAX,
-  EXTENT_DEPTH_MAX,
-  EXTENT_ROOT_MAX,
-  FeatureRoCompat,
-  FILE_BLOCKS_MAX,
-} from './layout.js';
-import type { BlockSource, Transaction } from './transaction.js';
+import { FILE_BLOCKS_MAX } from './layout.js';
+import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';
 
 export type { Extent } from './extent.js';
 
-const WHOLE_FILE: BlockSpan = { from: 0, to: Infinity };
-/** Without the feature huge_file, i_blocks has 32 bits. */
-const SECTORS_MAX_OLD = 2 ** 32 - 1;
+/** What is looked for in a tree. */
+export interface MapSpan extends BlockSpan {
+  /** The walk ends with this many extents; all by default. */
+  readonly max?: number;
+}
+
+/** A whole file. */
+export const WHOLE_FILE: BlockSpan = { from: 0, to: Infinity };
+
+/** The tree of one inode as a source shows it. */
+export interface ExtentTree {
+  readonly source: BlockSource;
+  readonly volume: Volume;
+  readonly inode: Inode;
+}
+
+/** A node that was read and found right. */
+export interface TreeNode {
+  /** To read only. */
+  readonly bytes: Buffer;
+  /** 0 for a leaf. */
+  readonly depth: number;
+  /** What it may map. */
+  readonly span: BlockSpan;
+}
 
 /**
  * The extents of an inode that touch a span, ascending, as the media have them. Only the
@@ -45,61 +60,64 @@ export function mapExtents(
   source: BlockSource,
   volume: Volume,
   inode: Inode,
-  span: BlockSpan = WHOLE_FILE,
+  span: MapSpan = WHOLE_FILE,
 ): Extent[] {
-  const walk: Walk = { source, volume, inode, span, extents: [], treeBlocks: [] };
-  walkTree(walk);
-  return walk.extents;
+  const tree = { source, volume, inode };
+  const extents: Extent[] = [];
+  collect(tree, readRoot(tree), span, extents);
+  return extents;
 }
 
 /**
- * Gives an inode these extents instead of those it has: joins neighbours, rebuilds the tree,
- * takes and gives back tree blocks, counts i_blocks. Data blocks are neither taken nor freed
- * here. The caller stores the inode.
+ * The last extents of an inode that touch a span, ascending: those of one leaf. None when
+ * none does.
  *
- * @throws DaxdError ENOSPC for tree blocks, EFBIG, and what {@link mapExtents} throws
+ * @throws DaxdError as {@link mapExtents} does
  */
-export function replaceExtents(
-  txn: Transaction,
-  volume: Volume,
-  inode: Inode,
-  extents: readonly Extent[],
-): void {
-  const joined = joinExtents(extents);
-  const last = joined.at(-1);
-  if (last !== undefined && last.logical + last.length > FILE_BLOCKS_MAX) {
-    throw new DaxdError(
-      'EFBIG',
-      `inode ${inode.number}: a file has at most 16 TiB less 4096 bytes`,
-    );
+export function lastExtents(tree: ExtentTree, span: BlockSpan): Extent[] {
+  return lastIn(tree, readRoot(tree), span);
+}
+
+/** The root of a tree, from the inode. @throws DaxdError EOPNOTSUPP, EUCLEAN */
+export function readRoot(tree: ExtentTree): TreeNode {
+  const { inode } = tree;
+  if (!inode.hasExtents) {
+    throw new DaxdError('EOPNOTSUPP', `inode ${inode.number} maps its blocks without extents`);
   }
-  const tree = new TreeBlocks(txn, volume, inode, joined[0]?.physical);
-  writeTree(tree, inode, leafPieces(joined));
-  tree.freeUnused();
-  countInodeBlocks(volume, inode, countBlocks(joined) + tree.used);
+  const span = { from: 0, to: FILE_BLOCKS_MAX };
+  const place = { inode: inode.number, depth: undefined, span };
+  const depth = checkHeader(inode.iBlock, place);
+  checkEntries(tree, inode.iBlock, { ...place, depth }, true);
+  return { bytes: inode.iBlock, depth, span };
 }
 
-/**
- * Adds one block to the end of a directory, whose size grows by it, and gives its physical
- * number. Nothing is written to it. The caller stores the inode.
- *
- * @throws DaxdError ENOSPC
- */
-export function appendBlock(txn: Transaction, volume: Volume, inode: Inode): number {
-  const logical = inode.size / BLOCK_SIZE;
-  const extents = mapExtents(txn, volume, inode);
-  const last = extents.at(-1);
-  const end = last === undefined ? 0 : last.logical + last.length;
-  if (end !== logical)
-    damaged({ inode: inode.number }, `it maps ${end} blocks, its size ${logical}`);
-  const goal = last === undefined ? goalOf(volume, inode) : last.physical + last.length;
-  const { start } = allocateBlocks(txn, volume, { goal, count: 1 });
-  replaceExtents(txn, volume, inode, [
-    ...extents,
-    { logical, physical: start, length: 1, unwritten: false },
-  ]);
-  inode.size += BLOCK_SIZE;
-  return start;
+/** The node that entry `i` of an index node points at. @throws DaxdError EBADMSG, EUCLEAN */
+export function readChild(tree: ExtentTree, parent: TreeNode, i: number): TreeNode {
+  const span = childSpan(parent.bytes, i, parent.span);
+  return readNode(tree, entryChild(parent.bytes, i), parent.depth - 1, span);
+}
+
+/** The node in a tree block, where an index says that it is. @throws DaxdError EBADMSG, EUCLEAN */
+export function readNode(
+  tree: ExtentTree,
+  block: number,
+  depth: number,
+  span: BlockSpan,
+): TreeNode {
+  const { source, inode } = tree;
+  const bytes = source.block(block);
+  const place = { inode: inode.number, depth, span };
+  const role = blockRole(BlockKind.ExtentNode, inode.checksumSeed);
+  // Within its own span nothing looks at a node twice; its place is looked at each time.
+  checkHeader(bytes, place);
+  if (!source.isVerified(block, role)) {
+    verifyNode(bytes, inode.checksumSeed, inode.number);
+    checkEntries(tree, bytes, place, false);
+    source.markVerified(block, role);
+  } else if (entryLogical(bytes, 0) !== span.from) {
+    damaged(place, `a node begins at ${entryLogical(bytes, 0)}, its index says ${span.from}`);
+  }
+  return { bytes, depth, span };
 }
 
 /** A block to put the first data of an inode near to: the start of its group. */
@@ -108,151 +126,63 @@ export function goalOf(volume: Volume, { number }: Inode): number {
   return volume.superblock.groupStart(Math.floor((number - 1) / inodesPerGroup));
 }
 
-interface Walk {
-  readonly source: BlockSource;
-  readonly volume: Volume;
-  readonly inode: Inode;
-  readonly span: BlockSpan;
-  readonly extents: Extent[];
-  readonly treeBlocks: number[];
-}
-
-function walkTree(walk: Walk): void {
-  const { inode } = walk;
-  if (!inode.hasExtents) {
-    throw new DaxdError('EOPNOTSUPP', `inode ${inode.number} maps its blocks without extents`);
-  }
-  const span = { from: 0, to: FILE_BLOCKS_MAX };
-  walkNode(walk, inode.iBlock, { inode: inode.number, depth: undefined, span });
-}
-
-function walkNode(walk: Walk, node: Buffer, place: NodePlace): void {
-  const depth = checkHeader(node, place);
-  if (depth === 0) {
-    takeExtents(walk, leafExtents(node, place), place);
-    return;
-  }
-  for (const child of indexEntries(node, place)) {
-    if (child.span.from >= walk.span.to || child.span.to <= walk.span.from) continue;
-    checkBlocks(walk, { start: child.block, count: 1 }, place);
-    const block = walk.source.block(child.block);
-    const childPlace = { inode: place.inode, depth: depth - 1, span: child.span };
-    checkHeader(block, childPlace);
-    verifyNode(block, walk.inode.checksumSeed, place.inode);
-    walk.treeBlocks.push(child.block);
-    walkNode(walk, block, childPlace);
+function collect(tree: ExtentTree, node: TreeNode, span: MapSpan, extents: Extent[]): void {
+  const { bytes, depth } = node;
+  const count = entryCount(bytes);
+  const { max = Infinity } = span;
+  for (let i = Math.max(0, lastEntryFrom(bytes, span.from)); i < count; i++) {
+    if (entryLogical(bytes, i) >= span.to || extents.length >= max) return;
+    if (depth > 0) {
+      collect(tree, readChild(tree, node, i), span, extents);
+    } else {
+      const extent = entryExtent(bytes, i);
+      if (extent.logical + extent.length > span.from) extents.push(extent);
+    }
   }
 }
 
-function takeExtents(walk: Walk, extents: readonly Extent[], place: NodePlace): void {
-  for (const extent of extents) {
-    checkBlocks(walk, { start: extent.physical, count: extent.length }, place);
-    const isWanted =
-      extent.logical < walk.span.to && extent.logical + extent.length > walk.span.from;
-    if (isWanted) walk.extents.push(extent);
+function lastIn(tree: ExtentTree, node: TreeNode, span: BlockSpan): Extent[] {
+  if (node.depth === 0) {
+    const extents: Extent[] = [];
+    collect(tree, node, span, extents);
+    return extents;
+  }
+  const first = Math.max(0, lastEntryFrom(node.bytes, span.from));
+  for (let i = lastEntryFrom(node.bytes, span.to - 1); i >= first; i--) {
+    const extents = lastIn(tree, readChild(tree, node, i), span);
+    if (extents.length > 0) return extents;
+  }
+  return [];
+}
+
+function checkEntries(
+  tree: ExtentTree,
+  node: Buffer,
+  place: NodePlace & { readonly depth: number },
+  isRoot: boolean,
+): void {
+  // The root alone may begin anywhere in its span.
+  const own = isRoot ? { ...place, depth: undefined } : place;
+  if (place.depth === 0) checkLeaf(node, own);
+  else checkIndex(node, own);
+  for (let i = 0; i < entryCount(node); i++) {
+    if (place.depth > 0) {
+      checkBlocks(tree, { start: entryChild(node, i), count: 1 }, place);
+    } else {
+      const { physical, length } = entryExtent(node, i);
+      checkBlocks(tree, { start: physical, count: length }, place);
+    }
   }
 }
 
 function checkBlocks(
-  { volume }: Walk,
-  { start, count }: { start: number; count: number },
+  { volume }: ExtentTree,
+  { start, count }: { readonly start: number; readonly count: number },
   place: NodePlace,
 ): void {
   const isInside = start > 0 && start + count <= volume.superblock.blocksCount;
   if (!isInside) damaged(place, `blocks ${start} to ${start + count} do not exist`);
   if (volume.systemZone.overlaps(start, count)) {
     damaged(place, `blocks ${start} to ${start + count} belong to the filesystem's tables`);
-  }
-}
-
-/** The blocks of one inode's tree while it is rebuilt: the old ones first, then new ones. */
-class TreeBlocks {
-  used = 0;
-  readonly #txn: Transaction;
-  readonly #volume: Volume;
-  readonly #inode: Inode;
-  readonly #old: readonly number[];
-  #goal: number;
-
-  constructor(txn: Transaction, volume: Volume, inode: Inode, goal: number | undefined) {
-    const walk: Walk = {
-      source: txn,
-      volume,
-      inode,
-      span: WHOLE_FILE,
-      extents: [],
-      treeBlocks: [],
-    };
-    walkTree(walk);
-    this.#txn = txn;
-    this.#volume = volume;
-    this.#inode = inode;
-    this.#old = walk.treeBlocks;
-    this.#goal = this.#old.at(-1) ?? goal ?? goalOf(volume, inode);
-  }
-
-  /** Has `encode` fill a tree block, seals it, and gives its number. */
-  write(encode: (node: Buffer) => void): number {
-    const old = this.#old[this.used++];
-    const block = old ?? this.#allocate();
-    const node = old === undefined ? this.#txn.fresh(block) : this.#txn.modify(block);
-    encode(node);
-    sealNode(node, this.#inode.checksumSeed);
-    return block;
-  }
-
-  freeUnused(): void {
-    for (const start of this.#old.slice(this.used)) {
-      freeBlocks(this.#txn, this.#volume, { start, count: 1 }, METADATA);
-    }
-  }
-
-  #allocate(): number {
-    this.#goal = allocateBlocks(this.#txn, this.#volume, { goal: this.#goal, count: 1 }).start;
-    return this.#goal;
-  }
-}
-
-function writeTree(tree: TreeBlocks, inode: Inode, pieces: readonly Extent[]): void {
-  if (pieces.length <= EXTENT_ROOT_MAX) {
-    encodeLeaf(inode.iBlock, pieces);
-    return;
-  }
-  let depth = 1;
-  let level: IndexEntry[] = inNodes(pieces).map((leaf) => ({
-    logical: leaf[0]?.logical ?? 0,
-    block: tree.write((node) => {
-      encodeLeaf(node, leaf);
-    }),
-  }));
-  for (; level.length > EXTENT_ROOT_MAX; depth++) {
-    level = inNodes(level).map((children) => ({
-      logical: children[0]?.logical ?? 0,
-      block: tree.write((node) => {
-        encodeIndex(node, children, depth);
-      }),
-    }));
-  }
-  assert(depth <= EXTENT_DEPTH_MAX, 'five levels hold any file');
-  encodeIndex(inode.iBlock, level, depth);
-}
-
-/** Cuts a list into what one tree block holds. */
-function inNodes<T>(entries: readonly T[]): T[][] {
-  const nodes: T[][] = [];
-  for (let i = 0; i < entries.length; i += EXTENT_BLOCK_MAX) {
-    nodes.push(entries.slice(i, i + EXTENT_BLOCK_MAX));
-  }
-  return nodes;
-}
-
-function countInodeBlocks(volume: Volume, inode: Inode, dataAndTree: number): void {
-  inode.blocks = dataAndTree + (inode.fileAcl === 0 ? 0 : 1);
-  const isHuge = (volume.superblock.roCompat & FeatureRoCompat.HugeFile) !== 0;
-  if (!isHuge && inode.sectors > SECTORS_MAX_OLD) {
-    throw new DaxdError(
-      'EFBIG',
-      `inode ${inode.number}: without huge_file a file has at most 2 TiB`,
-    );
   }
 }

@@ -61,19 +61,16 @@ export function readOnlyReasons(sb: Superblock): string[] {
   return [...reasons, ...repairReasons(sb)];
 }
 
-/** What is left over from a mount that did not end well: for `e2fsck -fy` to repair. */
+/** Whether its journal holds changes that are not in their place. */
+export function needsRecovery(sb: Superblock): boolean {
+  return (sb.incompat & FeatureIncompat.Recover) !== 0;
+}
+
+/** What somebody found wrong with it, or without a journal a mount that did not end well. */
 function repairReasons(sb: Superblock): string[] {
   const reasons: string[] = [];
-  if ((sb.incompat & FeatureIncompat.Recover) !== 0) {
-    reasons.push('its journal needs recovery (run e2fsck -fy)');
-  }
   if ((sb.state & FsState.Valid) === 0) reasons.push('it was not unmounted (run e2fsck -fy)');
   if ((sb.state & FsState.Error) !== 0) reasons.push('errors were found in it (run e2fsck -fy)');
-  const orphans =
-    sb.bytes.readUInt32LE(SuperField.LastOrphan) !== 0 ||
-    (sb.roCompat & FeatureRoCompat.OrphanPresent) !== 0 ||
-    (sb.state & FsState.Orphans) !== 0;
-  if (orphans) reasons.push('it holds orphaned inodes (run e2fsck -fy)');
   return reasons;
 }
 

@@ -4,19 +4,17 @@ import { roundDown, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
 import { DataStores } from './data-stores.js';
 import type { ByteSpan } from './data-stores.js';
-import { mapExtents, replaceExtents } from './extent-tree.js';
-import { convertExtents, joinExtents } from './extent.js';
 import type { BlockSpan } from './extent.js';
-import { freeSpan, zeroRest } from './file-truncate.js';
+import { zeroRest } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
 import { zeroPastEnd } from './file-write.js';
+import { freeSpan, inTransactions } from './free-span.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, FileLayoutChange } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
-import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** A stretch of a file that an operation is asked for, in bytes. */
@@ -37,6 +35,9 @@ export interface SpaceRange extends FileRange {
  * past the block with the end of the file are left alone. Waits until no page is pinned that
  * holds one of the bytes.
  *
+ * What one transaction cannot free goes in several, from the end of the range on: a power cut
+ * may leave the first part of a huge range as it was.
+ *
  * @throws DaxdError as `truncateFile` does; ENOSPC where the extent tree must grow for it
  * @kernel ext4_punch_hole (fs/ext4/inode.c)
  */
@@ -51,16 +52,16 @@ export async function punchHole(
   return await changeLayout(volume, request, async (layout) => {
     const { size } = rereadWritable(volume, volume, before);
     const { waitedMs } = layout;
-    if (range.offset >= size) return { waitedMs, freedBytes: 0 };
-
     const end = range.offset + range.length;
-    const bytes = { from: range.offset, to: end > size ? roundUp(size, BLOCK_SIZE) : end };
-    const freed = await volume.transact((txn) => {
+    const to = end > size ? roundUp(size, BLOCK_SIZE) : end;
+    // Past the end nothing is punched, and the file counts as modified all the same.
+    const bytes = { from: range.offset, to: range.offset >= size ? range.offset : to };
+    const freed = await inTransactions(volume, (txn) => {
       const inode = rereadWritable(txn, volume, before);
-      const count = freeSpan(txn, volume, { inode, span: wholeBlocks(bytes) }, layout);
+      const piece = freeSpan(txn, volume, { inode, span: wholeBlocks(bytes) }, layout);
       inode.touch();
       inode.store(txn);
-      return count;
+      return piece;
     });
     await zeroEdges(volume, number, bytes);
     return { waitedMs, freedBytes: freed * BLOCK_SIZE };
@@ -107,7 +108,8 @@ export async function fallocate(volume: Volume, number: number, range: SpaceRang
 
 /**
  * Fills the holes of a range with unwritten blocks, makes the blocks of `unwrite` unwritten,
- * and lets the file grow, all in one transaction.
+ * and lets the file grow. In one transaction; what it cannot hold goes in several, from the
+ * start on.
  */
 async function allocate(
   volume: Volume,
@@ -116,36 +118,32 @@ async function allocate(
   unwrite: BlockSpan | undefined,
 ): Promise<void> {
   const end = offset + length;
-  const span = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
-  const fill = await whenSpace(volume, () =>
-    HoleFill.reserve(volume, rereadWritable(volume, volume, before), span),
-  );
-  try {
-    const { size } = rereadWritable(volume, volume, before);
-    if (!keepSize && end > size) await zeroBehind(volume, before);
-    await volume.transact((txn) => {
-      const inode = rereadWritable(txn, volume, before);
-      nameBlocks(txn, volume, { inode, fill, unwrite });
-      if (!keepSize) inode.size = Math.max(inode.size, end);
-      inode.touch();
-      inode.store(txn);
+  const last = Math.ceil(end / BLOCK_SIZE);
+  let isZeroed = false;
+  for (let from = Math.floor(offset / BLOCK_SIZE); from < last;) {
+    const rest = { from, to: last };
+    const fill = await whenSpace(volume, () => {
+      const inode = rereadWritable(volume, volume, before);
+      return new HoleFill(volume, inode, rest, { unwrite });
     });
-  } finally {
-    fill.release();
+    const { span } = fill;
+    const sizeMin = keepSize ? 0 : Math.min(end, span.to * BLOCK_SIZE);
+    try {
+      const { size } = rereadWritable(volume, volume, before);
+      if (sizeMin > size && !isZeroed) await zeroBehind(volume, before);
+      isZeroed = true;
+      await volume.transact((txn) => {
+        const inode = rereadWritable(txn, volume, before);
+        fill.name(txn, inode);
+        inode.size = Math.max(inode.size, sizeMin);
+        inode.touch();
+        inode.store(txn);
+      });
+    } finally {
+      fill.release();
+    }
+    from = span.to;
   }
-}
-
-function nameBlocks(
-  txn: Transaction,
-  volume: Volume,
-  { inode, fill, unwrite }: { inode: Inode; fill: HoleFill; unwrite: BlockSpan | undefined },
-): void {
-  const extents = mapExtents(txn, volume, inode);
-  fill.assertUnchanged(extents);
-  fill.claim(txn);
-  const filled = joinExtents([...extents, ...fill.laid]);
-  const isEmpty = unwrite === undefined || unwrite.from >= unwrite.to;
-  replaceExtents(txn, volume, inode, isEmpty ? filled : convertExtents(filled, unwrite, true));
 }
 
 /** Before a file grows: what lies behind its end in its last block must read as zeros. */

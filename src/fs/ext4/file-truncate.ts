@@ -1,17 +1,15 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { roundDown, roundUp } from '../../lib/units.js';
-import { freeBlocks } from './allocator.js';
 import { DataStores, writtenOf } from './data-stores.js';
-import { mapExtents, replaceExtents } from './extent-tree.js';
-import { clipExtents, countBlocks, cutExtents } from './extent.js';
-import type { BlockSpan } from './extent.js';
+import { mapExtents } from './extent-tree.js';
 import { zeroPastEnd } from './file-write.js';
+import { freeSpan, inTransactions } from './free-span.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { addOrphan, removeOrphan } from './orphans.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
-import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** How a change that may wait went. */
@@ -54,26 +52,6 @@ export async function truncateFile(
   }
 }
 
-/**
- * Takes the blocks of a span from a file and frees them; gives how many they were. The
- * caller stores the inode.
- */
-export function freeSpan(
-  txn: Transaction,
-  volume: Volume,
-  { inode, span }: { inode: Inode; span: BlockSpan },
-  layout: BrokenLayout,
-): number {
-  const extents = mapExtents(txn, volume, inode);
-  const removed = clipExtents(extents, span);
-  if (removed.length === 0) return 0;
-  for (const { physical, length } of removed) {
-    freeBlocks(txn, volume, { start: physical, count: length }, layout);
-  }
-  replaceExtents(txn, volume, inode, cutExtents(extents, span));
-  return countBlocks(removed);
-}
-
 /** First byte whose page has to be idle. */
 function waitFrom(inode: Inode, size: number): number {
   return roundDown(Math.min(inode.size, size), BLOCK_SIZE);
@@ -94,7 +72,9 @@ async function grow(volume: Volume, before: Inode, size: number): Promise<number
 
 /**
  * The size is committed before the rest of the last block is zeroed: the other way round a
- * power cut would leave the old size over zeros.
+ * power cut would leave the old size over zeros. What one transaction cannot free goes in
+ * further ones; the file is on the orphan list until then, so that a mount after a power cut
+ * finishes it.
  */
 async function shrink(
   volume: Volume,
@@ -102,14 +82,20 @@ async function shrink(
   size: number,
   layout: BrokenLayout,
 ): Promise<number> {
-  const freed = await volume.transact((txn) => {
+  const span = { from: roundUp(size, BLOCK_SIZE) / BLOCK_SIZE, to: Infinity };
+  // Taking a file off the list that is not on it does nothing, so a second run does no harm.
+  let isListed = false;
+  const freed = await inTransactions(volume, (txn) => {
     const inode = rereadWritable(txn, volume, before);
-    const span = { from: roundUp(size, BLOCK_SIZE) / BLOCK_SIZE, to: Infinity };
-    const count = freeSpan(txn, volume, { inode, span }, layout);
+    const piece = freeSpan(txn, volume, { inode, span }, layout);
     inode.size = size;
+    // One without a name is on the list for as long as it is open.
+    if (!piece.isLast) addOrphan(txn, volume, inode);
+    else if (isListed && inode.linksCount > 0) removeOrphan(txn, volume, inode);
+    isListed ||= !piece.isLast;
     inode.touch();
     inode.store(txn);
-    return count;
+    return piece;
   });
   await zeroRest(volume, before.number, { from: size, to: roundUp(size, BLOCK_SIZE) });
   return freed * BLOCK_SIZE;

@@ -1,21 +1,22 @@
 import { whenSpace } from './allocator.js';
 import { DataStores, writtenOf } from './data-stores.js';
-import { mapExtents, replaceExtents } from './extent-tree.js';
-import { convertExtents } from './extent.js';
+import { mapExtents } from './extent-tree.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
-import type { Transaction } from './transaction.js';
+import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /**
  * Writes to a file in place, past its end too: what lies between becomes a hole. Settles when
  * the data and the metadata that names it are durable. Waits for no pinned page.
  *
- * Data goes first: into blocks that the file has, or into reserved ones. When the write fails
- * before its one transaction, the file has no new block and its old size; bytes that it had
- * already may be new ones.
+ * All blocks that it takes, those of the extent tree too, are reserved before a byte is
+ * stored: without space for them nothing changes. Data goes before the transaction that names
+ * it, so a write that fails leaves the file with its old size and no new block; bytes that
+ * the file had already may be new ones. What one transaction cannot name goes in several,
+ * from the start on.
  *
  * @param source must not change until the write settles
  * @throws DaxdError EISDIR, EINVAL, EFBIG, ENOSPC, EROFS, EPERM, ENOENT, EIO
@@ -31,49 +32,103 @@ export async function writeFile(
   readWritable(volume, volume, number);
   if (end === offset) return;
   await volume.withInode(number, async () => {
-    const { before, fill, stores } = await whenSpace(volume, () =>
-      storeContent(volume, number, offset, source),
-    );
-    try {
-      await stores.persist();
-      await volume.transact((txn) => {
-        nameContent(txn, volume, { before, fill, end });
-      });
-    } finally {
-      fill.release();
-    }
+    await writeHeld(volume, readWritable(volume, volume, number), offset, source);
   });
+}
+
+/**
+ * Writes at the end of a file, wherever that is when the writes before it are done, and gives
+ * the offset. Otherwise as {@link writeFile}. Also to a file that may only be appended to.
+ *
+ * @throws DaxdError as `writeFile` does
+ */
+export async function appendFile(
+  volume: Volume,
+  number: number,
+  source: Uint8Array,
+): Promise<number> {
+  readWritable(volume, volume, number, { append: true });
+  return await volume.withInode(number, async () => {
+    const before = readWritable(volume, volume, number, { append: true });
+    checkRange(before.size, source.length);
+    await writeHeld(volume, before, before.size, source);
+    return before.size;
+  });
+}
+
+/** Writes while the file's gate is held. */
+async function writeHeld(
+  volume: Volume,
+  before: Inode,
+  offset: number,
+  source: Uint8Array,
+): Promise<void> {
+  for (let done = 0; done < source.length;) {
+    const rest = done === 0 ? source : source.subarray(done);
+    done += await writePiece(volume, before, offset + done, rest);
+  }
+}
+
+/** Writes as much as one transaction can name, and gives how many bytes. */
+async function writePiece(
+  volume: Volume,
+  before: Inode,
+  offset: number,
+  source: Uint8Array,
+): Promise<number> {
+  const stored = await whenSpace(volume, () => storeContent(volume, before, offset, source));
+  const { fill, stores, end } = stored;
+  try {
+    await stores.persist();
+    await volume.transact((txn) => {
+      const inode = reread(txn, volume, before);
+      fill.name(txn, inode);
+      inode.size = Math.max(inode.size, end);
+      inode.touch();
+      inode.store(txn);
+    });
+  } finally {
+    fill.release();
+  }
+  return end - offset;
 }
 
 /** A write whose data is stored, and not yet the file's where that takes new blocks. */
 interface StoredContent {
-  readonly before: Inode;
   readonly fill: HoleFill;
   readonly stores: DataStores;
+  /** Where it ends, in bytes of the file. */
+  readonly end: number;
 }
 
 function storeContent(
   volume: Volume,
-  number: number,
+  before: Inode,
   offset: number,
   source: Uint8Array,
 ): StoredContent {
-  const before = readWritable(volume, volume, number);
-  const end = offset + source.length;
-  const span = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
-  const fill = HoleFill.reserve(volume, before, span);
+  const inode = reread(volume, volume, before);
+  const wantedEnd = offset + source.length;
+  const wanted = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(wantedEnd / BLOCK_SIZE) };
+  const fill = new HoleFill(volume, inode, wanted, { written: true });
+  const { span, stale } = fill;
+  const end = Math.min(wantedEnd, span.to * BLOCK_SIZE);
   const stores = new DataStores(volume);
   try {
-    zeroPastEnd(volume, before, offset, stores);
-    const { stale } = fill;
+    zeroPastEnd(volume, inode, offset, stores);
     stores.zero(stale, { from: span.from * BLOCK_SIZE, to: offset });
     stores.zero(stale, { from: end, to: span.to * BLOCK_SIZE });
-    stores.write([...fill.mapped, ...fill.laid], offset, source);
+    stores.write([...fill.mapped, ...fill.laid], offset, source.subarray(0, end - offset));
   } catch (error) {
     fill.release();
     throw error;
   }
-  return { before, fill, stores };
+  return { fill, stores, end };
+}
+
+/** Appending is let through: whoever may not do more was refused before. */
+function reread(source: BlockSource, volume: Volume, before: Inode): Inode {
+  return rereadWritable(source, volume, before, { append: true });
 }
 
 /**
@@ -87,22 +142,4 @@ export function zeroPastEnd(volume: Volume, inode: Inode, until: number, stores:
   const block = Math.floor(size / BLOCK_SIZE);
   const last = mapExtents(volume, volume, inode, { from: block, to: block + 1 });
   stores.zero(writtenOf(last), { from: size, to });
-}
-
-function nameContent(
-  txn: Transaction,
-  volume: Volume,
-  { before, fill, end }: { before: Inode; fill: HoleFill; end: number },
-): void {
-  const inode = rereadWritable(txn, volume, before);
-  if (fill.stale.length > 0) {
-    const extents = mapExtents(txn, volume, inode);
-    fill.assertUnchanged(extents);
-    fill.claim(txn);
-    const filled = convertExtents([...extents, ...fill.laid], fill.span, false);
-    replaceExtents(txn, volume, inode, filled);
-  }
-  inode.size = Math.max(inode.size, end);
-  inode.touch();
-  inode.store(txn);
 }

@@ -85,8 +85,11 @@ function searchGroup(
   if (readGroup(source, volume, group).freeBlocks === 0) return undefined;
   const start = volume.superblock.groupStart(group);
   const bits = usedBits(source, volume, group);
+  const end = volume.superblock.groupBlocks(group);
+  // Whatever part of a run is chosen, what lies behind this many blocks makes no difference.
+  const longest = request.count + PAGES_PER_PMD;
   let best: BlockRun | undefined;
-  for (const { first, length } of freeRuns(bits, skip, volume.superblock.groupBlocks(group))) {
+  for (const { first, length } of freeRuns(bits, skip, end, longest)) {
     const part = choose(volume, { start: start + first, count: length }, request);
     if (part === undefined) continue;
     if (part.count >= request.count) return part;
@@ -123,11 +126,23 @@ function usedBits(source: BlockSource, volume: Volume, group: number): Buffer {
   const before = isChanged ? readBlockBitmap(volume, volume, group) : current;
   const reserved = volume.reservations.bits(group);
   if (before === current && reserved === undefined) return current;
-  for (let i = 0; i < BLOCK_SIZE; i++) {
-    scratch[i] = (current[i] ?? 0) | (before[i] ?? 0) | (reserved?.[i] ?? 0);
-  }
+  scratch.set(current);
+  if (before !== current) addBits(before);
+  if (reserved !== undefined) addBits(reserved);
   return scratch;
 }
 
 /** One search runs at a time and uses it up before the next one starts. */
-const scratch = Buffer.alloc(BLOCK_SIZE);
+const scratch = Buffer.from(new ArrayBuffer(BLOCK_SIZE));
+const scratchWords = new Uint32Array(scratch.buffer);
+
+/** Sets the bits of a bitmap in the scratch one too. */
+function addBits(bits: Buffer): void {
+  // The order of the bytes in a word makes no difference here.
+  const isAligned = bits.byteOffset % 4 === 0;
+  const aligned = isAligned ? bits : Buffer.from(new Uint8Array(bits).buffer);
+  const words = new Uint32Array(aligned.buffer, aligned.byteOffset, scratchWords.length);
+  for (let i = 0; i < scratchWords.length; i++) {
+    scratchWords[i] = (scratchWords[i] ?? 0) | (words[i] ?? 0);
+  }
+}

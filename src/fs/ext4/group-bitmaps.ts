@@ -1,11 +1,11 @@
 import { DaxdError } from '../../lib/errno.js';
 import { findBit, setBits } from './bitmap.js';
+import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c } from './checksum.js';
 import { modifyGroup, readGroup } from './group.js';
 import type { Group } from './group.js';
 import { BLOCK_SIZE, GroupFlag } from './layout.js';
-import { Transaction } from './transaction.js';
-import type { BlockSource } from './transaction.js';
+import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 const BITS_PER_BLOCK = 8 * BLOCK_SIZE;
@@ -22,7 +22,8 @@ export function readBlockBitmap(source: BlockSource, volume: Volume, number: num
   const group = readGroup(source, volume, number);
   if ((group.flags & GroupFlag.BlockUninit) !== 0) return initialBlockBitmap(volume, number);
   const bits = source.block(group.blockBitmap);
-  if (isOwnChange(source, blockKey(number))) return bits;
+  const role = blockRole(BlockKind.BlockBitmap, number);
+  if (source.isVerified(group.blockBitmap, role)) return bits;
 
   const { stored, mask } = group.blockBitmapChecksum;
   if (stored !== (blockChecksum(volume, bits) & mask) >>> 0) {
@@ -32,6 +33,7 @@ export function readBlockBitmap(source: BlockSource, volume: Volume, number: num
     );
   }
   checkTablesUsed(volume, number, bits);
+  source.markVerified(group.blockBitmap, role);
   return bits;
 }
 
@@ -43,8 +45,9 @@ export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group
   if (isUninit) {
     current.copy(bits);
     group.flags &= ~GroupFlag.BlockUninit;
+    txn.markVerified(group.blockBitmap, blockRole(BlockKind.BlockBitmap, group.number));
   }
-  txn.sealAtCommit(blockKey(group.number), () => {
+  txn.sealAtCommit(`block bitmap ${group.number}`, () => {
     group.setBlockBitmapChecksum(blockChecksum(volume, bits));
     group.seal(volume.superblock.checksumSeed);
   });
@@ -61,7 +64,8 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
   const group = readGroup(source, volume, number);
   if ((group.flags & GroupFlag.InodeUninit) !== 0) return initialInodeBitmap(volume);
   const bits = source.block(group.inodeBitmap);
-  if (isOwnChange(source, inodeKey(number))) return bits;
+  const role = blockRole(BlockKind.InodeBitmap, number);
+  if (source.isVerified(group.inodeBitmap, role)) return bits;
 
   const { stored, mask } = group.inodeBitmapChecksum;
   if (stored !== (inodeChecksum(volume, bits) & mask) >>> 0) {
@@ -70,6 +74,7 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
       `checksum mismatch: inode bitmap of group ${number}; repair it with e2fsck -fy`,
     );
   }
+  source.markVerified(group.inodeBitmap, role);
   return bits;
 }
 
@@ -85,8 +90,9 @@ export function modifyInodeBitmap(txn: Transaction, volume: Volume, group: Group
   if (isUninit) {
     current.copy(bits);
     group.flags &= ~GroupFlag.InodeUninit;
+    txn.markVerified(group.inodeBitmap, blockRole(BlockKind.InodeBitmap, group.number));
   }
-  txn.sealAtCommit(inodeKey(group.number), () => {
+  txn.sealAtCommit(`inode bitmap ${group.number}`, () => {
     group.setInodeBitmapChecksum(inodeChecksum(volume, bits));
     group.seal(volume.superblock.checksumSeed);
   });
@@ -155,16 +161,4 @@ function blockChecksum({ superblock }: Volume, bits: Buffer): number {
 
 function inodeChecksum({ superblock }: Volume, bits: Buffer): number {
   return crc32c(superblock.checksumSeed, bits.subarray(0, superblock.inodesPerGroup / 8));
-}
-
-function isOwnChange(source: BlockSource, key: string): boolean {
-  return source instanceof Transaction && source.isSealDue(key);
-}
-
-function blockKey(group: number): string {
-  return `block bitmap ${group}`;
-}
-
-function inodeKey(group: number): string {
-  return `inode bitmap ${group}`;
 }

@@ -1,8 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { crc32cExcept, crc32cU32 } from './checksum.js';
 import { BLOCK_SIZE, GroupField } from './layout.js';
-import { Transaction } from './transaction.js';
-import type { BlockSource } from './transaction.js';
+import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** Descriptors of this size and above carry the high halves of all fields. */
@@ -136,27 +135,33 @@ export class Group {
 }
 
 /**
- * The descriptor of a group, to read.
+ * The descriptor of a group, to read. Its checksum was verified at the mount.
  *
- * @throws DaxdError EBADMSG when its checksum is wrong, EUCLEAN when there is no such group
- * @kernel ext4_get_group_desc, ext4_group_desc_csum_verify (fs/ext4/balloc.c, super.c)
+ * @throws DaxdError EUCLEAN when there is no such group
+ * @kernel ext4_get_group_desc (fs/ext4/balloc.c)
  */
 export function readGroup(source: BlockSource, volume: Volume, number: number): Group {
-  const { descSize, groupCount, checksumSeed } = volume.superblock;
+  const { descSize, groupCount } = volume.superblock;
   if (!(number >= 0 && number < groupCount)) {
     throw new DaxdError('EUCLEAN', `group ${number} is named, the filesystem has ${groupCount}`);
   }
   const { blockNumber, offset } = locate(number, descSize);
-  const block = source.block(blockNumber);
-  const group = new Group(number, block.subarray(offset, offset + descSize));
-  const isOwnChange = source instanceof Transaction && source.isSealDue(sealKey(number));
-  if (!isOwnChange && !group.isSealed(checksumSeed)) {
-    throw new DaxdError(
-      'EBADMSG',
-      `checksum mismatch: group descriptor ${number}; repair it with e2fsck -fy`,
-    );
-  }
-  return group;
+  return new Group(number, source.block(blockNumber).subarray(offset, offset + descSize));
+}
+
+/**
+ * Reads a descriptor for the first time.
+ *
+ * @throws DaxdError EBADMSG when its checksum is wrong
+ * @kernel ext4_group_desc_csum_verify (fs/ext4/super.c)
+ */
+export function verifyGroup(volume: Volume, number: number): Group {
+  const group = readGroup(volume, volume, number);
+  if (group.isSealed(volume.superblock.checksumSeed)) return group;
+  throw new DaxdError(
+    'EBADMSG',
+    `checksum mismatch: group descriptor ${number}; repair it with e2fsck -fy`,
+  );
 }
 
 /** The descriptor of a group, to change; it is sealed when the transaction commits. */
@@ -165,7 +170,7 @@ export function modifyGroup(txn: Transaction, volume: Volume, number: number): G
   const { descSize, checksumSeed } = volume.superblock;
   const { blockNumber, offset } = locate(number, descSize);
   const group = new Group(number, txn.modify(blockNumber).subarray(offset, offset + descSize));
-  txn.sealAtCommit(sealKey(number), () => {
+  txn.sealAtCommit(`descriptor ${number}`, () => {
     group.seal(checksumSeed);
   });
   return group;
@@ -174,8 +179,4 @@ export function modifyGroup(txn: Transaction, volume: Volume, number: number): G
 function locate(number: number, descSize: number): { blockNumber: number; offset: number } {
   const byte = number * descSize;
   return { blockNumber: GDT_START + Math.floor(byte / BLOCK_SIZE), offset: byte % BLOCK_SIZE };
-}
-
-function sealKey(group: number): string {
-  return `descriptor ${group}`;
 }

@@ -117,7 +117,7 @@ function initTable(txn: Transaction, volume: Volume, group: Group, index: number
   if (index < used) return;
   for (let skipped = used; skipped <= index; skipped++) {
     const number = group.number * inodesPerGroup + skipped + 1;
-    const { blockNumber, offset } = locateInode(txn, volume, number);
+    const { blockNumber, offset } = locateInode(volume, number);
     txn.modify(blockNumber).fill(0, offset, offset + inodeSize);
   }
   group.itableUnused = inodesPerGroup - 1 - index;

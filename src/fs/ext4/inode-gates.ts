@@ -18,6 +18,11 @@ export class InodeGates {
     }
   }
 
+  /** Whether something runs for the inode. */
+  isBusy(inode: number): boolean {
+    return this.#tails.has(inode);
+  }
+
   /** Settles when nothing runs and nothing waits to run. */
   async whenIdle(): Promise<void> {
     while (this.#tails.size > 0) await Promise.allSettled(this.#tails.values());

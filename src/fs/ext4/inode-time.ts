@@ -11,6 +11,13 @@ const EPOCH_MASK = 3;
 const SECONDS_MIN = -(2n ** 31n);
 /** 2446-05-10: 34 bits of seconds that start at 1901. */
 const SECONDS_MAX = SECONDS_MIN + 2n ** 34n - 1n;
+const SECONDS_MAX_OLD = 2n ** 31n - 1n;
+
+/** The two fields of a time. */
+export interface EncodedTime {
+  readonly seconds: number;
+  readonly extra: number;
+}
 
 /** Nanoseconds since 1970; `extra` is 0 where the inode has no such field. */
 export function decodeTime(seconds: number, extra: number): bigint {
@@ -18,13 +25,34 @@ export function decodeTime(seconds: number, extra: number): bigint {
   return (BigInt(seconds) + epoch) * NS_PER_SECOND + BigInt(extra >>> EPOCH_BITS);
 }
 
-/** The two fields of a time; what lies outside of the format's years is put at their ends. */
-export function encodeTime(timeNs: bigint): { seconds: number; extra: number } {
+/**
+ * The two fields of a time; what lies outside of the format's years is put at their ends,
+ * and the last second of the last year has no fraction.
+ *
+ * @param isWide whether there is an extra field; without it the years end in 2038
+ * @kernel timestamp_truncate (fs/inode.c)
+ */
+export function encodeTime(
+  timeNs: bigint,
+  { isWide }: { readonly isWide: boolean } = { isWide: true },
+): EncodedTime {
   const floored = timeNs < 0n && timeNs % NS_PER_SECOND !== 0n ? 1n : 0n;
   const whole = timeNs / NS_PER_SECOND - floored;
-  const bounded = whole < SECONDS_MIN ? SECONDS_MIN : whole > SECONDS_MAX ? SECONDS_MAX : whole;
-  const ns = bounded === whole ? Number(timeNs - whole * NS_PER_SECOND) : 0;
+  const max = isWide ? SECONDS_MAX : SECONDS_MAX_OLD;
+  const bounded = whole < SECONDS_MIN ? SECONDS_MIN : whole > max ? max : whole;
+  const isInside = bounded > SECONDS_MIN && bounded < max;
+  const ns = isWide && isInside ? Number(timeNs - whole * NS_PER_SECOND) : 0;
   const seconds = Number(BigInt.asIntN(32, bounded));
   const epoch = Number((bounded - BigInt(seconds)) >> 32n);
+  return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
+}
+
+/** The two fields of the clock's time, to the microsecond. */
+export function encodeWallTime(wallMs: number): EncodedTime {
+  const us = Math.round(wallMs * 1000);
+  const whole = Math.floor(us / 1e6);
+  const ns = (us - whole * 1e6) * 1000;
+  const seconds = whole | 0;
+  const epoch = Math.round((whole - seconds) / 2 ** 32) & EPOCH_MASK;
   return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
 }

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
-
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { crc32cExcept, inodeChecksumSeed } from './checksum.js';
+import { randomU32 } from '../../lib/random-u32.js';
+import { crc32c, inodeChecksumSeed } from './checksum.js';
 import { readGroup } from './group.js';
-import { decodeTime, encodeTime } from './inode-time.js';
+import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';
+import type { EncodedTime } from './inode-time.js';
 import {
   BLOCK_SIZE,
   EXTENT_MAGIC,
@@ -45,58 +45,148 @@ const SECTORS_PER_BLOCK = BLOCK_SIZE / 512;
  */
 export class Inode {
   readonly number: number;
-  /** Type and permission bits. */
-  mode: number;
-  linksCount: number;
-  /** In bytes. */
-  size: number;
-  uid: number;
-  gid: number;
-  flags: number;
-  readonly generation: number;
-  atimeNs: bigint;
-  ctimeNs: bigint;
-  mtimeNs: bigint;
-  /** Undefined where the inode is too small to hold it. */
-  crtimeNs: bigint | undefined;
-  /** When it was deleted, in seconds; 0 while it lives. */
-  dtime: number;
-  /** What it takes up, data and tree and attributes, in filesystem blocks. */
-  blocks: number;
-  /** Block of the extended attributes, or 0. */
-  fileAcl: number;
   /** Root of the extent tree, or the target of a short symlink: 60 bytes, to be changed in place. */
   readonly iBlock: Buffer;
-  /** Seed of the checksums of whatever belongs to this inode. */
-  readonly checksumSeed: number;
   readonly #volume: Volume;
   readonly #bytes: Buffer;
+  #seed: number | undefined;
 
-  /** Takes the bytes of an inode apart; they are copied. The caller has verified them. */
+  /** Takes the bytes of an inode; they are copied. The caller has verified them. */
   constructor(volume: Volume, number: number, bytes: Buffer) {
-    const raw = Buffer.from(bytes);
     this.number = number;
     this.#volume = volume;
-    this.#bytes = raw;
-    this.mode = raw.readUInt16LE(InodeField.Mode);
-    this.linksCount = raw.readUInt16LE(InodeField.LinksCount);
-    this.size = raw.readUInt32LE(InodeField.SizeLo) + raw.readUInt32LE(InodeField.SizeHi) * 2 ** 32;
-    this.uid = raw.readUInt16LE(InodeField.UidLo) + raw.readUInt16LE(InodeField.UidHi) * 65536;
-    this.gid = raw.readUInt16LE(InodeField.GidLo) + raw.readUInt16LE(InodeField.GidHi) * 65536;
-    this.flags = raw.readUInt32LE(InodeField.Flags);
-    this.generation = raw.readUInt32LE(InodeField.Generation);
-    this.atimeNs = this.#time(InodeField.Atime, InodeField.AtimeExtra);
-    this.ctimeNs = this.#time(InodeField.Ctime, InodeField.CtimeExtra);
-    this.mtimeNs = this.#time(InodeField.Mtime, InodeField.MtimeExtra);
-    this.crtimeNs = this.#has(InodeField.CrtimeExtra)
-      ? this.#time(InodeField.Crtime, InodeField.CrtimeExtra)
-      : undefined;
-    this.dtime = raw.readUInt32LE(InodeField.Dtime);
-    this.blocks = this.#readBlocks();
-    this.fileAcl =
-      raw.readUInt32LE(InodeField.FileAclLo) + raw.readUInt16LE(InodeField.FileAclHi) * 2 ** 32;
-    this.iBlock = Buffer.from(raw.subarray(InodeField.Block, InodeField.Block + I_BLOCK_SIZE));
-    this.checksumSeed = inodeChecksumSeed(volume.superblock.checksumSeed, number, this.generation);
+    this.#bytes = Buffer.from(bytes);
+    this.iBlock = this.#bytes.subarray(InodeField.Block, InodeField.Block + I_BLOCK_SIZE);
+  }
+
+  /** Type and permission bits. */
+  get mode(): number {
+    return this.#bytes.readUInt16LE(InodeField.Mode);
+  }
+
+  set mode(value: number) {
+    this.#bytes.writeUInt16LE(value, InodeField.Mode);
+  }
+
+  get linksCount(): number {
+    return this.#bytes.readUInt16LE(InodeField.LinksCount);
+  }
+
+  set linksCount(value: number) {
+    this.#bytes.writeUInt16LE(value, InodeField.LinksCount);
+  }
+
+  /** In bytes. */
+  get size(): number {
+    return (
+      this.#bytes.readUInt32LE(InodeField.SizeLo) +
+      this.#bytes.readUInt32LE(InodeField.SizeHi) * 2 ** 32
+    );
+  }
+
+  set size(value: number) {
+    assert(value >= 0 && value <= FILE_SIZE_MAX, 'a size fits the format');
+    this.#bytes.writeUInt32LE(value % 2 ** 32, InodeField.SizeLo);
+    this.#bytes.writeUInt32LE(Math.floor(value / 2 ** 32), InodeField.SizeHi);
+  }
+
+  get uid(): number {
+    return this.#halves(InodeField.UidLo, InodeField.UidHi);
+  }
+
+  set uid(value: number) {
+    this.#setHalves(InodeField.UidLo, InodeField.UidHi, value);
+  }
+
+  get gid(): number {
+    return this.#halves(InodeField.GidLo, InodeField.GidHi);
+  }
+
+  set gid(value: number) {
+    this.#setHalves(InodeField.GidLo, InodeField.GidHi, value);
+  }
+
+  get flags(): number {
+    return this.#bytes.readUInt32LE(InodeField.Flags);
+  }
+
+  set flags(value: number) {
+    this.#bytes.writeUInt32LE(value >>> 0, InodeField.Flags);
+  }
+
+  get generation(): number {
+    return this.#bytes.readUInt32LE(InodeField.Generation);
+  }
+
+  get atimeNs(): bigint {
+    return this.#time(InodeField.Atime, InodeField.AtimeExtra);
+  }
+
+  set atimeNs(value: bigint) {
+    this.#setTime(InodeField.Atime, InodeField.AtimeExtra, value);
+  }
+
+  get ctimeNs(): bigint {
+    return this.#time(InodeField.Ctime, InodeField.CtimeExtra);
+  }
+
+  get mtimeNs(): bigint {
+    return this.#time(InodeField.Mtime, InodeField.MtimeExtra);
+  }
+
+  set mtimeNs(value: bigint) {
+    this.#setTime(InodeField.Mtime, InodeField.MtimeExtra, value);
+  }
+
+  /** Undefined where the inode is too small to hold it. */
+  get crtimeNs(): bigint | undefined {
+    if (!this.#has(InodeField.CrtimeExtra)) return undefined;
+    return this.#time(InodeField.Crtime, InodeField.CrtimeExtra);
+  }
+
+  /** When it was deleted, in seconds; 0 while it lives, but for an orphan on the list. */
+  get dtime(): number {
+    return this.#bytes.readUInt32LE(InodeField.Dtime);
+  }
+
+  set dtime(value: number) {
+    this.#bytes.writeUInt32LE(value, InodeField.Dtime);
+  }
+
+  /** What it takes up, data and tree and attributes, in filesystem blocks. */
+  get blocks(): number {
+    const units =
+      this.#bytes.readUInt32LE(InodeField.BlocksLo) +
+      this.#bytes.readUInt16LE(InodeField.BlocksHi) * 2 ** 32;
+    return (this.flags & InodeFlag.HugeFile) === 0 ? units / SECTORS_PER_BLOCK : units;
+  }
+
+  /** Counted in sectors: 48 bits of them hold the largest file, so larger units are not needed. */
+  set blocks(value: number) {
+    this.flags &= ~InodeFlag.HugeFile;
+    const sectors = value * SECTORS_PER_BLOCK;
+    this.#bytes.writeUInt32LE(sectors % 2 ** 32, InodeField.BlocksLo);
+    this.#bytes.writeUInt16LE(Math.floor(sectors / 2 ** 32), InodeField.BlocksHi);
+  }
+
+  /** Block of the extended attributes, or 0. */
+  get fileAcl(): number {
+    return (
+      this.#bytes.readUInt32LE(InodeField.FileAclLo) +
+      this.#bytes.readUInt16LE(InodeField.FileAclHi) * 2 ** 32
+    );
+  }
+
+  set fileAcl(value: number) {
+    this.#bytes.writeUInt32LE(value % 2 ** 32, InodeField.FileAclLo);
+    this.#bytes.writeUInt16LE(Math.floor(value / 2 ** 32), InodeField.FileAclHi);
+  }
+
+  /** Seed of the checksums of whatever belongs to this inode. */
+  get checksumSeed(): number {
+    const { checksumSeed } = this.#volume.superblock;
+    this.#seed ??= inodeChecksumSeed(checksumSeed, this.number, this.generation);
+    return this.#seed;
   }
 
   /** @throws DaxdError EUCLEAN when the mode names no file type */
@@ -114,6 +204,17 @@ export class Inode {
     return this.blocks * SECTORS_PER_BLOCK;
   }
 
+  /**
+   * What lies behind the fields, where extended attributes are kept: to be changed in place.
+   * Empty where the inode says that it has nothing there.
+   */
+  get xattrArea(): Buffer {
+    const { length } = this.#bytes;
+    const extraIsize =
+      length > GOOD_OLD_INODE_SIZE ? this.#bytes.readUInt16LE(InodeField.ExtraIsize) : 0;
+    return this.#bytes.subarray(extraIsize === 0 ? length : GOOD_OLD_INODE_SIZE + extraIsize);
+  }
+
   /** Whether its blocks are mapped by an extent tree: not a device, nor a short symlink. */
   get hasExtents(): boolean {
     return (this.flags & InodeFlag.Extents) !== 0;
@@ -121,51 +222,36 @@ export class Inode {
 
   /** Sets mtime and ctime to now. */
   touch(): void {
-    this.touchStatus();
-    this.mtimeNs = this.ctimeNs;
+    const now = encodeWallTime(this.#volume.clock.wallMs());
+    this.#putTime(InodeField.Mtime, InodeField.MtimeExtra, now);
+    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
   }
 
   /** Sets ctime to now: owner, links or permissions changed, the content did not. */
   touchStatus(): void {
-    this.ctimeNs = wallNs(this.#volume);
+    const now = encodeWallTime(this.#volume.clock.wallMs());
+    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
   }
 
-  /** Writes all fields and the checksum to the inode's place in its table. */
-  store(txn: Transaction): void {
-    const raw = this.#bytes;
-    assert(this.size >= 0 && this.size <= FILE_SIZE_MAX, 'a size fits the format');
-    raw.writeUInt16LE(this.mode, InodeField.Mode);
-    raw.writeUInt16LE(this.linksCount, InodeField.LinksCount);
-    raw.writeUInt32LE(this.size % 2 ** 32, InodeField.SizeLo);
-    raw.writeUInt32LE(Math.floor(this.size / 2 ** 32), InodeField.SizeHi);
-    raw.writeUInt16LE(this.uid % 65536, InodeField.UidLo);
-    raw.writeUInt16LE(Math.floor(this.uid / 65536), InodeField.UidHi);
-    raw.writeUInt16LE(this.gid % 65536, InodeField.GidLo);
-    raw.writeUInt16LE(Math.floor(this.gid / 65536), InodeField.GidHi);
-    this.#writeBlocks();
-    raw.writeUInt32LE(this.flags >>> 0, InodeField.Flags);
-    this.#setTime(InodeField.Atime, InodeField.AtimeExtra, this.atimeNs);
-    this.#setTime(InodeField.Ctime, InodeField.CtimeExtra, this.ctimeNs);
-    this.#setTime(InodeField.Mtime, InodeField.MtimeExtra, this.mtimeNs);
-    if (this.crtimeNs !== undefined) {
-      this.#setTime(InodeField.Crtime, InodeField.CrtimeExtra, this.crtimeNs);
+  /** Sets all four times to now: the inode is new. */
+  touchAll(): void {
+    this.touch();
+    const now = encodeWallTime(this.#volume.clock.wallMs());
+    this.#putTime(InodeField.Atime, InodeField.AtimeExtra, now);
+    if (this.#has(InodeField.CrtimeExtra)) {
+      this.#putTime(InodeField.Crtime, InodeField.CrtimeExtra, now);
     }
-    raw.writeUInt32LE(this.dtime, InodeField.Dtime);
-    raw.writeUInt32LE(this.fileAcl % 2 ** 32, InodeField.FileAclLo);
-    raw.writeUInt16LE(Math.floor(this.fileAcl / 2 ** 32), InodeField.FileAclHi);
-    this.iBlock.copy(raw, InodeField.Block);
-    this.#seal();
-
-    const { blockNumber, offset } = locateInode(txn, this.#volume, this.number);
-    raw.copy(txn.modify(blockNumber), offset);
   }
 
-  #seal(): void {
+  /** Writes it, with its checksum, to its place in its table. */
+  store(txn: Transaction): void {
     const sum = inodeChecksum(this.#bytes, this.checksumSeed);
     this.#bytes.writeUInt16LE(sum & 0xffff, InodeField.ChecksumLo);
     if (hasField(this.#bytes, InodeField.ChecksumHi, 2)) {
       this.#bytes.writeUInt16LE(sum >>> 16, InodeField.ChecksumHi);
     }
+    const { blockNumber, offset } = locateInode(this.#volume, this.number);
+    this.#bytes.copy(txn.modify(blockNumber), offset);
   }
 
   #has(extraField: number): boolean {
@@ -178,44 +264,63 @@ export class Inode {
   }
 
   #setTime(field: number, extraField: number, timeNs: bigint): void {
-    const { seconds, extra } = encodeTime(timeNs);
+    this.#putTime(field, extraField, encodeTime(timeNs, { isWide: this.#has(extraField) }));
+  }
+
+  #putTime(field: number, extraField: number, { seconds, extra }: EncodedTime): void {
     this.#bytes.writeInt32LE(seconds, field);
     if (this.#has(extraField)) this.#bytes.writeUInt32LE(extra, extraField);
   }
 
-  #readBlocks(): number {
-    const raw = this.#bytes;
-    const units =
-      raw.readUInt32LE(InodeField.BlocksLo) + raw.readUInt16LE(InodeField.BlocksHi) * 2 ** 32;
-    return (this.flags & InodeFlag.HugeFile) === 0 ? units / SECTORS_PER_BLOCK : units;
+  #halves(lo: number, hi: number): number {
+    return this.#bytes.readUInt16LE(lo) + this.#bytes.readUInt16LE(hi) * 65536;
   }
 
-  /** In sectors: 48 bits of them hold the largest file, so the flag for larger units is not needed. */
-  #writeBlocks(): void {
-    this.flags &= ~InodeFlag.HugeFile;
-    this.#bytes.writeUInt32LE(this.sectors % 2 ** 32, InodeField.BlocksLo);
-    this.#bytes.writeUInt16LE(Math.floor(this.sectors / 2 ** 32), InodeField.BlocksHi);
+  #setHalves(lo: number, hi: number, value: number): void {
+    this.#bytes.writeUInt16LE(value % 65536, lo);
+    this.#bytes.writeUInt16LE(Math.floor(value / 65536), hi);
   }
 }
 
 /**
- * Reads an inode that is in use.
+ * Reads an inode that is in use: it has a name, or had one and is kept for those who have it
+ * open or leased.
  *
  * @throws DaxdError EUCLEAN when there is no such inode, EBADMSG for its checksum, ENOENT
  *   when it is free: it was removed since somebody learnt its number
  * @kernel __ext4_iget (fs/ext4/inode.c)
  */
 export function readInode(source: BlockSource, volume: Volume, number: number): Inode {
-  const { blockNumber, offset } = locateInode(source, volume, number);
-  const { inodeSize, checksumSeed } = volume.superblock;
-  const bytes = source.block(blockNumber).subarray(offset, offset + inodeSize);
-  verify(bytes, number, checksumSeed);
-  const inode = new Inode(volume, number, bytes);
-  if (inode.linksCount === 0 || inode.mode === 0) {
+  const inode = readAnyInode(source, volume, number);
+  const isNameless = inode.linksCount === 0 && !volume.openFiles.isReachable(number);
+  if (isNameless || inode.mode === 0) {
     throw new DaxdError('ENOENT', `inode ${number} is not in use (any more)`);
   }
+  return inode;
+}
+
+/**
+ * Reads an inode whether it is in use or not, for what deals with those that lost their last
+ * name; everybody else takes {@link readInode}.
+ *
+ * @throws DaxdError EUCLEAN when there is no such inode, or its size is none; EBADMSG
+ */
+export function readAnyInode(source: BlockSource, volume: Volume, number: number): Inode {
+  const { blockNumber, offset } = locateInode(volume, number);
+  const { inodeSize, checksumSeed } = volume.superblock;
+  const bytes = source.block(blockNumber).subarray(offset, offset + inodeSize);
+  const part = offset / inodeSize;
+  if (!source.isPartVerified(blockNumber, part)) {
+    verify(bytes, number, checksumSeed);
+    source.markPartVerified(blockNumber, part);
+  }
+  const inode = new Inode(volume, number, bytes);
   if (inode.size > FILE_SIZE_MAX) {
     throw new DaxdError('EUCLEAN', `inode ${number}: size ${inode.size}; run e2fsck -fy`);
+  }
+  // More would not fit into the field once it counts in sectors again.
+  if (inode.blocks > volume.superblock.blocksCount) {
+    throw new DaxdError('EUCLEAN', `inode ${number}: ${inode.blocks} blocks; run e2fsck -fy`);
   }
   return inode;
 }
@@ -228,17 +333,13 @@ export function makeInode(volume: Volume, number: number, mode: number): Inode {
   const { inodeSize, wantExtraIsize } = volume.superblock;
   const bytes = Buffer.alloc(inodeSize);
   if (inodeSize > GOOD_OLD_INODE_SIZE) bytes.writeUInt16LE(wantExtraIsize, InodeField.ExtraIsize);
-  bytes.writeUInt32LE(randomBytes(4).readUInt32LE(), InodeField.Generation);
+  bytes.writeUInt32LE(randomU32(), InodeField.Generation);
   const inode = new Inode(volume, number, bytes);
   inode.mode = mode;
   inode.flags = InodeFlag.Extents;
   inode.iBlock.writeUInt16LE(EXTENT_MAGIC, 0);
   inode.iBlock.writeUInt16LE(EXTENT_ROOT_MAX, 4);
-  const nowNs = wallNs(volume);
-  inode.atimeNs = nowNs;
-  inode.ctimeNs = nowNs;
-  inode.mtimeNs = nowNs;
-  if (inode.crtimeNs !== undefined) inode.crtimeNs = nowNs;
+  inode.touchAll();
   return inode;
 }
 
@@ -248,7 +349,6 @@ export function makeInode(volume: Volume, number: number, mode: number): Inode {
  * @throws DaxdError EUCLEAN when there is no such inode
  */
 export function locateInode(
-  source: BlockSource,
   volume: Volume,
   number: number,
 ): { blockNumber: number; offset: number } {
@@ -256,12 +356,22 @@ export function locateInode(
   if (!Number.isInteger(number) || number < 1 || number > inodesCount) {
     throw new DaxdError('EUCLEAN', `inode ${number} is named, the filesystem has ${inodesCount}`);
   }
-  const group = readGroup(source, volume, Math.floor((number - 1) / inodesPerGroup));
+  const table = inodeTable(volume, Math.floor((number - 1) / inodesPerGroup));
   const byte = ((number - 1) % inodesPerGroup) * inodeSize;
   return {
-    blockNumber: group.inodeTable + Math.floor(byte / BLOCK_SIZE),
+    blockNumber: table + Math.floor(byte / BLOCK_SIZE),
     offset: byte % BLOCK_SIZE,
   };
+}
+
+function inodeTable(volume: Volume, group: number): number {
+  const known = volume.inodeTables[group] ?? 0;
+  if (known !== 0) return known;
+  const table = readGroup(volume, volume, group).inodeTable;
+  const { inodeTableBlocks } = volume.superblock;
+  volume.assertBlocks(table, inodeTableBlocks, `inode table of group ${group}`);
+  volume.inodeTables[group] = table;
+  return table;
 }
 
 /** @kernel ext4_inode_csum_verify (fs/ext4/inode.c) */
@@ -283,23 +393,20 @@ function verify(bytes: Buffer, number: number, fsSeed: number): void {
   throw new DaxdError('EBADMSG', `checksum mismatch: inode ${number}; repair it with e2fsck -fy`);
 }
 
+/** Over the whole inode, the checksum's own fields taken as zero. */
 function inodeChecksum(bytes: Buffer, seed: number): number {
-  const low = { offset: InodeField.ChecksumLo, length: 2 };
-  if (!hasField(bytes, InodeField.ChecksumHi, 2)) return crc32cExcept(seed, bytes, low);
-  const cut = InodeField.ExtraIsize;
-  const head = crc32cExcept(seed, bytes.subarray(0, cut), low);
-  return crc32cExcept(head, bytes.subarray(cut), {
-    offset: InodeField.ChecksumHi - cut,
-    length: 2,
-  });
+  const copy = scratch.subarray(0, bytes.length);
+  bytes.copy(copy);
+  copy.writeUInt16LE(0, InodeField.ChecksumLo);
+  if (hasField(bytes, InodeField.ChecksumHi, 2)) copy.writeUInt16LE(0, InodeField.ChecksumHi);
+  return crc32c(seed, copy);
 }
+
+/** For one checksum at a time. */
+const scratch = Buffer.alloc(BLOCK_SIZE);
 
 /** Whether a field behind the old inode is within what this one uses. */
 function hasField(bytes: Buffer, offset: number, length: number): boolean {
   if (bytes.length <= GOOD_OLD_INODE_SIZE) return false;
   return offset + length <= GOOD_OLD_INODE_SIZE + bytes.readUInt16LE(InodeField.ExtraIsize);
-}
-
-function wallNs(volume: Volume): bigint {
-  return BigInt(Math.round(volume.clock.wallMs() * 1000)) * 1000n;
 }

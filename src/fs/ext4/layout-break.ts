@@ -1,11 +1,10 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import type { LayoutChangeRequest } from '../../dax/layout-change.js';
-import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
-import { readInode } from './inode.js';
+import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Volume } from './volume.js';
 
@@ -35,6 +34,17 @@ async function breakFileLayouts(volume: Volume, change: FileLayoutChange): Promi
 }
 
 /**
+ * {@link breakFileLayouts} where that takes no wait; undefined where a page is pinned, or
+ * another change comes first.
+ */
+export function tryBreakFileLayouts(
+  volume: Volume,
+  change: FileLayoutChange,
+): BrokenLayout | undefined {
+  return volume.layouts.tryBreakLayouts({ ...change, pages: () => filePages(volume, change) });
+}
+
+/**
  * Runs `run` with the layout of a file broken and nothing else at work on the file's blocks,
  * and lifts the barrier in every case. Nothing read before still holds in `run`.
  */
@@ -51,25 +61,21 @@ export async function changeLayout<T>(
   }
 }
 
-/** The pages behind the bytes of a change, as the media have the file now; none once it is gone. */
+/**
+ * The pages behind the bytes of a change, as the media have the file now; none once it is gone.
+ * A file without a name has its pages until they are freed.
+ */
 function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange): PfnRun[] {
   const span = {
     from: roundDown(from, BLOCK_SIZE) / BLOCK_SIZE,
     to: to === Infinity ? Infinity : roundUp(to, BLOCK_SIZE) / BLOCK_SIZE,
   };
   const { start } = volume.range;
-  try {
-    const inode = readInode(volume, volume, number);
-    // A short symlink or a device has no pages.
-    if (!inode.hasExtents) return [];
-    return clipExtents(mapExtents(volume, volume, inode, span), span).map(
-      ({ physical, length }) => {
-        const first = Math.floor((start + physical * BLOCK_SIZE) / PAGE_SIZE);
-        return { firstPfn: first, count: length };
-      },
-    );
-  } catch (error) {
-    if (error instanceof DaxdError && error.code === 'ENOENT') return [];
-    throw error;
-  }
+  const inode = readAnyInode(volume, volume, number);
+  // A short symlink or a device has no pages.
+  if (inode.mode === 0 || !inode.hasExtents) return [];
+  return clipExtents(mapExtents(volume, volume, inode, span), span).map(({ physical, length }) => {
+    const first = Math.floor((start + physical * BLOCK_SIZE) / PAGE_SIZE);
+    return { firstPfn: first, count: length };
+  });
 }

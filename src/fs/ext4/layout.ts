@@ -204,5 +204,23 @@ export const FILE_BLOCKS_MAX = 2 ** 32 - 1;
 export const FILE_SIZE_MAX = FILE_BLOCKS_MAX * BLOCK_SIZE;
 
 /** Fields of an extended attribute block. */
-export const XattrField = { Magic: 0x00, RefCount: 0x04, Checksum: 0x10 } as const;
+export const XattrField = {
+  Magic: 0x00,
+  RefCount: 0x04,
+  Blocks: 0x08,
+  Hash: 0x0c,
+  Checksum: 0x10,
+} as const;
 export const XATTR_MAGIC = 0xea020000;
+/** Where the entries of an attribute block begin; within an inode they follow the magic. */
+export const XATTR_HEADER_SIZE = 32;
+/** Fields of one attribute, its name behind them. */
+export const XattrEntryField = {
+  NameLength: 0x00,
+  NameIndex: 0x01,
+  ValueOffset: 0x02,
+  ValueInode: 0x04,
+  ValueSize: 0x08,
+  Hash: 0x0c,
+  Name: 0x10,
+} as const;

@@ -46,12 +46,6 @@ const ERRORS_CONTINUE = 1;
 const REV_DYNAMIC = 1;
 const JOURNAL_BACKUP_BLOCKS = 1;
 const LOST_AND_FOUND_INODE_FIELD = 0x268;
-const JOURNAL_MAGIC = 0xc03b3998;
-const JOURNAL_SUPERBLOCK_V2 = 4;
-/** Revoke, 64bit, csum v3. @kernel JBD2_FEATURE_INCOMPAT_* (linux/jbd2.h) */
-const JOURNAL_INCOMPAT = 0x1 | 0x2 | 0x10;
-const JOURNAL_SUPERBLOCK_BYTES = 1024;
-const JOURNAL_CHECKSUM_CRC32C = 4;
 const ORPHAN_BLOCK_MAGIC = 0x0b10ca04;
 const ORPHAN_SLOT_BYTES = BLOCK_SIZE - 8;
 
@@ -191,24 +185,6 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
   inode.writeUInt16LE(checksum & 0xffff, InodeField.ChecksumLo);
   inode.writeUInt16LE(checksum >>> 16, InodeField.ChecksumHi);
   return inode;
-}
-
-/** The journal's first block: an empty log with the checksums that daxd and the kernel use. */
-export function encodeJournalSuperblock(uuid: Buffer, journalBlocks: number): Buffer {
-  const jsb = Buffer.alloc(BLOCK_SIZE);
-  jsb.writeUInt32BE(JOURNAL_MAGIC, 0x00);
-  jsb.writeUInt32BE(JOURNAL_SUPERBLOCK_V2, 0x04);
-  jsb.writeUInt32BE(BLOCK_SIZE, 0x0c);
-  jsb.writeUInt32BE(journalBlocks, 0x10);
-  // The log begins behind this block, with transaction 1; start 0 says that it is empty.
-  jsb.writeUInt32BE(1, 0x14);
-  jsb.writeUInt32BE(1, 0x18);
-  jsb.writeUInt32BE(JOURNAL_INCOMPAT, 0x28);
-  jsb.set(uuid, 0x30);
-  jsb.writeUInt32BE(1, 0x40);
-  jsb.writeUInt8(JOURNAL_CHECKSUM_CRC32C, 0x50);
-  jsb.writeUInt32BE(crc32c(CRC_INIT, jsb.subarray(0, JOURNAL_SUPERBLOCK_BYTES)), 0xfc);
-  return jsb;
 }
 
 /** A block of the orphan file without an orphan. */

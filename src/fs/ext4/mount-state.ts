@@ -1,33 +1,47 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
-import { checkFeatures, readOnlyReasons } from './feature-gate.js';
-import { readGroup } from './group.js';
+import { Journal } from '../jbd2/journal.js';
+import { checkFeatures, needsRecovery, readOnlyReasons } from './feature-gate.js';
+import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
-import { BLOCK_SIZE, FsState, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperField } from './layout.js';
+import { hasJournal, openLogArea } from './journal-inode.js';
+import { planVolumeReplay } from './journal-replay.js';
+import {
+  FeatureCompat,
+  FeatureIncompat,
+  FeatureRoCompat,
+  FsState,
+  SUPERBLOCK_OFFSET,
+  SUPERBLOCK_SIZE,
+  SuperField,
+  SuperFlag,
+} from './layout.js';
+import { checkOrphans, recoverOrphans } from './orphan-recovery.js';
+import { holdsOrphans } from './orphans.js';
+import { loadSuperblockBytes, storeSuperblockBytes } from './superblock-store.js';
 import { checkGeometry, sealSuperblock, Superblock } from './superblock.js';
 import { Volume } from './volume.js';
 import type { VolumeOptions } from './volume.js';
+
+/** The shortest log. @kernel JBD2_MIN_JOURNAL_BLOCKS (linux/jbd2.h) */
+const LOG_BLOCKS_MIN = 1024;
 
 /** What {@link openVolume} is told. */
 export interface OpenVolumeOptions extends Pick<VolumeOptions, 'log' | 'clock' | 'layouts'> {
   readonly readOnly: boolean;
 }
 
-/** What the superblock is set to at mount and at unmount; otherwise it is left alone. */
-interface SuperblockChange {
-  readonly state: number;
-  readonly mounts: 0 | 1;
-}
-
 /**
  * Opens the filesystem on a partition: verifies superblock, features, geometry and every
- * group descriptor, and counts what is free. For writing it clears the bit that says that
- * the filesystem was unmounted, durably, before anything else can change; that bit and the
- * counters come back with {@link closeVolume}. In between the superblock is not touched, for
- * its checksum lies in another cache line than its fields: a torn one is refused by the kernel.
+ * group descriptor, replays the journal where the last mount did not end, and counts what is
+ * free. For writing it then says in the superblock, durably and before anything else can
+ * change, that the journal needs recovery; that and the counters are put right by
+ * {@link closeVolume}. In between the superblock is left alone, for its checksum lies in
+ * another cache line than its fields: a torn one is refused by the kernel.
  *
- * A filesystem that was not unmounted, needs its journal replayed or has features that forbid
- * writing is opened read-only, with a warning; not one byte of it changes then.
+ * A filesystem with errors, or with features that forbid writing, is opened read-only, with
+ * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
+ * holds is replayed in memory.
  *
  * @throws DaxdError EINVAL without an ext4, EOPNOTSUPP for its features, EBADMSG, EUCLEAN, EIO
  * @kernel ext4_fill_super (fs/ext4/super.c)
@@ -37,29 +51,37 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
   const found = readOnlyReasons(superblock);
   const asked = options.readOnly ? ['asked for'] : [];
   const media = range.readOnly ? ['the backing is read-only'] : [];
-  const { log, clock, layouts } = options;
-  const volume = new Volume({
-    range,
-    superblock,
-    readOnlyReasons: [...asked, ...media, ...found],
-    log,
-    clock,
-    layouts,
-  });
+  const readOnly = [...asked, ...media, ...found];
+  const isWritable = readOnly.length === 0;
+
+  const open = (sb: Superblock): Volume =>
+    new Volume({ ...options, range, superblock: sb, readOnlyReasons: readOnly });
+  let volume = open(superblock);
+  if (needsRecovery(superblock)) {
+    const replay = planVolumeReplay(volume);
+    if (isWritable) {
+      await replay.store();
+      // What was replayed may be the superblock.
+      volume = open(readSuperblock(range));
+    } else {
+      replay.show(volume);
+    }
+  }
   loadGroups(volume);
   if (found.length > 0) {
-    log.warn(
-      { label: superblock.label, uuid: superblock.uuid, reasons: found },
-      readOnlyWarning(found),
-    );
+    const { label, uuid } = superblock;
+    options.log.warn({ label, uuid, reasons: found }, readOnlyWarning(found));
   }
-  if (!volume.readOnly) await clearValid(volume);
+  if (!isWritable) return volume;
+  const orphans = checkOrphans(volume);
+  await startWriting(volume);
+  await recoverOrphans(volume, orphans);
   return volume;
 }
 
 /**
- * Ends the use of a volume: refuses new changes, waits for those under way, then writes the
- * counters and the bit that says so, durably.
+ * Ends the use of a volume: refuses new changes, waits for those under way, empties the
+ * journal, then writes the counters and that nothing needs recovery, durably.
  *
  * @throws DaxdError EIO when the media fail, and then the filesystem counts as not unmounted
  * @kernel ext4_put_super (fs/ext4/super.c)
@@ -67,10 +89,10 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
 export async function closeVolume(volume: Volume): Promise<void> {
   volume.startClosing();
   await volume.whenQuiet();
-  // Once the media failed it is not known what they hold: the bit stays clear.
+  // Once the media failed it is not known what they hold: the journal says it at the next mount.
   if (volume.readOnly) return;
-  const { state } = volume.superblock;
-  await storeSuperblock(volume, { state: state | FsState.Valid, mounts: 0 });
+  await volume.stopJournal();
+  await storeMountState(volume, 'unmounted');
 }
 
 /** @throws DaxdError as {@link openVolume} does */
@@ -78,19 +100,44 @@ function readSuperblock(range: BackingRange): Superblock {
   if (range.length < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE) {
     throw new DaxdError('EINVAL', `${range.length} bytes hold no filesystem`);
   }
-  const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
-  range.read(SUPERBLOCK_OFFSET, bytes);
-  const superblock = new Superblock(bytes);
+  const superblock = new Superblock(loadSuperblockBytes(range));
   checkFeatures(superblock);
   checkGeometry(superblock, range.length);
   return superblock;
+}
+
+/**
+ * The order matters: a kernel that finds a log, but not that it needs recovery, wipes it.
+ */
+async function startWriting(volume: Volume): Promise<void> {
+  volume.range.backing.checkSize();
+  const journal = hasJournal(volume) ? new Journal(openLogArea(volume), volume.clock) : undefined;
+  if (journal !== undefined) checkLogLength(journal);
+  // What a log holds although the flag is clear is in its place: whoever cleared it saw to that.
+  await journal?.empty();
+  await storeMountState(volume, 'mounted');
+  if (journal === undefined) return;
+  await journal.start();
+  volume.useJournal(journal);
+}
+
+/**
+ * A transaction is made to fit half of the log, with its descriptors and revocations, and
+ * that takes a log as long as jbd2 makes them. @throws DaxdError EUCLEAN
+ */
+function checkLogLength({ superblock: { first, maxLen } }: Journal): void {
+  if (first + LOG_BLOCKS_MIN <= maxLen + 1) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `journal superblock: ${maxLen - first} blocks of log, too few to write; run e2fsck -fy`,
+  );
 }
 
 /** Verifies every descriptor, maps the filesystem's own tables, and adds up what is free. */
 function loadGroups(volume: Volume): void {
   const { superblock, systemZone, free } = volume;
   for (let number = 0; number < superblock.groupCount; number++) {
-    const group = readGroup(volume, volume, number);
+    const group = verifyGroup(volume, number);
     checkCounts(volume, group);
     free.blocks += group.freeBlocks * superblock.clusterBlocks;
     free.inodes += group.freeInodes;
@@ -114,7 +161,7 @@ function addTables(volume: Volume, group: Group): void {
     tables.push({ start: superblock.groupStart(number), count, name: `superblock ${name}` });
   }
   for (const table of tables) {
-    volume.assertBlocks(table.start, table.count);
+    volume.assertBlocks(table.start, table.count, table.name);
     systemZone.add(table.start, table.count, table.name);
   }
 }
@@ -129,30 +176,53 @@ function checkCounts({ superblock }: Volume, group: Group): void {
   );
 }
 
-async function clearValid(volume: Volume): Promise<void> {
-  volume.range.backing.checkSize();
-  await storeSuperblock(volume, { state: volume.superblock.state & ~FsState.Valid, mounts: 1 });
-}
-
 /** Stores the superblock as the media have it, with state, counters and times of now. */
-async function storeSuperblock(volume: Volume, { state, mounts }: SuperblockChange): Promise<void> {
+async function storeMountState(volume: Volume, to: 'mounted' | 'unmounted'): Promise<void> {
   const { range, clock, free } = volume;
-  const bytes = Buffer.alloc(SUPERBLOCK_SIZE);
-  range.read(SUPERBLOCK_OFFSET, bytes);
+  const bytes = loadSuperblockBytes(range);
   const nowSeconds = Math.floor(clock.wallMs() / 1000) % 2 ** 32;
-  bytes.writeUInt16LE(state, SuperField.State);
   bytes.writeUInt32LE(free.blocks % 2 ** 32, SuperField.FreeBlocksLo);
   bytes.writeUInt32LE(Math.floor(free.blocks / 2 ** 32), SuperField.FreeBlocksHi);
   bytes.writeUInt32LE(free.inodes, SuperField.FreeInodes);
   bytes.writeUInt32LE(nowSeconds, SuperField.WriteTime);
-  if (mounts === 1) {
+  if (to === 'mounted') {
     bytes.writeUInt32LE(nowSeconds, SuperField.MountTime);
-    const mountCount = bytes.readUInt16LE(SuperField.MountCount) + mounts;
+    const mountCount = bytes.readUInt16LE(SuperField.MountCount) + 1;
     bytes.writeUInt16LE(mountCount % 65536, SuperField.MountCount);
   }
+  markUse(volume, bytes, to);
   sealSuperblock(bytes);
-  range.write(SUPERBLOCK_OFFSET, bytes);
-  await volume.persist(0, BLOCK_SIZE);
+  await storeSuperblockBytes(range, bytes);
+  volume.cache.drop(0);
+}
+
+/** With a journal its flag says that the filesystem is in use; without one, that it is not valid. */
+function markUse(volume: Volume, bytes: Buffer, to: 'mounted' | 'unmounted'): void {
+  const set = (field: number, bit: number, isSet: boolean): void => {
+    const bits = bytes.readUInt32LE(field);
+    bytes.writeUInt32LE((isSet ? bits | bit : bits & ~bit) >>> 0, field);
+  };
+  const isMounted = to === 'mounted';
+  if (!hasJournal(volume)) {
+    const state = bytes.readUInt16LE(SuperField.State);
+    const isValid = isMounted ? state & ~FsState.Valid : state | FsState.Valid;
+    bytes.writeUInt16LE(isValid, SuperField.State);
+    return;
+  }
+  set(SuperField.FeatureIncompat, FeatureIncompat.Recover, isMounted);
+  markHashSign(bytes);
+  // Attributes may come, and later the superblock is left alone.
+  set(SuperField.FeatureCompat, FeatureCompat.ExtAttr, true);
+  if ((volume.superblock.compat & FeatureCompat.OrphanFile) === 0) return;
+  const mayHoldOrphans = isMounted || holdsOrphans(volume, volume);
+  set(SuperField.FeatureRoCompat, FeatureRoCompat.OrphanPresent, mayHoldOrphans);
+}
+
+/** Names hash as signed bytes where nobody said it yet; a machine with unsigned ones must know. */
+function markHashSign(bytes: Buffer): void {
+  const flags = bytes.readUInt32LE(SuperField.Flags);
+  if ((flags & (SuperFlag.SignedHash | SuperFlag.UnsignedHash)) !== 0) return;
+  bytes.writeUInt32LE((flags | SuperFlag.SignedHash) >>> 0, SuperField.Flags);
 }
 
 function readOnlyWarning(reasons: readonly string[]): string {

@@ -41,6 +41,18 @@ export function typeOfEntry(entryType: number): InodeType | undefined {
 }
 
 /**
+ * Reads an inode that a name leads to.
+ *
+ * @throws DaxdError ENOENT when it has no name any more, whoever has it open, and what
+ *   {@link readFileInode} throws
+ */
+export function readNamedInode(source: BlockSource, volume: Volume, number: number): Inode {
+  const inode = readFileInode(source, volume, number);
+  if (inode.linksCount > 0) return inode;
+  throw new DaxdError('ENOENT', `inode ${number} has no name (any more)`);
+}
+
+/**
  * Reads an inode that has a name, or had one when somebody learnt its number: the root, or
  * one past the reserved ones. The journal and its like are never reached this way, whatever a
  * directory on damaged media says.
@@ -48,16 +60,19 @@ export function typeOfEntry(entryType: number): InodeType | undefined {
  * @throws DaxdError EUCLEAN for an inode that belongs to the filesystem, ENOENT when it is
  *   free by now, and what {@link readInode} throws
  */
-export function readNamedInode(source: BlockSource, volume: Volume, number: number): Inode {
-  const { firstInode, compat, bytes } = volume.superblock;
-  const hasOrphanFile = (compat & FeatureCompat.OrphanFile) !== 0;
-  const isOwn =
-    (number < firstInode && number !== ROOT_INODE) ||
-    (hasOrphanFile && number === bytes.readUInt32LE(SuperField.OrphanFileInode));
-  if (isOwn) {
+export function readFileInode(source: BlockSource, volume: Volume, number: number): Inode {
+  if (isOwnInode(volume, number)) {
     throw new DaxdError('EUCLEAN', `inode ${number} belongs to the filesystem, no file has it`);
   }
   return readInode(source, volume, number);
+}
+
+/** Whether an inode belongs to the filesystem itself: no name leads to it. */
+export function isOwnInode({ superblock }: Volume, number: number): boolean {
+  const { firstInode, compat, bytes } = superblock;
+  if (number < firstInode) return number !== ROOT_INODE;
+  const hasOrphanFile = (compat & FeatureCompat.OrphanFile) !== 0;
+  return hasOrphanFile && number === bytes.readUInt32LE(SuperField.OrphanFileInode);
 }
 
 /** Follows a path as {@link walkPath} does, in the tree that `source` shows. */

@@ -1,34 +1,53 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import type { LayoutOp } from '../../dax/layout-change.js';
+import { fillNode, modeOfNode } from './device-node.js';
+import type { SpecialNode } from './device-node.js';
+import { leaveOf } from './evict.js';
+import type { Evictions, NamelessFile } from './eviction.js';
 import type { Inode } from './inode.js';
-import { changeLayout } from './layout-break.js';
-import type { Change } from './layout-break.js';
+import { tryBreakFileLayouts } from './layout-break.js';
 import { readNamedInode, resolve } from './named-inode.js';
-import { addInode, makeDirectory, makeSymlink, removeName, renameName } from './namespace.js';
+import {
+  addInode,
+  linkName,
+  makeDirectory,
+  makeSymlink,
+  removeName,
+  renameName,
+} from './namespace.js';
+import type { LeaveOf } from './namespace.js';
 import { parsePath } from './path.js';
 import { FILE_MODE } from './put-file.js';
 import { encodeTarget } from './symlink.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
-/** Answer of a body that found another file than the one it had waited for. */
-const OTHER_VICTIM: unique symbol = Symbol('other victim');
+/** How a name is moved. */
+export interface RenameOptions {
+  /** Refuses to move over what is there. */
+  readonly noReplace?: boolean | undefined;
+}
 
-/** Changes of names, each durable when it settles, and with the waits that it needs. */
+/** A change that may take the last name of a file. */
+interface Removal extends Pick<NamelessFile, 'op' | 'path'> {
+  /** What loses a name, as a source shows it. */
+  readonly victim: (source: BlockSource) => Inode | undefined;
+  /** Gives the inode that has no name now, unless it is freed already. */
+  readonly body: (txn: Transaction, leave: LeaveOf) => Inode | undefined;
+}
+
+/** Changes of names, each durable when it settles. None waits for a pinned page. */
 export class Names {
   readonly #volume: Volume;
+  readonly #evictions: Evictions;
 
-  constructor(volume: Volume) {
+  constructor(volume: Volume, evictions: Evictions) {
     this.#volume = volume;
+    this.#evictions = evictions;
   }
 
   /** Makes an empty file. @throws DaxdError EEXIST, also for a symlink, and what `addInode` throws */
   async create(path: string): Promise<number> {
-    const parts = parsePath(path);
-    return await this.#volume.transact((txn) => {
-      const end = resolve(txn, this.#volume, parts, { follow: false });
-      return addInode(txn, this.#volume, { end, mode: FILE_MODE }, () => {});
-    });
+    return await this.#add(path, FILE_MODE, () => {});
   }
 
   /** Makes a directory. @throws DaxdError EEXIST, EMLINK, and what `addInode` throws */
@@ -44,62 +63,105 @@ export class Names {
     return await this.#volume.transact((txn) => makeSymlink(txn, this.#volume, parts, bytes));
   }
 
-  /** Removes a name; with the last name of a file it first waits until no page of it is pinned. */
-  async unlink(path: string, change: Change): Promise<void> {
-    const parts = parsePath(path);
-    const volume = this.#volume;
-    const victim = (source: BlockSource): Inode | undefined => inodeAt(source, volume, parts);
-    await this.#removing('unlink', { path, ...change }, victim, (txn, leave) => {
-      removeName(txn, volume, parts, leave);
+  /** Makes a device, fifo or socket. @throws DaxdError EINVAL, EEXIST and what `addInode` throws */
+  async mknod(path: string, node: SpecialNode): Promise<number> {
+    return await this.#add(path, modeOfNode(node), (inode) => {
+      fillNode(inode, node);
     });
   }
 
-  /** Moves a name; where it replaces the last name of a file, waits as {@link unlink} does. */
-  async rename(from: string, to: string, change: Change): Promise<void> {
+  /** Adds a name for what has one. @throws DaxdError as {@link linkName} does */
+  async link(from: string, to: string): Promise<void> {
     const paths = { from: parsePath(from), to: parsePath(to) };
+    await this.#volume.transact((txn) => {
+      linkName(txn, this.#volume, paths);
+    });
+  }
+
+  /** Removes a name. What it was the last name of is freed, now or when nobody needs it. */
+  async unlink(path: string): Promise<void> {
+    const parts = parsePath(path);
     const volume = this.#volume;
-    const victim = (source: BlockSource): Inode | undefined => {
-      const moved = inodeAt(source, volume, paths.from);
-      const replaced = inodeAt(source, volume, paths.to);
-      // A directory replaces no file: that is refused without a wait.
-      if (moved?.type === 'directory' || replaced?.number === moved?.number) return undefined;
-      return moved && replaced;
-    };
-    await this.#removing('rename', { path: to, ...change }, victim, (txn, leave) => {
-      renameName(txn, volume, paths, leave);
+    await this.#remove({
+      op: 'unlink',
+      path,
+      victim: (source) => inodeAt(source, volume, parts),
+      body: (txn, leave) => removeName(txn, volume, parts, leave),
+    });
+  }
+
+  /** Moves a name; what it replaces goes as with {@link unlink}. */
+  async rename(from: string, to: string, { noReplace = false }: RenameOptions): Promise<void> {
+    const move = { from: parsePath(from), to: parsePath(to), noReplace };
+    const volume = this.#volume;
+    await this.#remove({
+      op: 'rename',
+      path: to,
+      victim: (source) => {
+        // First: of two paths that lead nowhere Linux names the one from which is moved.
+        inodeAt(source, volume, move.from);
+        return inodeAt(source, volume, move.to);
+      },
+      body: (txn, leave) => renameName(txn, volume, move, leave),
+    });
+  }
+
+  async #add(path: string, mode: number, fill: (inode: Inode) => void): Promise<number> {
+    const parts = parsePath(path);
+    return await this.#volume.transact((txn) => {
+      const end = resolve(txn, this.#volume, parts, { follow: false });
+      return addInode(txn, this.#volume, { end, mode }, fill);
     });
   }
 
   /**
-   * Runs a change that may take a file's last name. The wait comes first and changes nothing;
-   * after it the names may be others, so everything is looked up again within the change, and
-   * if by now another file would lose its name, that one is waited for. Each round is owed to
-   * another change that was made meanwhile.
+   * Runs a change that may take a file's last name. Where nobody has that file open or its
+   * pages pinned, its blocks go in the same transaction; otherwise, and where they are too
+   * many for one, the file goes to the orphan list, and its blocks as soon as they can.
    */
-  async #removing(
-    op: LayoutOp,
-    change: Change,
-    victimOf: (source: BlockSource) => Inode | undefined,
-    body: (txn: Transaction, leave: BrokenLayout | undefined) => void,
-  ): Promise<void> {
+  async #remove(removal: Removal): Promise<void> {
     const volume = this.#volume;
-    for (;;) {
-      volume.assertWritable();
-      const victim = losingBlocks(victimOf(volume));
-      const commit = async (layout?: BrokenLayout): Promise<typeof OTHER_VICTIM | undefined> =>
-        await volume.transact((txn) => {
-          const now = losingBlocks(victimOf(txn));
-          if (now !== undefined && !isSame(now, victim)) return OTHER_VICTIM;
-          body(txn, layout);
-          return undefined;
+    volume.assertWritable();
+    const before = losingBlocks(removal.victim(volume));
+    const layout = before && this.#tryBreak(removal, before);
+    const commit = async (): Promise<NamelessFile | undefined> => {
+      const inode = await volume.transact((txn) =>
+        removal.body(txn, (lost) => leaveOf(lost, this.#layoutFor(lost, before, layout))),
+      );
+      return inode && { inode: inode.number, op: removal.op, path: removal.path };
+    };
+    let left: NamelessFile | undefined;
+    if (before === undefined || layout === undefined) {
+      left = await commit();
+    } else {
+      try {
+        left = await volume.withInode(before.number, async () => {
+          const file = await commit();
+          if (file?.inode === before.number) await this.#evictions.finish(file, layout);
+          return file;
         });
-      const inode = victim?.number;
-      const outcome =
-        inode === undefined
-          ? await commit()
-          : await changeLayout(volume, { ...change, op, inode, from: 0, to: Infinity }, commit);
-      if (outcome !== OTHER_VICTIM) return;
+      } finally {
+        layout.lift();
+      }
     }
+    this.#evictions.resume();
+    if (left !== undefined) await this.#evictions.start(left);
+  }
+
+  #tryBreak({ op, path }: Removal, { number: inode }: Inode): BrokenLayout | undefined {
+    const volume = this.#volume;
+    if (volume.openFiles.isOpen(inode) || volume.isInodeBusy(inode)) return undefined;
+    return tryBreakFileLayouts(volume, { op, inode, path, from: 0, to: Infinity });
+  }
+
+  /** The layout that was broken, if it is this file's, and nobody has opened it since. */
+  #layoutFor(
+    lost: Inode,
+    before: Inode | undefined,
+    layout: BrokenLayout | undefined,
+  ): BrokenLayout | undefined {
+    const isSame = lost.number === before?.number && lost.generation === before.generation;
+    return isSame && !this.#volume.openFiles.isOpen(lost.number) ? layout : undefined;
   }
 }
 
@@ -112,9 +174,4 @@ function inodeAt(source: BlockSource, volume: Volume, parts: readonly Buffer[]):
 /** The inode itself where the loss of one name frees blocks that may be lent. */
 function losingBlocks(inode: Inode | undefined): Inode | undefined {
   return inode?.type === 'file' && inode.linksCount === 1 ? inode : undefined;
-}
-
-/** Whether a number still stands for the same file: a reused inode has another generation. */
-function isSame(a: Inode, b: Inode | undefined): boolean {
-  return a.number === b?.number && a.generation === b.generation;
 }

@@ -1,18 +1,18 @@
-import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { METADATA } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
 import { initDirectoryBlock, sealDirectoryBlock } from './directory-block.js';
 import { Directory } from './directory.js';
 import type { FoundEntry } from './directory.js';
-import { appendBlock } from './extent-tree.js';
+import { appendBlock } from './append-block.js';
+import { inheritAcls } from './inherit-acl.js';
 import { allocateInode, freeInode } from './inode-allocator.js';
-import { releaseInodeBlocks } from './inode-release.js';
+import { assertReleasable, releaseInodeBlocks } from './inode-release.js';
 import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
-import { addSubdirectory, dropSubdirectory } from './link-count.js';
+import { addSubdirectory, dropSubdirectory, LINKS_MAX } from './link-count.js';
 import { entryTypeOf, readNamedInode, resolve } from './named-inode.js';
+import { addOrphan } from './orphans.js';
 import type { PathEnd } from './path.js';
 import { writeTarget } from './symlink.js';
 import type { Transaction } from './transaction.js';
@@ -39,9 +39,7 @@ export function addInode(
   { end, mode }: { readonly end: PathEnd; readonly mode: number },
   fill: (inode: Inode, parent: Inode) => void,
 ): number {
-  if (end.inode !== undefined) {
-    throw new DaxdError('EEXIST', `${shown(end)} is there already, as inode ${end.inode}`);
-  }
+  refuseTaken(end);
   const name = nameOf(end);
   const directory = openParent(txn, volume, end);
   const parent = directory.inode;
@@ -50,6 +48,7 @@ export function addInode(
   inode.linksCount = 1;
   inheritGroup(parent, inode);
   fill(inode, parent);
+  inheritAcls(txn, volume, parent, inode);
   directory.insert(txn, { inode: inode.number, entryType: entryTypeOf(inode), name });
   inode.store(txn);
   storeTouched(txn, parent);
@@ -82,9 +81,50 @@ export function makeSymlink(
 }
 
 /**
- * Removes a name, and the inode with its last name; an empty directory too.
+ * What the blocks of a file that lost its last name may be freed with in the same transaction;
+ * undefined where somebody needs them still.
+ */
+export type LeaveOf = (inode: Inode) => FreeLeave | undefined;
+
+/**
+ * Adds another name for what is at `from`, a symlink itself included.
  *
- * @param leave what the data blocks of a regular file may be freed with
+ * @throws DaxdError EEXIST, ENOENT, ENOTDIR, EPERM for a directory and for what may not change,
+ *   EMLINK past 65000 names, ENOSPC
+ * @kernel ext4_link (fs/ext4/namei.c), vfs_link (fs/namei.c)
+ */
+export function linkName(
+  txn: Transaction,
+  volume: Volume,
+  paths: { readonly from: readonly Buffer[]; readonly to: readonly Buffer[] },
+): void {
+  const from = resolve(txn, volume, paths.from, { follow: false });
+  const number = inodeOf(from);
+  const to = resolve(txn, volume, paths.to, { follow: false });
+  refuseTaken(to);
+  const name = nameOf(to);
+  const directory = openParent(txn, volume, to);
+  refuseFlags(directory.inode, InodeFlag.Immutable);
+  const inode = readNamedInode(txn, volume, number);
+  refuseFlags(inode, InodeFlag.Immutable | InodeFlag.Append);
+  if (inode.type === 'directory') {
+    throw new DaxdError('EPERM', `${shown(from)} is a directory: it has one name`);
+  }
+  if (inode.linksCount >= LINKS_MAX) {
+    throw new DaxdError('EMLINK', `inode ${number} has ${inode.linksCount} names, no more fit`);
+  }
+  inode.linksCount++;
+  inode.touchStatus();
+  directory.insert(txn, { inode: number, entryType: entryTypeOf(inode), name });
+  inode.store(txn);
+  storeTouched(txn, directory.inode);
+}
+
+/**
+ * Removes a name, and with its last name the inode; an empty directory too. Gives the inode
+ * when it has no name now and stays, on the orphan list, for somebody needs it or its blocks
+ * are more than one transaction frees.
+ *
  * @throws DaxdError ENOENT, ENOTEMPTY, EBUSY for the root, EPERM
  * @kernel ext4_unlink, ext4_rmdir (fs/ext4/namei.c)
  */
@@ -92,8 +132,8 @@ export function removeName(
   txn: Transaction,
   volume: Volume,
   parts: readonly Buffer[],
-  leave: BrokenLayout | undefined,
-): void {
+  leaveOf: LeaveOf,
+): Inode | undefined {
   const end = resolve(txn, volume, parts, { follow: false });
   const name = nameOf(end);
   const directory = openParent(txn, volume, end);
@@ -104,41 +144,50 @@ export function removeName(
 
   directory.remove(txn, findName(directory, name));
   if (victim.type === 'directory') dropSubdirectory(directory.inode);
-  dropName(txn, volume, victim, leave);
   storeTouched(txn, directory.inode);
+  return dropName(txn, volume, victim, leaveOf);
+}
+
+/** A name that moves. */
+export interface Move {
+  readonly from: readonly Buffer[];
+  readonly to: readonly Buffer[];
+  /** Refuses to move over anything. */
+  readonly noReplace: boolean;
 }
 
 /**
  * Moves a name, over another one where there is one: a file over a file, a directory over an
- * empty directory. Two names of one file are left as they are, as POSIX has it.
+ * empty directory. Two names of one file are left as they are, as POSIX has it. Gives what
+ * lost its last name as {@link removeName} does.
  *
- * @param leave what the data blocks of a replaced regular file may be freed with
  * @throws DaxdError ENOENT, EISDIR, ENOTDIR, ENOTEMPTY, EINVAL into its own subtree, EBUSY for
- *   the root, EMLINK, ENOSPC, EPERM
+ *   the root, EEXIST with `noReplace`, EMLINK, ENOSPC, EPERM
  * @kernel ext4_rename (fs/ext4/namei.c)
  */
 export function renameName(
   txn: Transaction,
   volume: Volume,
-  paths: { readonly from: readonly Buffer[]; readonly to: readonly Buffer[] },
-  leave: BrokenLayout | undefined,
-): void {
-  const from = resolve(txn, volume, paths.from, { follow: false });
-  const to = resolve(txn, volume, paths.to, { follow: false });
+  move: Move,
+  leaveOf: LeaveOf,
+): Inode | undefined {
+  const from = resolve(txn, volume, move.from, { follow: false });
+  const to = resolve(txn, volume, move.to, { follow: false });
   const fromName = nameOf(from);
+  const number = inodeOf(from);
+  if (move.noReplace) refuseTaken(to);
   const toName = nameOf(to);
-  if (inodeOf(from) === to.inode) return;
+  if (number === to.inode) return undefined;
 
   const oldDirectory = openParent(txn, volume, from);
   const isSameParent = from.parents.at(-1) === to.parents.at(-1);
   // One object for one directory: two would each store an inode without the other's changes.
   const newDirectory = isSameParent ? oldDirectory : openParent(txn, volume, to);
-  const moved = readNamedInode(txn, volume, inodeOf(from));
+  const moved = readNamedInode(txn, volume, number);
   const replaced = to.inode === undefined ? undefined : readNamedInode(txn, volume, to.inode);
   checkMove(txn, volume, { from, to, moved, replaced });
-  for (const { inode } of [oldDirectory, newDirectory]) {
-    refuseFlags(inode, InodeFlag.Immutable | InodeFlag.Append);
-  }
+  refuseFlags(oldDirectory.inode, InodeFlag.Immutable | InodeFlag.Append);
+  refuseFlags(newDirectory.inode, flagsAgainst(replaced));
 
   const target = { inode: moved.number, entryType: entryTypeOf(moved) };
   if (replaced === undefined) newDirectory.insert(txn, { ...target, name: toName });
@@ -150,11 +199,11 @@ export function renameName(
   if (moved.type === 'directory' && !isSameParent) {
     changeParent(txn, volume, moved, { from: oldDirectory.inode, to: newDirectory.inode });
   }
-  if (replaced !== undefined) dropName(txn, volume, replaced, leave);
   moved.touchStatus();
   moved.store(txn);
   storeTouched(txn, oldDirectory.inode);
   if (!isSameParent) storeTouched(txn, newDirectory.inode);
+  return replaced === undefined ? undefined : dropName(txn, volume, replaced, leaveOf);
 }
 
 /** What may not be moved where, in the order in which Linux answers. */
@@ -178,6 +227,9 @@ function checkMove(
       `directory inode ${moved.number} lies within itself; run e2fsck`,
     );
   }
+  if (replaced !== undefined && from.parents.includes(replaced.number)) {
+    throw new DaxdError('ENOTEMPTY', `${shown(to)} holds ${shown(from)}, which cannot replace it`);
+  }
   refuseFlags(moved, InodeFlag.Immutable | InodeFlag.Append);
   if (replaced === undefined) return;
   refuseFlags(replaced, InodeFlag.Immutable | InodeFlag.Append);
@@ -189,6 +241,11 @@ function checkMove(
     throw new DaxdError('EISDIR', `${shown(to)} is a directory, a ${moved.type} cannot replace it`);
   }
   refuseNonEmpty(txn, volume, replaced, shown(to));
+}
+
+/** A name may come to an append-only directory, but none may go. */
+function flagsAgainst(replaced: Inode | undefined): number {
+  return InodeFlag.Immutable | (replaced === undefined ? 0 : InodeFlag.Append);
 }
 
 /** Points ".." of a directory at its new parent, and counts its link there. */
@@ -210,36 +267,34 @@ function changeParent(
   addSubdirectory(volume.superblock, to);
 }
 
-/** Counts a name off; with the last one the inode goes. */
+/**
+ * Counts a name off. With the last one the inode goes, or where that cannot be yet, to the
+ * orphan list, and is given.
+ */
 function dropName(
   txn: Transaction,
   volume: Volume,
   inode: Inode,
-  leave: BrokenLayout | undefined,
-): void {
-  if (inode.type === 'directory') {
-    evictInode(txn, volume, inode, METADATA);
-    return;
-  }
-  inode.linksCount--;
+  leaveOf: LeaveOf,
+): Inode | undefined {
+  inode.linksCount = inode.type === 'directory' ? 0 : inode.linksCount - 1;
+  inode.touchStatus();
   if (inode.linksCount > 0) {
-    inode.touchStatus();
     inode.store(txn);
-    return;
+    return undefined;
   }
-  // Blocks of a symlink are metadata; those of a regular file may be lent.
-  const isFile = inode.type === 'file';
-  assert(!isFile || leave !== undefined, 'the last name of a file goes after its pages are idle');
-  evictInode(txn, volume, inode, isFile && leave !== undefined ? leave : METADATA);
-}
-
-/** Frees an inode without a name, and all that it has. @kernel ext4_evict_inode (fs/ext4/inode.c) */
-function evictInode(txn: Transaction, volume: Volume, inode: Inode, leave: FreeLeave): void {
-  if (inode.type === 'file' && !inode.hasExtents) {
-    throw new DaxdError('EOPNOTSUPP', `inode ${inode.number} maps its blocks without extents`);
+  assertReleasable(inode);
+  const leave = leaveOf(inode);
+  if (leave !== undefined && releaseInodeBlocks(txn, volume, inode, leave)) {
+    freeInode(txn, volume, inode);
+    return undefined;
   }
-  releaseInodeBlocks(txn, volume, inode, leave);
-  freeInode(txn, volume, inode);
+  addOrphan(txn, volume, inode);
+  inode.store(txn);
+  txn.onStored(() => {
+    volume.openFiles.nameGone(inode.number);
+  });
+  return inode;
 }
 
 function openParent(txn: Transaction, volume: Volume, end: PathEnd): Directory {
@@ -257,6 +312,12 @@ function findName(directory: Directory, name: Buffer): FoundEntry {
 function nameOf(end: PathEnd): Buffer {
   if (end.name !== undefined) return end.name;
   throw new DaxdError('EBUSY', 'the root directory is not made, moved or removed');
+}
+
+/** @throws DaxdError EEXIST */
+function refuseTaken(end: PathEnd): void {
+  if (end.inode === undefined) return;
+  throw new DaxdError('EEXIST', `${shown(end)} is there already, as inode ${end.inode}`);
 }
 
 function inodeOf(end: PathEnd): number {

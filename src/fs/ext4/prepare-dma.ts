@@ -2,8 +2,8 @@ import { DaxdError } from '../../lib/errno.js';
 import { MIB, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
 import { DataStores } from './data-stores.js';
-import { mapExtents, replaceExtents } from './extent-tree.js';
-import { clipExtents, convertExtents } from './extent.js';
+import { mapExtents } from './extent-tree.js';
+import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { toFileExtent } from './file-read.js';
 import type { FileExtent } from './file-read.js';
@@ -11,7 +11,6 @@ import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
-import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** What is zeroed before others get a turn: some ten milliseconds of stores. */
@@ -53,24 +52,29 @@ export async function prepareDma(
 }
 
 async function fillSpan(volume: Volume, number: number, range: DmaRange): Promise<void> {
-  const { before, fill } = await whenSpace(volume, () => {
-    const inode = readWritable(volume, volume, number);
-    // The file may have become shorter while this waited for its turn.
-    return { before: inode, fill: HoleFill.reserve(volume, inode, pagesOf(inode, range)) };
+  const before = readWritable(volume, volume, number);
+  // The file may have become shorter while this waited for its turn.
+  const span = pagesOf(before, range);
+  for (let from = span.from; from < span.to;) {
+    from = await fillPiece(volume, before, { from, to: span.to });
+  }
+}
+
+/** Fills as much of a span as one transaction can name, and gives where that ends. */
+async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promise<number> {
+  const fill = await whenSpace(volume, () => {
+    const inode = rereadWritable(volume, volume, before);
+    return new HoleFill(volume, inode, span, { written: true });
   });
-  if (fill.stale.length === 0) {
+  try {
+    if (fill.stale.length > 0) await zeroBlocks(volume, before, fill.stale);
     await volume.transact((txn) => {
       const inode = rereadWritable(txn, volume, before);
+      fill.name(txn, inode);
       inode.touch();
       inode.store(txn);
     });
-    return;
-  }
-  try {
-    await zeroBlocks(volume, before, fill.stale);
-    await volume.transact((txn) => {
-      nameBlocks(txn, volume, before, fill);
-    });
+    return fill.span.to;
   } finally {
     fill.release();
   }
@@ -93,17 +97,6 @@ async function zeroBlocks(
       await stores.persist();
     }
   }
-}
-
-function nameBlocks(txn: Transaction, volume: Volume, before: Inode, fill: HoleFill): void {
-  const inode = rereadWritable(txn, volume, before);
-  const extents = mapExtents(txn, volume, inode);
-  fill.assertUnchanged(extents);
-  fill.claim(txn);
-  const filled = convertExtents([...extents, ...fill.laid], fill.span, false);
-  replaceExtents(txn, volume, inode, filled);
-  inode.touch();
-  inode.store(txn);
 }
 
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {

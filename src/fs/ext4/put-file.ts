@@ -1,4 +1,5 @@
 import { assert } from '../../lib/assert.js';
+import { DaxdError } from '../../lib/errno.js';
 import { goalOf } from './extent-tree.js';
 import type { Change } from './layout-break.js';
 import { ModeType } from './layout.js';
@@ -10,7 +11,7 @@ import { readWritable } from './regular-file.js';
 import { replaceData } from './replace-data.js';
 import { stageContent } from './staged-content.js';
 import type { StagedContent } from './staged-content.js';
-import type { Transaction } from './transaction.js';
+import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** Type and permissions of a file that daxd makes. */
@@ -22,6 +23,12 @@ export interface PutResult {
   readonly inode: number;
 }
 
+/** How a file is put. */
+export interface PutChange extends Change {
+  /** Only where nothing is there yet; a symlink is something, wherever it points. */
+  readonly exclusive?: boolean | undefined;
+}
+
 /**
  * Makes a stream of bytes the whole content of the file at a path, all of it or nothing: it
  * goes to new blocks first. A file that is there keeps its inode, and is swapped when none of
@@ -29,28 +36,33 @@ export interface PutResult {
  * followed, a dangling one to where it points.
  *
  * @throws DaxdError EISDIR, EINVAL, ENOENT, ENOTDIR, ENOSPC, EFBIG, EROFS, EPERM, EIO,
- *   `cancelled`, `draining`, and what the source throws
+ *   EEXIST with `exclusive`, `cancelled`, `draining`, and what the source throws
  */
 export async function putFile(
   volume: Volume,
   path: string,
   source: AsyncIterable<Uint8Array>,
-  change: Change,
+  { exclusive = false, ...change }: PutChange,
 ): Promise<PutResult> {
   const parts = parsePath(path);
+  const target = (tree: BlockSource): PathEnd => {
+    const end = resolve(tree, volume, parts, { follow: !exclusive });
+    if (!exclusive || end.inode === undefined) return end;
+    throw new DaxdError('EEXIST', `${JSON.stringify(path)} is there, as inode ${end.inode}`);
+  };
   volume.assertWritable();
   // What cannot work is refused before the bytes are taken in; all of it is looked at again.
-  const goal = goalFor(volume, resolve(volume, volume, parts, { follow: true }));
+  const goal = goalFor(volume, target(volume));
   const staged = await stageContent(volume, source, { goal, signal: change.signal });
   try {
     // Another round is owed to somebody who made the name meanwhile.
     for (;;) {
-      const { inode } = resolve(volume, volume, parts, { follow: true });
+      const { inode } = target(volume);
       if (inode !== undefined) {
         await replaceData(volume, inode, staged, { path, ...change });
         return { created: false, inode };
       }
-      const made = await volume.transact((txn) => addStaged(txn, volume, parts, staged));
+      const made = await volume.transact((txn) => addStaged(txn, volume, target(txn), staged));
       if (made !== undefined) return { created: true, inode: made };
     }
   } finally {
@@ -62,10 +74,9 @@ export async function putFile(
 function addStaged(
   txn: Transaction,
   volume: Volume,
-  parts: readonly Buffer[],
+  end: PathEnd,
   staged: StagedContent,
 ): number | undefined {
-  const end = resolve(txn, volume, parts, { follow: true });
   if (end.inode !== undefined) return undefined;
   return addInode(txn, volume, { end, mode: FILE_MODE }, (inode) => {
     staged.install(txn, inode);

@@ -19,15 +19,27 @@ export function readRegular(source: BlockSource, volume: Volume, number: number)
   return inode;
 }
 
+/** How a file is about to be changed. */
+export interface WriteIntent {
+  /** Only by adding to its end, which an append-only file allows. */
+  readonly append?: boolean;
+}
+
 /**
  * Reads the inode of a regular file that is about to be changed.
  *
  * @throws DaxdError EROFS, ESHUTDOWN, EPERM for an immutable or append-only file
  */
-export function readWritable(source: BlockSource, volume: Volume, number: number): Inode {
+export function readWritable(
+  source: BlockSource,
+  volume: Volume,
+  number: number,
+  { append = false }: WriteIntent = {},
+): Inode {
   volume.assertWritable();
   const inode = readRegular(source, volume, number);
-  if ((inode.flags & (InodeFlag.Immutable | InodeFlag.Append)) !== 0) {
+  const forbidding = append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append;
+  if ((inode.flags & forbidding) !== 0) {
     throw new DaxdError('EPERM', `inode ${number} is immutable or append-only (see chattr)`);
   }
   return inode;
@@ -38,8 +50,13 @@ export function readWritable(source: BlockSource, volume: Volume, number: number
  *
  * @throws DaxdError ENOENT when the inode is another file by now
  */
-export function rereadWritable(txn: BlockSource, volume: Volume, before: Inode): Inode {
-  const inode = readWritable(txn, volume, before.number);
+export function rereadWritable(
+  source: BlockSource,
+  volume: Volume,
+  before: Inode,
+  intent: WriteIntent = {},
+): Inode {
+  const inode = readWritable(source, volume, before.number, intent);
   if (inode.generation !== before.generation) {
     throw new DaxdError('ENOENT', `inode ${before.number} was removed meanwhile`);
   }

@@ -1,20 +1,35 @@
-import { mapExtents } from './extent-tree.js';
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { evictOrphan } from './evict.js';
+import { spliceExtents } from './extent-splice.js';
+import { mapExtents, WHOLE_FILE } from './extent-tree.js';
 import { countBlocks } from './extent.js';
-import { freeBlocks } from './allocator.js';
+import type { Extent } from './extent.js';
 import type { ChangeResult } from './file-truncate.js';
+import { freeSpan } from './free-span.js';
+import { allocateInode } from './inode-allocator.js';
+import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change } from './layout-break.js';
-import { BLOCK_SIZE } from './layout.js';
+import { BLOCK_SIZE, EXTENT_BLOCK_MAX, ModeType } from './layout.js';
+import { addOrphan } from './orphans.js';
 import { readWritable, rereadWritable } from './regular-file.js';
 import type { StagedContent } from './staged-content.js';
+import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
+
+/** Blocks of a transaction left to what changes beside bitmaps and tree. */
+const OTHER_BLOCKS = 64;
 
 /**
  * Gives a file new content, all or nothing: waits until none of its pages is pinned, then one
  * transaction swaps the old blocks for the staged ones. The inode stays. Whatever happens,
  * the staged content is used up.
  *
- * @throws DaxdError EISDIR, EINVAL, EROFS, EPERM, ENOENT, EIO, `cancelled`, `draining`
+ * Where freeing the old blocks takes more than that transaction, they go to an inode without
+ * a name on the orphan list, and are freed in further ones.
+ *
+ * @throws DaxdError EISDIR, EINVAL, EROFS, EPERM, ENOENT, EIO, `cancelled`, `draining`; EFBIG
+ *   for content in more pieces than one transaction can name
  */
 export async function replaceData(
   volume: Volume,
@@ -26,20 +41,72 @@ export async function replaceData(
     const before = readWritable(volume, volume, number);
     const request = { ...change, op: 'replace', inode: number, from: 0, to: Infinity } as const;
     return await changeLayout(volume, request, async (layout) => {
-      const freed = await volume.transact((txn) => {
+      const { freed, orphan } = await volume.transact((txn) => {
         const inode = rereadWritable(txn, volume, before);
-        const old = mapExtents(txn, volume, inode);
-        for (const { physical, length } of old) {
-          freeBlocks(txn, volume, { start: physical, count: length }, layout);
-        }
-        staged.install(txn, inode);
+        const swapped = swap(txn, volume, { inode, staged }, layout);
         inode.touch();
         inode.store(txn);
-        return countBlocks(old);
+        return swapped;
       });
+      if (orphan !== undefined) await evictOrphan(volume, orphan, layout);
       return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
     });
   } finally {
     staged.release();
   }
+}
+
+/** Blocks that were freed, or are to be, and the inode that has them until then. */
+interface Swapped {
+  readonly freed: number;
+  readonly orphan: number | undefined;
+}
+
+function swap(
+  txn: Transaction,
+  volume: Volume,
+  { inode, staged }: { readonly inode: Inode; readonly staged: StagedContent },
+  layout: BrokenLayout,
+): Swapped {
+  const old = mapExtents(txn, volume, inode);
+  const changes = changesFor(volume, old) + changesFor(volume, staged.extents);
+  let orphan: number | undefined;
+  if (changes <= volume.transactionBlocksMax - OTHER_BLOCKS) {
+    freeSpan(txn, volume, { inode, span: WHOLE_FILE, spare: -Infinity }, layout);
+  } else {
+    txn.requireIdle(layout);
+    orphan = orphanFor(txn, volume, inode, old);
+  }
+  staged.install(txn, inode);
+  return { freed: countBlocks(old), orphan };
+}
+
+/** Makes a nameless inode that has these extents, which the caller takes from another. */
+function orphanFor(
+  txn: Transaction,
+  volume: Volume,
+  { number: parent }: Inode,
+  extents: readonly Extent[],
+): number {
+  const orphan = allocateInode(txn, volume, { mode: ModeType.File, parent });
+  spliceExtents(txn, volume, { inode: orphan, span: WHOLE_FILE }, extents);
+  const last = extents.at(-1);
+  orphan.size = last === undefined ? 0 : (last.logical + last.length) * BLOCK_SIZE;
+  addOrphan(txn, volume, orphan);
+  orphan.store(txn);
+  return orphan.number;
+}
+
+/** How many blocks change, at most, where extents are freed or named. */
+function changesFor(volume: Volume, extents: readonly Extent[]): number {
+  const { blocksPerGroup } = volume.superblock;
+  const groups = new Set<number>();
+  for (const { physical, length } of extents) {
+    const last = Math.floor((physical + length - 1) / blocksPerGroup);
+    for (let group = Math.floor(physical / blocksPerGroup); group <= last; group++) {
+      groups.add(group);
+    }
+  }
+  // A bitmap and a block of descriptors each, and the leaves, half full.
+  return 2 * groups.size + Math.ceil((2 * extents.length) / EXTENT_BLOCK_MAX);
 }

@@ -23,7 +23,8 @@ export class Reservations {
 
   /** The kept blocks of a group as a bitmap; undefined when there are none. */
   bits(group: number): Buffer | undefined {
-    return this.#groups.get(group)?.bits;
+    const known = this.#groups.get(group);
+    return known === undefined || known.count === 0 ? undefined : known.bits;
   }
 
   /** Keeps blocks, none of which is kept yet. */
@@ -43,8 +44,8 @@ export class Reservations {
       const known = this.#groups.get(group);
       assert(known !== undefined, 'only reserved blocks are let go');
       assert(clearBits(known.bits, first, length) === length, 'only reserved blocks are let go');
+      // The bitmap stays: the next one to write here takes blocks of the same group.
       known.count -= length;
-      if (known.count === 0) this.#groups.delete(group);
     });
     this.#count -= count;
   }

@@ -4,7 +4,8 @@ import { PAGES_PER_PMD, PMD_SIZE } from '../../lib/units.js';
 import { reserveBlocks, whenSpace } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { DataStores } from './data-stores.js';
-import { replaceExtents } from './extent-tree.js';
+import { spliceExtents } from './extent-splice.js';
+import { WHOLE_FILE } from './extent-tree.js';
 import { layRuns } from './extent.js';
 import type { Extent } from './extent.js';
 import type { Inode } from './inode.js';
@@ -81,7 +82,7 @@ export class StagedContent {
   install(txn: Transaction, inode: Inode): void {
     assert(this.#state === 'full', 'content is installed when all of it is there');
     for (const reservation of this.#reservations) reservation.claim(txn);
-    replaceExtents(txn, this.#volume, inode, this.extents);
+    spliceExtents(txn, this.#volume, { inode, span: WHOLE_FILE }, this.extents);
     inode.size = this.#size;
   }
 

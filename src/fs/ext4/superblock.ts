@@ -105,6 +105,13 @@ export class Superblock {
     return this.bytes.readUInt16LE(SuperField.State);
   }
 
+  /** Blocks that are kept for root. */
+  get reservedBlocks(): number {
+    const is64 = (this.incompat & FeatureIncompat.Bit64) !== 0;
+    const high = is64 ? SuperField.ReservedBlocksHi : undefined;
+    return wide(this.bytes, SuperField.ReservedBlocksLo, high);
+  }
+
   /** Blocks of one copy of the descriptor table. */
   get gdtBlocks(): number {
     return Math.ceil((this.groupCount * this.descSize) / BLOCK_SIZE);
@@ -200,6 +207,15 @@ export function sealSuperblock(bytes: Buffer): void {
   bytes.writeUInt32LE(sum, SuperField.Checksum);
 }
 
+/** Whether 1024 bytes are a superblock with a checksum, and it is right. */
+export function isSuperblockWhole(bytes: Buffer): boolean {
+  return (
+    bytes.readUInt16LE(SuperField.Magic) === EXT4_MAGIC &&
+    bytes.readUInt32LE(SuperField.Checksum) ===
+      crc32c(CRC_INIT, bytes.subarray(0, SuperField.Checksum))
+  );
+}
+
 function verifySuperblock(sb: Buffer, roCompat: number): void {
   const magic = sb.readUInt16LE(SuperField.Magic);
   if (magic !== EXT4_MAGIC) {
@@ -210,8 +226,7 @@ function verifySuperblock(sb: Buffer, roCompat: number): void {
   }
   // Without the feature the field holds nothing; the feature gate then refuses the mount.
   if ((roCompat & FeatureRoCompat.MetadataCsum) === 0) return;
-  const sum = crc32c(CRC_INIT, sb.subarray(0, SuperField.Checksum));
-  if (sum !== sb.readUInt32LE(SuperField.Checksum)) {
+  if (!isSuperblockWhole(sb)) {
     throw new DaxdError('EBADMSG', 'checksum mismatch: superblock; repair it with e2fsck -fy');
   }
 }

@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { allocateBlocks } from './allocator.js';
-import { goalOf, mapExtents, replaceExtents } from './extent-tree.js';
+import { spliceExtents } from './extent-splice.js';
+import { goalOf, mapExtents, WHOLE_FILE } from './extent-tree.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE, I_BLOCK_SIZE, InodeFlag } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
@@ -45,7 +46,7 @@ export function writeTarget(txn: Transaction, volume: Volume, inode: Inode, targ
   }
   const { start } = allocateBlocks(txn, volume, { goal: goalOf(volume, inode), count: 1 });
   txn.fresh(start).set(target);
-  replaceExtents(txn, volume, inode, [
+  spliceExtents(txn, volume, { inode, span: WHOLE_FILE }, [
     { logical: 0, physical: start, length: 1, unwritten: false },
   ]);
 }

@@ -5,10 +5,13 @@ import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
 import { isAligned, PAGE_SIZE, PAGES_PER_PMD } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
-import { commitStores, persistStores } from './commit.js';
-import type { Store } from './commit.js';
+import type { Journal } from '../jbd2/journal.js';
+import { BufferCache } from './buffer-cache.js';
+import { Commits } from './commits.js';
+import type { CommitCounters } from './commits.js';
 import { InodeGates } from './inode-gates.js';
 import { BLOCK_SIZE } from './layout.js';
+import { OpenFiles } from './open-files.js';
 import { Reservations } from './reservations.js';
 import type { Superblock } from './superblock.js';
 import { SystemZone } from './system-zone.js';
@@ -23,8 +26,7 @@ export interface VolumeOptions {
   readonly readOnlyReasons: readonly string[];
   readonly log: Logger;
   readonly clock: Clock;
-  /** Needed by whatever frees or moves file blocks; mkfs does neither. */
-  readonly layouts?: Layouts | undefined;
+  readonly layouts: Layouts;
 }
 
 /**
@@ -42,37 +44,58 @@ export class Volume implements BlockSource {
   readonly systemZone = new SystemZone();
   /** Free blocks and inodes, as the descriptors have them; reserved ones count as free. */
   readonly free = { blocks: 0, inodes: 0 };
-  readonly #layouts: Layouts | undefined;
+  /** Which files are open, and which are kept without a name. */
+  readonly openFiles = new OpenFiles();
+  readonly layouts: Layouts;
+  /** First block of each group's inode table, which never moves; 0 until it is looked up. */
+  readonly inodeTables: Float64Array;
+  /** What is known of the media, with all changes that were made. */
+  readonly cache: BufferCache;
   readonly #readOnlyReasons: string[];
   readonly #gates = new InodeGates();
-  /** Commits that wait for their persist. */
-  readonly #inFlight = new Set<Promise<void>>();
+  readonly #commits: Commits;
   /** Blocks whose freeing is not durable yet: they come back by waiting. */
   #freeing = 0;
   #closing = false;
+  #failure: string | undefined;
 
   constructor(options: VolumeOptions) {
     this.range = options.range;
     this.superblock = options.superblock;
     this.log = options.log;
     this.clock = options.clock;
+    this.layouts = options.layouts;
     this.reservations = new Reservations(options.superblock.blocksPerGroup);
-    this.#layouts = options.layouts;
     this.#readOnlyReasons = [...options.readOnlyReasons];
+    this.inodeTables = new Float64Array(options.superblock.groupCount);
+    this.cache = new BufferCache((blockNumber) => this.#load(blockNumber));
+    this.#commits = new Commits({
+      range: options.range,
+      cache: this.cache,
+      clock: options.clock,
+      onFailure: (reason) => {
+        this.#fail(reason);
+      },
+    });
   }
 
   get readOnly(): boolean {
     return this.#readOnlyReasons.length > 0;
   }
 
+  /** What was committed since the mount. */
+  get commitCounters(): CommitCounters {
+    return this.#commits;
+  }
+
+  /** What went wrong with the media; undefined while nothing did. */
+  get failure(): string | undefined {
+    return this.#failure;
+  }
+
   /** Why it is read-only, each a part of a sentence. */
   get readOnlyReasons(): readonly string[] {
     return this.#readOnlyReasons;
-  }
-
-  get layouts(): Layouts {
-    assert(this.#layouts !== undefined, 'a mounted filesystem has its layouts');
-    return this.#layouts;
   }
 
   /**
@@ -87,21 +110,34 @@ export class Volume implements BlockSource {
 
   /** @hot Once a metadata block read. */
   block(blockNumber: number): Buffer {
-    this.assertBlocks(blockNumber, 1);
-    const offset = blockNumber * BLOCK_SIZE;
-    if (isAligned(this.range.start, BLOCK_SIZE)) return this.range.view(offset, BLOCK_SIZE);
-    // On an unaligned partition a block may cross a window of the mapping.
-    const copy = Buffer.allocUnsafe(BLOCK_SIZE);
-    this.range.read(offset, copy);
-    return copy;
+    return this.cache.get(blockNumber).bytes;
   }
 
-  /** @throws DaxdError EUCLEAN when not all of [start, start + count) are blocks of this filesystem */
-  assertBlocks(start: number, count: number): void {
+  isVerified(blockNumber: number, role: number): boolean {
+    return this.cache.get(blockNumber).role === role;
+  }
+
+  markVerified(blockNumber: number, role: number): void {
+    this.cache.get(blockNumber).role = role;
+  }
+
+  isPartVerified(blockNumber: number, part: number): boolean {
+    return (this.cache.get(blockNumber).verifiedParts & (1 << part)) !== 0;
+  }
+
+  markPartVerified(blockNumber: number, part: number): void {
+    this.cache.get(blockNumber).verifiedParts |= 1 << part;
+  }
+
+  /**
+   * @param what the structure that lies there, or that names them
+   * @throws DaxdError EUCLEAN when not all of [start, start + count) are blocks of this filesystem
+   */
+  assertBlocks(start: number, count: number, what = 'metadata'): void {
     if (start >= 0 && count >= 0 && start + count <= this.superblock.blocksCount) return;
     throw new DaxdError(
       'EUCLEAN',
-      `blocks ${start} to ${start + count} are named, the filesystem has ${this.superblock.blocksCount}; check it with e2fsck -fn`,
+      `${what}: blocks ${start} to ${start + count} are named, the filesystem has ${this.superblock.blocksCount}; check it with e2fsck -fn`,
     );
   }
 
@@ -113,24 +149,40 @@ export class Volume implements BlockSource {
     if (this.#closing) throw new DaxdError('ESHUTDOWN', 'the filesystem is being unmounted');
   }
 
+  /** Changed blocks that one transaction may have: what needs more is done in pieces. */
+  get transactionBlocksMax(): number {
+    return this.#commits.transactionBlocksMax;
+  }
+
+  /** From now on changes go through a journal, which runs. */
+  useJournal(journal: Journal): void {
+    this.#commits.useJournal(journal);
+  }
+
+  /** Empties the journal, durably, once nothing changes any more. @throws DaxdError EIO */
+  async stopJournal(): Promise<void> {
+    assert(this.#closing, 'the journal stops when nothing changes any more');
+    await this.#commits.stopJournal();
+  }
+
   /**
-   * Runs `body` synchronously on a new transaction and commits it: seals checksums, stores
-   * to the map, persists, and settles with the body's answer once that is durable. When the
-   * body throws, nothing happened. There is no journal: a power cut during the commit may
-   * leave half of it.
+   * Runs `body` synchronously on a new transaction, and settles with the body's answer once
+   * the transaction is durable, together with those of other operations that arrived
+   * meanwhile. When the body throws, nothing happened; after a power cut all of it happened or
+   * nothing. On a filesystem without a journal half of it may have.
    *
-   * A body that runs out of blocks while others are on their way back is run once more when
-   * they are, so it must not change anything but the transaction.
+   * A body that finds the log full, or runs out of blocks while others are on their way back,
+   * is run once more when they are: it must not change anything but the transaction.
    *
-   * @throws DaxdError EROFS, ESHUTDOWN, EIO when the media fail (read-only from then on),
-   *   and whatever the body throws
+   * @throws DaxdError EROFS, ESHUTDOWN, EFBIG for more than {@link transactionBlocksMax}, EIO
+   *   when the media fail (read-only from then on), and whatever the body throws
    */
   async transact<T>(body: (txn: Transaction) => T): Promise<T> {
     try {
-      return await this.#commit(body);
+      return await this.#transact(body);
     } catch (error) {
       if (!isOutOfSpace(error) || !(await this.freedBlocksReturned())) throw error;
-      return await this.#commit(body);
+      return await this.#transact(body);
     }
   }
 
@@ -141,6 +193,11 @@ export class Volume implements BlockSource {
    */
   async withInode<T>(inode: number, run: () => Promise<T>): Promise<T> {
     return await this.#gates.run(inode, run);
+  }
+
+  /** Whether {@link withInode} would have to wait. */
+  isInodeBusy(inode: number): boolean {
+    return this.#gates.isBusy(inode);
   }
 
   /** Keeps freed blocks from being used until the transaction that frees them is durable. */
@@ -161,7 +218,7 @@ export class Volume implements BlockSource {
    */
   async freedBlocksReturned(): Promise<boolean> {
     if (this.#freeing === 0) return false;
-    await Promise.allSettled(this.#inFlight);
+    await this.#commits.whenDone();
     return true;
   }
 
@@ -195,46 +252,43 @@ export class Volume implements BlockSource {
   /** Settles when no commit and no gate is under way. */
   async whenQuiet(): Promise<void> {
     await this.#gates.whenIdle();
-    await Promise.allSettled(this.#inFlight);
+    await this.#commits.whenDone();
   }
 
-  async #commit<T>(body: (txn: Transaction) => T): Promise<T> {
-    this.assertWritable();
-    const txn = new Transaction(this);
-    const result = body(txn);
-    txn.seal();
-    for (const layout of txn.layouts) layout.assertIdle();
-    // Stores past the end of a file that shrank would end the process with SIGBUS.
-    this.range.backing.checkSize();
-
-    const stores = commitStores(this, txn);
-    txn.runStored();
-    const durable = this.#makeDurable(txn, stores);
-    this.#inFlight.add(durable);
-    try {
+  async #transact<T>(body: (txn: Transaction) => T): Promise<T> {
+    for (;;) {
+      this.assertWritable();
+      const txn = new Transaction(this);
+      const result = body(txn);
+      txn.seal();
+      if (!this.#commits.hasRoom(txn)) {
+        await this.#commits.whenDone();
+        continue;
+      }
+      for (const layout of txn.layouts) layout.assertIdle();
+      const durable = this.#commits.join(txn);
+      txn.runStored();
       await durable;
-    } finally {
-      this.#inFlight.delete(durable);
+      return result;
     }
-    return result;
   }
 
-  async #makeDurable(txn: Transaction, stores: readonly Store[]): Promise<void> {
-    try {
-      await persistStores(this.range, stores);
-    } catch (error) {
-      this.#fail('persisting metadata to the media failed');
-      throw error;
-    }
-    txn.runDurable();
+  #load(blockNumber: number): Buffer {
+    this.assertBlocks(blockNumber, 1);
+    const copy = Buffer.allocUnsafe(BLOCK_SIZE);
+    this.range.read(blockNumber * BLOCK_SIZE, copy);
+    return copy;
   }
 
   /** From here on what the media hold is not known: only reading goes on. */
   #fail(reason: string): void {
-    if (!this.readOnly) {
-      this.log.error({ reason }, 'filesystem is read-only from now on; run e2fsck -fy');
-    }
-    if (!this.#readOnlyReasons.includes(reason)) this.#readOnlyReasons.push(reason);
+    if (this.#failure !== undefined) return;
+    this.#failure = reason;
+    this.#readOnlyReasons.push(reason);
+    this.log.error(
+      { label: this.superblock.label, reason },
+      'filesystem is read-only from now on: find out what is wrong with the media, then mount it again',
+    );
   }
 }
 

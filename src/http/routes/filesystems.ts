@@ -1,7 +1,14 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
+import { PAGE_SIZE } from '../../lib/units.js';
 import type { Control } from '../control.js';
-import { FormatPartition, MountPartition, Nothing, Partition } from '../schemas/partition.js';
+import {
+  FilesystemSizes,
+  FormatPartition,
+  MountPartition,
+  Nothing,
+  Partition,
+} from '../schemas/partition.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
@@ -36,6 +43,29 @@ export const filesystemRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     '/v1/partitions/:partition/unmount',
     { config, schema: { operationId: 'unmountPartition', params, body: Nothing, response } },
     (request) => control.unmount(request.params.partition),
+  );
+
+  app.get(
+    '/v1/partitions/:partition/statfs',
+    {
+      schema: {
+        operationId: 'statFilesystem',
+        summary: 'what the filesystem holds and has left',
+        params,
+        response: { 200: FilesystemSizes, default: Problem },
+      },
+    },
+    (request) => {
+      const sizes = control.files(request.params.partition).fs.statfs();
+      return {
+        block_size: PAGE_SIZE,
+        total_bytes: sizes.totalBytes,
+        free_bytes: sizes.freeBytes,
+        available_bytes: sizes.availableBytes,
+        total_inodes: sizes.totalInodes,
+        free_inodes: sizes.freeInodes,
+      };
+    },
   );
   done();
 };

@@ -1,10 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
-import type { FastifyReply } from 'fastify';
 
-import { DaxdError } from '../../lib/errno.js';
-import type { Control, FileSystem } from '../control.js';
-import { abortOnDisconnect } from '../disconnect.js';
-import { pathFromText } from '../file-path.js';
+import { checkedRange, subject } from '../change-subject.js';
+import type { Control } from '../control.js';
 import { ChangeRange, LayoutChanged, PunchHole, Truncate } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
@@ -73,27 +70,3 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
   );
   done();
 };
-
-interface Subject {
-  readonly inode: number;
-  readonly change: { readonly path: string; readonly signal: AbortSignal };
-}
-
-/** The file to change, symlinks followed, and the wait's end with the client's connection. */
-function subject(fs: FileSystem, path: string, reply: FastifyReply): Subject {
-  const checked = pathFromText(path);
-  return {
-    inode: fs.lookup(checked),
-    change: { path: checked, signal: abortOnDisconnect(reply) },
-  };
-}
-
-function checkedRange<R extends { readonly offset: number; readonly length: number }>(range: R): R {
-  if (!Number.isSafeInteger(range.offset + range.length)) {
-    throw new DaxdError(
-      'EFBIG',
-      `offset ${range.offset} and length ${range.length} end at 2^53 or beyond`,
-    );
-  }
-  return range;
-}

@@ -2,14 +2,14 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type } from 'typebox';
 
 import type { Control } from '../control.js';
-import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
-import { MadeInode, MakeDirectory, MakeSymlink, Rename } from '../schemas/file.js';
+import { MakeLink, Rename } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
 const params = PartitionParams;
 const config = { change: true };
+const response = { 204: Type.Null(), default: Problem };
 
 /** What files are called. */
 export const nameRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
@@ -18,43 +18,6 @@ export const nameRoutes: FastifyPluginCallbackTypebox<{ readonly control: Contro
   done,
 ) => {
   app.post(
-    '/v1/partitions/:partition/mkdir',
-    {
-      config,
-      schema: {
-        operationId: 'makeDirectory',
-        params,
-        body: MakeDirectory,
-        response: { 201: MadeInode, default: Problem },
-      },
-    },
-    async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const inode = await fs.mkdir(pathFromText(request.body.path));
-      return reply.code(201).send({ inode });
-    },
-  );
-
-  app.post(
-    '/v1/partitions/:partition/symlink',
-    {
-      config,
-      schema: {
-        operationId: 'makeSymlink',
-        params,
-        body: MakeSymlink,
-        response: { 201: MadeInode, default: Problem },
-      },
-    },
-    async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, target } = request.body;
-      const inode = await fs.symlink(pathFromText(path), target);
-      return reply.code(201).send({ inode });
-    },
-  );
-
-  app.post(
     '/v1/partitions/:partition/rename',
     {
       config,
@@ -62,14 +25,33 @@ export const nameRoutes: FastifyPluginCallbackTypebox<{ readonly control: Contro
         operationId: 'rename',
         params,
         body: Rename,
-        response: { 204: Type.Null(), default: Problem },
+        response,
       },
     },
     async (request, reply) => {
       const { fs } = control.files(request.params.partition);
       const from = pathFromText(request.body.from);
       const to = pathFromText(request.body.to);
-      await fs.rename(from, to, { path: to, signal: abortOnDisconnect(reply) });
+      await fs.rename(from, to, { noReplace: request.body.no_replace ?? false });
+      return reply.code(204).send(null);
+    },
+  );
+
+  app.post(
+    '/v1/partitions/:partition/link',
+    {
+      config,
+      schema: {
+        operationId: 'makeLink',
+        summary: 'give a file another name',
+        params,
+        body: MakeLink,
+        response,
+      },
+    },
+    async (request, reply) => {
+      const { fs } = control.files(request.params.partition);
+      await fs.link(pathFromText(request.body.from), pathFromText(request.body.to));
       return reply.code(204).send(null);
     },
   );

@@ -2,12 +2,13 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import type { Control, MountedFiles } from '../control.js';
 import { pathFromTarget } from '../file-path.js';
-import { FileStat } from '../schemas/file.js';
+import { ChangeAttributes, FileStat } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
-import { timestampFromNs } from '../timestamp.js';
+import { nsFromTimestamp, timestampFromNs } from '../timestamp.js';
 
 const params = PartitionParams;
+const response = { 200: FileStat, default: Problem };
 
 /** What files are, and where their bytes lie. */
 export const statRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
@@ -23,7 +24,7 @@ export const statRoutes: FastifyPluginCallbackTypebox<{ readonly control: Contro
           operationId: url.endsWith('*') ? 'statFile' : 'statRoot',
           summary: 'an inode and where its bytes lie; a symlink itself, not its target',
           params,
-          response: { 200: FileStat, default: Problem },
+          response,
         },
       },
       (request) => {
@@ -32,23 +33,55 @@ export const statRoutes: FastifyPluginCallbackTypebox<{ readonly control: Contro
         return statOf(files, files.fs.lookup(path, { follow: false }));
       },
     );
+
+    app.patch(
+      url,
+      {
+        config: { change: true },
+        schema: {
+          operationId: url.endsWith('*') ? 'changeAttributes' : 'changeRootAttributes',
+          summary: 'set permissions, owner and times; of a symlink itself, not its target',
+          params,
+          body: ChangeAttributes,
+          response,
+        },
+      },
+      async (request, reply) => {
+        const files = control.files(request.params.partition);
+        const { mode, uid, gid, atime, mtime } = request.body;
+        const inode = files.fs.lookup(pathFromTarget(request.url), { follow: false });
+        await files.fs.setAttributes(inode, {
+          mode,
+          uid,
+          gid,
+          atimeNs: atime === undefined ? undefined : nsFromTimestamp(atime),
+          mtimeNs: mtime === undefined ? undefined : nsFromTimestamp(mtime),
+        });
+        return reply.code(200).send(statOf(files, inode));
+      },
+    );
   }
   done();
 };
 
 function statOf(files: MountedFiles, inode: number): FileStat {
   const { fs, startBytes } = files;
-  const { mtimeNs, target, ...stat } = fs.stat(inode);
+  const { target, device, ...stat } = fs.stat(inode);
   const extents = stat.type === 'file' ? fs.extents(inode) : [];
   return {
     inode,
     type: stat.type,
     mode: stat.mode,
     nlink: stat.nlink,
+    uid: stat.uid,
+    gid: stat.gid,
     size: stat.size,
     blocks: stat.blocks,
-    mtime: timestampFromNs(mtimeNs),
+    atime: timestampFromNs(stat.atimeNs),
+    mtime: timestampFromNs(stat.mtimeNs),
+    ctime: timestampFromNs(stat.ctimeNs),
     ...(target !== undefined && { target }),
+    ...(device !== undefined && { device }),
     extents: extents.map(({ fileOffset, mediaOffset, length, unwritten }) => ({
       file_offset: fileOffset,
       device_offset: startBytes + mediaOffset,

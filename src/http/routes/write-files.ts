@@ -6,10 +6,10 @@ import { Type } from 'typebox';
 import type { Control } from '../control.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromTarget } from '../file-path.js';
-import { MadeInode, WriteQuery } from '../schemas/file.js';
+import { Appended, CreatedFile, WriteQuery } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
-import { storeUpload } from '../upload.js';
+import { onlyNewOf, storeUpload, uploadPlace } from '../upload.js';
 
 /** What the routes that write files need. */
 export interface WriteFileRoutesOptions {
@@ -38,23 +38,26 @@ export const writeFileRoutes: FastifyPluginCallbackTypebox<WriteFileRoutesOption
       config: { change: true },
       schema: {
         operationId: 'writeFile',
-        summary: 'create or replace a file, or with offset write in place',
+        summary: 'create or replace a file, or with offset or append write into it',
         params,
         querystring: WriteQuery,
-        response: { 201: MadeInode, 204: Type.Null(), default: Problem },
+        response: { 200: Appended, 201: CreatedFile, 204: Type.Null(), default: Problem },
       },
     },
     async (request, reply) => {
       const { fs } = control.files(request.params.partition);
       const path = pathFromTarget(request.url);
       const source = request.body instanceof Readable ? request.body : Readable.from([]);
-      const { created, inode } = await storeUpload(fs, source, {
+      const { created, inode, offset } = await storeUpload(fs, source, {
         path,
-        offset: request.query.offset,
+        place: uploadPlace(request.query),
+        onlyNew: onlyNewOf(request.query, request.headers['if-none-match']),
         chunkBytes: writeChunkBytes,
         signal: abortOnDisconnect(reply),
       });
-      return created ? reply.code(201).send({ inode }) : reply.code(204).send(null);
+      if (created) return reply.code(201).send({ inode, ...(offset !== undefined && { offset }) });
+      if (offset !== undefined) return reply.code(200).send({ inode, offset });
+      return reply.code(204).send(null);
     },
   );
 
@@ -71,8 +74,7 @@ export const writeFileRoutes: FastifyPluginCallbackTypebox<WriteFileRoutesOption
     },
     async (request, reply) => {
       const { fs } = control.files(request.params.partition);
-      const path = pathFromTarget(request.url);
-      await fs.unlink(path, { path, signal: abortOnDisconnect(reply) });
+      await fs.unlink(pathFromTarget(request.url));
       return reply.code(204).send(null);
     },
   );

@@ -14,22 +14,59 @@ const Extent = Type.Object({
   unwritten: Type.Boolean(),
 });
 
+const Timestamp = Type.String({ description: 'RFC 3339 in UTC, with nanoseconds' });
+
 /** `GET /v1/partitions/{p}/stat/{path}` */
 export const FileStat = Type.Object({
   inode: Type.Integer(),
   type: FileType,
   mode: Type.Integer({ description: 'st_mode, type bits included' }),
   nlink: Type.Integer(),
+  uid: Type.Integer(),
+  gid: Type.Integer(),
   size: Type.Integer(),
   blocks: Type.Integer({ description: 'units of 512 bytes' }),
-  mtime: Type.String({ description: 'RFC 3339, with nanoseconds' }),
+  atime: Timestamp,
+  mtime: Timestamp,
+  ctime: Timestamp,
   target: Type.Optional(Type.String({ description: 'of a symlink' })),
+  device: Type.Optional(
+    Type.Object(
+      { major: Type.Integer(), minor: Type.Integer() },
+      { description: 'of a char or block device' },
+    ),
+  ),
   extents: Type.Array(Extent),
   pinned_pages: Type.Integer(),
 });
 
 /** `GET /v1/partitions/{p}/stat/{path}` */
 export type FileStat = Static<typeof FileStat>;
+
+/** The largest number of a user or group. */
+const ID_MAX = 2 ** 32 - 2;
+const Id = Type.Integer({ minimum: 0, maximum: ID_MAX });
+const TimeText = Type.String({
+  maxLength: 30,
+  description: 'RFC 3339 in UTC (...Z), up to nanoseconds; 1901 to 2446, others become the nearest',
+});
+const Permissions = Type.Integer({
+  minimum: 0,
+  maximum: 0o7777,
+  description: 'permission, set-id and sticky bits, as a number: 420 is 0644',
+});
+
+/** `PATCH /v1/partitions/{p}/stat/{path}`: what is left out stays, ctime becomes now. */
+export const ChangeAttributes = Type.Object(
+  {
+    mode: Type.Optional(Permissions),
+    uid: Type.Optional(Id),
+    gid: Type.Optional(Id),
+    atime: Type.Optional(TimeText),
+    mtime: Type.Optional(TimeText),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
 
 /** One name in a directory. */
 const DirectoryEntry = Type.Object({
@@ -55,13 +92,55 @@ export const ListingQuery = strict({
 /** Query of `PUT .../files/{path}`. */
 export const WriteQuery = strict({
   offset: Type.Optional(count('write in place from this byte, without truncating')),
+  append: Type.Optional(
+    Type.Boolean({ description: 'write at the end, wherever that is when the bytes come' }),
+  ),
+  exclusive: Type.Optional(
+    Type.Boolean({ description: 'only where nothing is there yet, as If-None-Match: *' }),
+  ),
+});
+
+/** Where an appended upload went. */
+export const Appended = Type.Object({
+  inode: Type.Integer(),
+  offset: Type.Integer({ description: 'where its first byte is' }),
+});
+
+/** What `PUT .../files/{path}` answers for a new file. */
+export const CreatedFile = Type.Object({
+  inode: Type.Integer(),
+  offset: Type.Optional(Type.Integer({ description: 'with append' })),
 });
 
 /** `POST .../mkdir` */
 export const MakeDirectory = strict({ path: FilePath });
 
 /** `POST .../rename` */
-export const Rename = strict({ from: FilePath, to: FilePath });
+export const Rename = strict({
+  from: FilePath,
+  to: FilePath,
+  no_replace: Type.Optional(Type.Boolean({ description: 'EEXIST when something is at `to`' })),
+});
+
+/** `POST .../link`: a symlink gets another name itself. */
+export const MakeLink = strict({
+  from: FilePath,
+  to: Type.String({ minLength: 1, description: 'the new name' }),
+});
+
+/** `POST .../mknod` */
+export const MakeNode = strict({
+  path: FilePath,
+  type: Type.Union([
+    Type.Literal('char'),
+    Type.Literal('block'),
+    Type.Literal('fifo'),
+    Type.Literal('socket'),
+  ]),
+  mode: Type.Optional(Permissions),
+  major: Type.Optional(Type.Integer({ minimum: 0, maximum: 4095 })),
+  minor: Type.Optional(Type.Integer({ minimum: 0, maximum: 1048575 })),
+});
 
 /** `POST .../symlink` */
 export const MakeSymlink = strict({
@@ -92,6 +171,26 @@ export const ChangeRange = strict({
   ...rangeProperties,
   keep_size: Type.Optional(Type.Boolean({ description: 'do not grow the file' })),
 });
+
+/** `POST .../collapse-range` and `POST .../insert-range` */
+export const ShiftRange = strict({
+  path: FilePath,
+  offset: count('bytes, a multiple of 4096'),
+  length: Type.Integer({
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'bytes, a multiple of 4096',
+  }),
+});
+
+/** Query of `GET .../seek/{path}`. */
+export const SeekQuery = strict({
+  offset: count('where to look from'),
+  what: Type.Union([Type.Literal('data'), Type.Literal('hole')]),
+});
+
+/** What `GET .../seek/{path}` found. */
+export const Sought = Type.Object({ offset: Type.Integer({ description: 'bytes' }) });
 
 /** What a change that may wait for pinned pages answers. */
 export const LayoutChanged = Type.Object({

@@ -35,6 +35,16 @@ export const Partition = Type.Object({
   filesystem: Type.Union([Filesystem, Type.Null()]),
 });
 
+/** `GET /v1/partitions/{p}/statfs` */
+export const FilesystemSizes = Type.Object({
+  block_size: Type.Integer(),
+  total_bytes: Type.Integer(),
+  free_bytes: Type.Integer(),
+  available_bytes: Type.Integer({ description: 'what is free and not kept for root' }),
+  total_inodes: Type.Integer(),
+  free_inodes: Type.Integer(),
+});
+
 /** One entry of `GET /v1/partitions`. */
 export type Partition = Static<typeof Partition>;
 

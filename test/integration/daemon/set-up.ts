@@ -30,6 +30,8 @@ export interface OpenDaemon {
   readonly close: () => Promise<readonly LeaseView[]>;
   readonly get: (path: string) => Promise<Answer>;
   readonly post: (path: string, json?: object) => Promise<Answer>;
+  readonly patch: (path: string, json: object) => Promise<Answer>;
+  readonly putJson: (path: string, json: object) => Promise<Answer>;
   readonly remove: (path: string) => Promise<Answer>;
   readonly put: (path: string, text: string) => Promise<Response>;
 }
@@ -66,6 +68,8 @@ export async function openDaemon(t: Test, options: Record<string, unknown>): Pro
     close,
     get: (path: string) => call('GET', path),
     post: (path: string, json: object = {}) => call('POST', path, json),
+    patch: (path: string, json: object) => call('PATCH', path, json),
+    putJson: (path: string, json: object) => call('PUT', path, json),
     remove: (path: string) => call('DELETE', path),
     put: (path: string, text: string) =>
       fetch(`${daemon.urls[0]}${path}`, { method: 'PUT', body: text }),

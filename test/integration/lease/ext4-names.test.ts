@@ -6,11 +6,11 @@ import t from 'tap';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { requires } from '../../support/requires.js';
 import { HandClock } from '../../unit/lease/set-up.js';
-import { ask, isSettled, pattern, setUpExt4 } from './ext4-set-up.js';
+import { until } from '../fs/ext4/orphan-set-up.js';
+import { ask, pattern, setUpExt4 } from './ext4-set-up.js';
 
 const P = PAGE_SIZE;
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs'] };
-const conflict = { name: 'DaxdError', code: 'recall-conflict' };
 
 t.test('a read lease lends the very bytes of the file', async (t) => {
   if (!requires(t, JUDGES)) return;
@@ -32,32 +32,44 @@ t.test('a read lease lends the very bytes of the file', async (t) => {
   t.match(await set.judge(), { status: 0 });
 });
 
-t.test('unlink of a leased file waits, and a cancelled one changes nothing', async (t) => {
+t.test('unlink of a leased file: the name goes, the lease stays valid', async (t) => {
   if (!requires(t, JUDGES)) return;
   const content = pattern(3 * P);
   const set = await setUpExt4(t, { file: content, other: content });
-  const { fs, leases, layouts, waiters } = set;
+  const { fs, leases, layouts, waiters, backing } = set;
   const inode = fs.lookup('file');
-  const lease = await leases.acquire(ask({ offset: P }));
-  const abort = new AbortController();
-  const cancelled = fs.unlink('file', { signal: abort.signal });
-  t.equal(await isSettled(cancelled), false);
-  await t.rejects(leases.acquire(ask()), conflict);
-  abort.abort();
-  await t.rejects(cancelled, { name: 'DaxdError', code: 'cancelled' });
-  t.equal(fs.lookup('file'), inode);
-  t.strictSame([...layouts.pending], []);
-  t.equal(waiters.size, 0);
-  const second = await leases.acquire(ask());
+  const free = fs.statfs().freeBytes;
+  const lease = await leases.acquire(ask({ offset: P, access: 'write' }));
+  const second = await leases.acquire(ask({ length: 2 * P }));
+  const [extent] = lease.view().extents;
 
-  const removed = fs.unlink('file', { path: 'file' });
+  await fs.unlink('file');
   await fs.unlink('other');
-  leases.release(lease.id);
-  t.equal(await isSettled(removed), false, 'the second lease is left');
-  t.strictSame(leases.overlapping('pmem0p1', inode, 0, Infinity), [second.id]);
-  leases.release(second.id);
-  await removed;
+  t.equal(fs.statfs().freeBytes, free + 3 * P, 'the other one is free');
   await t.rejects(leases.acquire(ask()), { name: 'DaxdError', code: 'ENOENT' });
+  t.equal(leases.get(lease.id).state, 'active');
+  t.equal(leases.renew(lease.id).view().path, 'file');
+  t.strictSame(
+    leases.list({ path: 'file', partition: 'pmem0p1' }).leases.map(({ id }) => id),
+    [lease.id, second.id],
+  );
+  t.match([...layouts.pending], [{ op: 'unlink', inode, path: 'file' }]);
+  t.strictSame(leases.overlapping('pmem0p1', inode, 0, Infinity).toSorted(), [lease.id, second.id]);
+
+  const made = await fs.create('file');
+  await fs.write(made, 0, Buffer.alloc(8 * P, 0x77));
+  const bytes = Buffer.alloc(P);
+  backing.mapping.read(extent?.device_offset ?? 0, bytes);
+  t.ok(bytes.equals(content.subarray(P, 2 * P)), 'nobody else has the blocks');
+
+  leases.release(lease.id);
+  t.equal(layouts.size, 1, 'the second lease is left');
+  leases.release(second.id, [{ offset: 0, length: P }]);
+  t.equal(layouts.size, 1, 'a page of it is left');
+  leases.release(second.id);
+  t.ok(await until(() => layouts.size === 0));
+  t.equal(fs.statfs().freeBytes, free + 3 * P - 8 * P + 3 * P);
+  t.equal(waiters.size, 0);
   t.match(await set.judge(), { status: 0 });
 });
 
@@ -65,7 +77,7 @@ t.test('a stopped holder that lapsed is waited for, a killed one no longer', asy
   if (!requires(t, JUDGES)) return;
   const clock = new HandClock();
   const set = await setUpExt4(t, { file: pattern(P) }, clock);
-  const { fs, leases } = set;
+  const { fs, leases, layouts } = set;
   const child = spawn('sleep', ['100']);
   t.teardown(() => child.kill('SIGKILL'));
   const pid = child.pid ?? 0;
@@ -75,14 +87,14 @@ t.test('a stopped holder that lapsed is waited for, a killed one no longer', asy
   await t.rejects(leases.acquire(other), { name: 'DaxdError', code: 'ESRCH' });
   const lease = await leases.acquire(ask({ pid, pidStart, ttlMs: 1000 }));
   child.kill('SIGSTOP');
-  const removed = fs.unlink('file');
+  await fs.unlink('file');
   clock.advance(60_000);
   t.equal(lease.state, 'suspect');
-  t.equal(await isSettled(removed), false);
+  t.equal(layouts.size, 1);
   child.kill('SIGKILL');
   await once(child, 'exit');
   clock.advance(1000);
-  await removed;
   t.equal(lease.state, 'released');
+  t.ok(await until(() => layouts.size === 0));
   t.match(await set.judge(), { status: 0 });
 });

@@ -56,12 +56,12 @@ t.test('abort: the first error counts, and nothing changes once it is broken', a
 t.test('follow: gives up on an abort that came before or comes after, and unfollows', async (t) => {
   const error = new DaxdError('ENXIO', 'gone');
   const early = new LayoutChange('id', truncateOf(0, 1), new StillClock());
-  early.follow(AbortSignal.abort(), error);
+  early.follow(AbortSignal.abort(), () => error);
   t.equal(early.signal.reason, error);
 
   const controller = new AbortController();
   const late = new LayoutChange('id', truncateOf(0, 1), new StillClock());
-  late.follow(controller.signal, error);
+  late.follow(controller.signal, () => error);
   t.notOk(late.signal.aborted);
   late.ended();
   t.equal(getEventListeners(controller.signal, 'abort').length, 0);

@@ -129,3 +129,44 @@ t.test('pending: tells since when and for how long, until the pages are idle', a
   truncate.layout?.lift();
   t.equal(change?.state, 'ended');
 });
+
+t.test('tryBreakLayouts: at once, or not at all and no barrier is left', async (t) => {
+  const { layouts, pin, unpin, waits } = await setUpLayouts();
+  const told: string[] = [];
+  layouts.onRecall(({ id }) => told.push(id));
+  pin(3);
+  t.equal(layouts.tryBreakLayouts(truncateOf(0, 10)), undefined, 'a page is pinned');
+  t.equal(layouts.size, 0);
+  unpin(3);
+  const layout = layouts.tryBreakLayouts(truncateOf(0, 10));
+  t.match(layout, { waitedMs: 0 });
+  t.equal(layouts.pendingOver(12, 0, PAGE_SIZE)?.state, 'broken', 'the barrier is up');
+  t.equal(layouts.tryBreakLayouts(truncateOf(5, 10)), undefined, 'an earlier change is pending');
+  const behind = watch(layouts.breakLayouts(truncateOf(5, 10)));
+  await settle();
+  t.notOk(behind.layout, 'a wait queues behind it');
+  layout?.assertIdle();
+  layout?.lift();
+  await settle();
+  t.ok(behind.layout);
+  behind.layout?.lift();
+
+  layouts.drain();
+  const last = layouts.tryBreakLayouts(truncateOf(0, 10));
+  t.ok(last, 'what waits for nothing goes on at shutdown');
+  last?.lift();
+  t.throws(
+    () =>
+      layouts.tryBreakLayouts(
+        truncateOf(0, 10, {
+          pages() {
+            throw new RangeError('no pages');
+          },
+        }),
+      ),
+    RangeError,
+  );
+  t.equal(layouts.size, 0);
+  t.equal(told.length, 1, 'only the one that waits is recalled');
+  t.strictSame(waits, ['truncate done 0', 'truncate done 0', 'truncate done 0']);
+});

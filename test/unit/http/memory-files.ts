@@ -8,23 +8,27 @@ interface MemoryFile {
   readonly inode: number;
   readonly type: Stat['type'];
   data: Buffer;
+  attributes: Partial<Stat>;
+  readonly xattrs: Map<string, Buffer>;
 }
 
 /** A flat filesystem in memory that records what it was asked to change. */
 export class MemoryFiles implements FileSystem {
   readonly calls: unknown[][] = [];
+  /** Whether the last lookup was to follow a symlink. */
+  followed = true;
   /** What the next change waits for. */
   gate: (signal: AbortSignal | undefined) => Promise<void> = async () => {};
   readonly #names = new Map<string, MemoryFile>();
   #nextInode = 12;
 
   constructor() {
-    this.#names.set('', { inode: 2, type: 'directory', data: Buffer.alloc(4096) });
+    this.#add('', { inode: 2, type: 'directory', data: Buffer.alloc(4096) });
   }
 
   put(name: string, data: string | Buffer, type: Stat['type'] = 'file'): number {
     const inode = this.#nextInode++;
-    this.#names.set(name, { inode, type, data: Buffer.from(data) });
+    this.#add(name, { inode, type, data: Buffer.from(data) });
     return inode;
   }
 
@@ -32,16 +36,18 @@ export class MemoryFiles implements FileSystem {
     return this.#names.get(name)?.data.toString();
   }
 
-  lookup(path: string): number {
+  lookup(path: string, { follow = true }: { readonly follow?: boolean } = {}): number {
+    this.followed = follow;
     const file = this.#names.get(path);
     if (file === undefined) throw new DaxdError('ENOENT', `there is no ${path}`);
     return file.inode;
   }
 
   stat(inode: number): Stat {
-    const { type, data } = this.#inode(inode);
+    const { type, data, attributes } = this.#inode(inode);
     return {
       inode,
+      generation: 1,
       type,
       mode: type === 'directory' ? 0o40755 : 0o100644,
       nlink: 1,
@@ -52,7 +58,9 @@ export class MemoryFiles implements FileSystem {
       atimeNs: 0n,
       mtimeNs: 1_700_000_000_123_456_789n,
       ctimeNs: 0n,
-    } as Stat;
+      ...(type === 'char' && { device: { major: 1, minor: 3 } }),
+      ...attributes,
+    };
   }
 
   *readdir(): Generator<{ name: Buffer; type: Stat['type']; inode: number }> {
@@ -71,6 +79,12 @@ export class MemoryFiles implements FileSystem {
 
   async create(path: string): Promise<number> {
     return this.put(path, '');
+  }
+
+  async append(inode: number, source: Uint8Array): Promise<number> {
+    const { length } = this.#inode(inode).data;
+    await this.write(inode, length, source);
+    return length;
   }
 
   async write(inode: number, offset: number, source: Uint8Array): Promise<void> {
@@ -92,8 +106,9 @@ export class MemoryFiles implements FileSystem {
   async replace(
     path: string,
     source: AsyncIterable<Uint8Array>,
-    { signal }: { readonly signal?: AbortSignal } = {},
+    { signal, exclusive = false }: Parameters<FileSystem['replace']>[2] = {},
   ): Promise<{ created: boolean; inode: number }> {
+    if (exclusive && this.#names.has(path)) throw new DaxdError('EEXIST', `${path} is there`);
     const chunks: Uint8Array[] = [];
     for await (const chunk of source) chunks.push(chunk);
     await this.gate(signal);
@@ -117,12 +132,78 @@ export class MemoryFiles implements FileSystem {
     return this.#change(['fallocate', ...args.slice(0, 3)], args[3]?.signal);
   }
 
+  async collapseRange(...args: Parameters<FileSystem['collapseRange']>): Promise<Changed> {
+    return this.#change(['collapseRange', ...args.slice(0, 3)], args[3]?.signal);
+  }
+
+  async insertRange(...args: Parameters<FileSystem['insertRange']>): Promise<Changed> {
+    return this.#change(['insertRange', ...args.slice(0, 3)], args[3]?.signal);
+  }
+
+  seekData(inode: number, offset: number): number {
+    if (offset < this.#inode(inode).data.length) return offset;
+    throw new DaxdError('ENXIO', `inode ${inode} has no data from ${offset} on`);
+  }
+
+  seekHole(inode: number, offset: number): number {
+    return Math.max(this.seekData(inode, offset), this.#inode(inode).data.length);
+  }
+
+  statfs(): ReturnType<FileSystem['statfs']> {
+    const inodes = { totalInodes: 64, freeInodes: 50 };
+    return { totalBytes: 81920, freeBytes: 40960, availableBytes: 20480, ...inodes };
+  }
+
+  async setAttributes(...[inode, change]: Parameters<FileSystem['setAttributes']>): Promise<void> {
+    this.calls.push(['setAttributes', inode, change]);
+    const given = Object.entries(change).filter(([, value]) => value !== undefined);
+    const file = this.#inode(inode);
+    file.attributes = { ...file.attributes, ...Object.fromEntries(given) };
+  }
+
+  listXattrs(inode: number): string[] {
+    return [...this.#inode(inode).xattrs.keys()];
+  }
+
+  getXattr(inode: number, name: string): Buffer {
+    const value = this.#inode(inode).xattrs.get(name);
+    if (value === undefined) throw new DaxdError('ENODATA', `there is no ${name}`);
+    return value;
+  }
+
+  async setXattr(...args: Parameters<FileSystem['setXattr']>): Promise<void> {
+    const [inode, name, value, { only } = {}] = args;
+    const { xattrs } = this.#inode(inode);
+    if (only === 'replace') this.getXattr(inode, name);
+    if (only === 'create' && xattrs.has(name)) throw new DaxdError('EEXIST', `${name} is there`);
+    xattrs.set(name, Buffer.from(value));
+  }
+
+  async removeXattr(inode: number, name: string): Promise<void> {
+    this.getXattr(inode, name);
+    this.#inode(inode).xattrs.delete(name);
+  }
+
+  async link(from: string, to: string): Promise<void> {
+    this.#names.set(to, this.#inode(this.lookup(from)));
+  }
+
+  async mknod(path: string, node: Parameters<FileSystem['mknod']>[1]): Promise<number> {
+    this.calls.push(['mknod', path, node]);
+    return this.put(path, '', node.type);
+  }
+
   async unlink(path: string): Promise<void> {
     this.lookup(path);
     this.#names.delete(path);
   }
 
-  async rename(from: string, to: string): Promise<void> {
+  async rename(
+    from: string,
+    to: string,
+    { noReplace = false }: Parameters<FileSystem['rename']>[2] = {},
+  ): Promise<void> {
+    if (noReplace && this.#names.has(to)) throw new DaxdError('EEXIST', `${to} is there`);
     const file = this.#inode(this.lookup(from));
     this.#names.delete(from);
     this.#names.set(to, file);
@@ -132,6 +213,10 @@ export class MemoryFiles implements FileSystem {
     await this.gate(signal);
     this.calls.push(call);
     return { waitedMs: 1.5, freedBytes: 4096 };
+  }
+
+  #add(name: string, file: Pick<MemoryFile, 'inode' | 'type' | 'data'>): void {
+    this.#names.set(name, { ...file, attributes: {}, xattrs: new Map() });
   }
 
   #inode(inode: number): MemoryFile {

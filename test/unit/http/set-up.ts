@@ -20,6 +20,7 @@ export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
   readonly get: (url: string, headers?: Headers) => Promise<Response>;
   readonly post: (url: string, payload?: object | string, headers?: Headers) => Promise<Response>;
   readonly put: (url: string, payload: string | Buffer, headers?: Headers) => Promise<Response>;
+  readonly patch: (url: string, payload: object) => Promise<Response>;
   readonly remove: (url: string) => Promise<Response>;
 }
 
@@ -57,6 +58,8 @@ export async function setUpHttp(t: Test): Promise<HttpSetUp> {
     });
   const put = (url: string, payload: string | Buffer, more: Headers = {}): Promise<Response> =>
     app.inject({ method: 'PUT', url, headers: { ...headers, ...more }, payload });
+  const patch = (url: string, payload: object): Promise<Response> =>
+    app.inject({ method: 'PATCH', url, headers, payload });
   const remove = (url: string): Promise<Response> => app.inject({ method: 'DELETE', url, headers });
-  return { app, control, lent, latencies, fatal, get, post, put, remove };
+  return { app, control, lent, latencies, fatal, get, post, put, patch, remove };
 }

@@ -112,6 +112,16 @@ t.test(
   },
 );
 
+t.test('acquire: a file that got the inode of the prepared one is prepared itself', async (t) => {
+  const { leases, fs } = await setUpLeases();
+  fs.create('file', ['-']);
+  fs.afterPrepare = () => {
+    if (fs.prepares === 1) fs.reuseInode('file');
+  };
+  await leases.acquire(ask({ access: 'write' }));
+  t.equal(fs.prepares, 2, 'path and inode are the same, the generation is not');
+});
+
 t.test('acquire: a partition that is unmounted during the preparation is not leased', async (t) => {
   const { leases, fs, targets, pinnedPages } = await setUpLeases();
   fs.create('file', ['-']);

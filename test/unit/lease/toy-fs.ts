@@ -4,6 +4,7 @@ import { PAGE_SIZE } from '../../../src/lib/units.js';
 
 interface ToyFile {
   readonly inode: number;
+  readonly generation: number;
   readonly type: string;
   size: number;
   /** By page of the file; a page without a block is a hole. */
@@ -19,6 +20,7 @@ export class ToyFs implements LeasableFs {
   prepares = 0;
   readonly #files = new Map<string, ToyFile>();
   #nextInode = 11;
+  #nextGeneration = 0x1000;
   #nextBlock = 1000;
 
   constructor(readOnly: boolean) {
@@ -27,7 +29,7 @@ export class ToyFs implements LeasableFs {
 
   /** Each text is a run of pages: `w` written, `u` unwritten, `-` hole; runs lie apart. */
   create(path: string, runs: readonly string[], size?: number): ToyFile {
-    const file: ToyFile = { inode: this.#nextInode++, type: 'file', size: 0, blocks: new Map() };
+    const file = this.#newFile('file');
     let page = 0;
     for (const run of runs) {
       this.#nextBlock += 3;
@@ -43,7 +45,7 @@ export class ToyFs implements LeasableFs {
   }
 
   createOther(path: string, type: string): void {
-    this.#files.set(path, { inode: this.#nextInode++, type, size: 0, blocks: new Map() });
+    this.#files.set(path, this.#newFile(type));
   }
 
   /** Makes one page a hole again, as a punch between two steps would. */
@@ -53,6 +55,12 @@ export class ToyFs implements LeasableFs {
 
   unlink(path: string): void {
     this.#files.delete(path);
+  }
+
+  /** Puts another file with the same inode and blocks in the place of one. */
+  reuseInode(path: string): void {
+    const { generation } = this.#newFile('file');
+    this.#files.set(path, { ...this.#file(path), generation });
   }
 
   rename(from: string, to: string): void {
@@ -65,9 +73,9 @@ export class ToyFs implements LeasableFs {
     return this.#file(path).inode;
   }
 
-  stat(inode: number): { type: string; size: number } {
-    const { type, size } = this.#inode(inode);
-    return { type, size };
+  stat(inode: number): { generation: number; type: string; size: number } {
+    const { generation, type, size } = this.#inode(inode);
+    return { generation, type, size };
   }
 
   *extents(inode: number): Generator<LeasableExtent> {
@@ -92,6 +100,11 @@ export class ToyFs implements LeasableFs {
       blocks.set(page, { block, unwritten: false });
     }
     await this.afterPrepare();
+  }
+
+  #newFile(type: string): ToyFile {
+    const inode = this.#nextInode++;
+    return { inode, generation: this.#nextGeneration++, type, size: 0, blocks: new Map() };
   }
 
   #file(path: string): ToyFile {

@@ -19,6 +19,13 @@ function setUp() {
     requests: [{ route: '/a/:b', method: 'GET', code: 200, histogram: new LatencyHistogram([1]) }],
     pinned: [{ partition: 'pmem0p1', pages: 0 }],
     pending: [] as { op: 'truncate' | 'unlink'; startedWallMs: number }[],
+    mounted: {
+      partition: 'pmem0p1',
+      readOnly: false,
+      commitLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
+      committedOperations: 0,
+    },
+    filesystems: () => [sources.mounted],
     pinnedPages: () => sources.pinned,
     pendingChanges: () => sources.pending,
   };
@@ -46,6 +53,9 @@ t.test('page: every metric of the contract is there at zero from the start', asy
     'daxd_leases{state="suspect",access="write"} 0',
     'daxd_lease_requests_total{outcome="recall_conflict"} 0',
     'daxd_lease_hold_seconds_count 0',
+    'daxd_filesystem_read_only{partition="pmem0p1"} 0',
+    'daxd_filesystem_commit_seconds_count{partition="pmem0p1"} 0',
+    'daxd_filesystem_operations_total{partition="pmem0p1"} 0',
     'daxd_attach_step_seconds{step="map-pages"} 0.25',
     'daxd_persist_seconds_count 0',
     'daxd_http_request_duration_seconds_count{route="/a/:b",method="GET",code="200"} 0',
@@ -74,8 +84,12 @@ t.test('page: a scrape reads what the layers counted meanwhile', async (t) => {
     { op: 'truncate', startedWallMs: 5_000 },
     { op: 'truncate', startedWallMs: 4_000 },
   );
+  sources.mounted.readOnly = true;
+  sources.mounted.committedOperations = 9;
   const page = await lines();
   for (const line of [
+    'daxd_filesystem_read_only{partition="pmem0p1"} 1',
+    'daxd_filesystem_operations_total{partition="pmem0p1"} 9',
     'daxd_devmap_managed_users 1',
     'daxd_wakeups_total{outcome="useful"} 3',
     'daxd_page_free_latency_seconds_bucket{le="0.000001"} 1',

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
+import type { Layouts } from '../../../../src/dax/layouts.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { mkfsExt4 } from '../../../../src/fs/ext4/mkfs.js';
@@ -13,9 +14,16 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
-import { fsck, kernelTree, scratchDirectory, withLoopMount } from '../../../support/ext4-image.js';
+import {
+  fsck,
+  fsckMounted,
+  kernelTree,
+  scratchDirectory,
+  withLoopMount,
+} from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { settle } from '../../../unit/mm/set-up.js';
+import { until } from './orphan-set-up.js';
 import { SeededRandom } from './seeded-random.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';
@@ -25,7 +33,9 @@ const SIZE_BYTES = 16 * MIB;
 const PATHS = ['a', 'b', 'c', 'd', 'a/x', 'a/y', 'b/x', 'c/z', 'a/x/deep'];
 
 /** A filesystem in memory whose persists take turns of the event loop, as many as chance says. */
-async function mountSlow(random: SeededRandom): Promise<{ fs: Ext4; range: BackingRange }> {
+async function mountSlow(
+  random: SeededRandom,
+): Promise<{ fs: Ext4; range: BackingRange; layouts: Layouts }> {
   const backing = new MemoryBacking(SIZE_BYTES, {
     async onPersist() {
       for (let turns = random.below(6); turns > 0; turns--) await settle();
@@ -36,7 +46,7 @@ async function mountSlow(random: SeededRandom): Promise<{ fs: Ext4; range: Backi
   await mkfsExt4(range, { label: 'slow', clock: systemClock });
   const layouts = layoutsOf();
   const options = { readOnly: false, layouts, log: silentLogger, clock: systemClock };
-  return { fs: await mountExt4(range, options), range };
+  return { fs: await mountExt4(range, options), range, layouts };
 }
 
 /** One operation on one of a few names, so that they meet each other all the time. */
@@ -74,7 +84,7 @@ t.test('operations that meet on the same names: always whole, never a leak', asy
   if (!requires(t, { commands: ['e2fsck', 'mount'], root: true })) return;
   const seed = testSeed(t);
   const random = new SeededRandom(seed);
-  const { fs, range } = await mountSlow(random);
+  const { fs, range, layouts } = await mountSlow(random);
   const image = join(scratchDirectory(t), 'image');
   const dump = (): void => {
     const bytes = Buffer.alloc(SIZE_BYTES);
@@ -90,8 +100,9 @@ t.test('operations that meet on the same names: always whole, never a leak', asy
       if (!(reason instanceof DaxdError)) throw reason;
       codes.set(reason.code, (codes.get(reason.code) ?? 0) + 1);
     }
+    t.ok(await until(() => layouts.size === 0), 'what was removed at work is freed');
     dump();
-    const verdict = fsck(image);
+    const verdict = fsckMounted(image);
     if (verdict.status !== 0) {
       t.fail(`seed ${seed}, round ${round}: ${verdict.output}`);
       break;

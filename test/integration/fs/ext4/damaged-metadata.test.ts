@@ -46,7 +46,7 @@ t.test('checksums: one byte flipped is EBADMSG and names the structure', async (
   const { volume } = clean;
   const group = readGroup(volume, volume, 0);
   const file = readInode(volume, volume, inode);
-  const place = locateInode(volume, volume, inode);
+  const place = locateInode(volume, inode);
   const tree = file.iBlock.readUInt32LE(16);
   const attributes = file.fileAcl;
   t.ok(attributes > 0, 'the attribute has a block of its own');

@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -10,7 +11,7 @@ import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { sealSuperblock } from '../../../../src/fs/ext4/superblock.js';
 import { KIB, MIB, roundUp } from '../../../../src/lib/units.js';
-import { fsck, runJudge, sha256Of } from '../../../support/ext4-image.js';
+import { fsck, runJudge, sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 
@@ -30,24 +31,32 @@ function header(image: string, field: string): string {
   return new RegExp(`^${field}:\\s+(.*)$`, 'm').exec(output)?.[1] ?? '';
 }
 
-t.test(
-  'openVolume: the valid bit is clear while mounted, and back with the counters',
-  async (t) => {
-    if (!requires(t, { commands: COMMANDS })) return;
-    const image = newImage(t);
-    t.equal(header(image, 'Filesystem state'), 'clean');
-    const open = await openImage(image);
-    t.equal(header(image, 'Filesystem state'), 'not clean');
-    t.equal(header(image, 'Mount count'), '1');
-    const inode = await open.fs.create('a');
-    await writeFile(open.volume, inode, 0, Buffer.alloc(100 * KIB, 1));
-    const { blocks, inodes } = open.volume.free;
-    await closeClean(t, open);
-    t.equal(header(image, 'Filesystem state'), 'clean');
-    t.equal(header(image, 'Free blocks'), String(blocks));
-    t.equal(header(image, 'Free inodes'), String(inodes));
-  },
-);
+t.test('openVolume: in use while mounted, and afterwards clean with the counters', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  t.notMatch(header(image, 'Filesystem features'), /needs_recovery/);
+  const open = await openImage(image);
+  t.match(header(image, 'Filesystem features'), /needs_recovery/);
+  t.equal(header(image, 'Filesystem state'), 'clean', 'a journal keeps it so');
+  t.equal(header(image, 'Mount count'), '1');
+  const inode = await open.fs.create('a');
+  await writeFile(open.volume, inode, 0, Buffer.alloc(100 * KIB, 1));
+  const { blocks, inodes } = open.volume.free;
+  await closeClean(t, open);
+  t.notMatch(header(image, 'Filesystem features'), /needs_recovery/);
+  t.equal(header(image, 'Free blocks'), String(blocks));
+  t.equal(header(image, 'Free inodes'), String(inodes));
+});
+
+t.test('openVolume: without a journal the valid bit is clear while mounted', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t, ['-O', '^has_journal']);
+  const open = await openImage(image);
+  t.equal(header(image, 'Filesystem state'), 'not clean');
+  await open.fs.create('a');
+  await closeClean(t, open);
+  t.equal(header(image, 'Filesystem state'), 'clean');
+});
 
 t.test('openVolume: what was read is what dumpe2fs shows', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
@@ -94,9 +103,6 @@ t.test('openVolume: read-only where something is left over or unknown', async (t
   const cases: readonly (readonly [string, (bytes: Buffer) => void, RegExp])[] = [
     ['not unmounted', (sb) => sb.writeUInt16LE(0, 0x3a), repair],
     ['errors', (sb) => sb.writeUInt16LE(3, 0x3a), repair],
-    ['journal', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x60) | 4, 0x60), repair],
-    ['orphan list', (sb) => sb.writeUInt32LE(12, 0xe8), repair],
-    ['orphans', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x64) | 0x10000, 0x64), repair],
     ['quota', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x64) | 0x100, 0x64), /0x100/],
     ['fast_commit', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x5c) | 0x400, 0x5c), /fast_commit/],
   ];
@@ -116,7 +122,7 @@ t.test('openVolume: read-only where something is left over or unknown', async (t
   });
 });
 
-t.test('openVolume: a killed daemon leaves a filesystem that opens read-only', async (t) => {
+t.test('openVolume: what a killed daemon answered is there at the next mount', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const image = newImage(t);
   const open = await openImage(image);
@@ -124,9 +130,50 @@ t.test('openVolume: a killed daemon leaves a filesystem that opens read-only', a
   await writeFile(open.volume, inode, 0, Buffer.alloc(MIB, 1));
   t.equal(fsck(image).status, 0, 'e2fsck finds nothing while it is mounted');
   await open.backing.close();
+  const again = await openImage(image);
+  t.notOk(again.volume.readOnly);
+  t.equal(again.fs.stat(again.fs.lookup('a')).size, MIB);
+  await closeClean(t, again);
+});
+
+t.test('openVolume: a filesystem without a journal opens read-only after a kill', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t, ['-O', '^has_journal']);
+  const open = await openImage(image);
+  await open.fs.create('a');
+  await open.backing.close();
   await opensReadOnly(t, image, /not unmounted/);
   runJudge('e2fsck', ['-fy', image]);
   await closeClean(t, await openImage(image));
+});
+
+t.test('openVolume: a dirty journal is replayed in memory where nothing may change', async (t) => {
+  if (!requires(t, { commands: COMMANDS, root: true })) return;
+  const image = newImage(t);
+  const copy = `${image}.copy`;
+  await withLoopMount(image, 'rw', (mounted) => {
+    mkdirSync(join(mounted, 'new'));
+    runJudge('sync', ['-f', mounted]);
+    runJudge('cp', [image, copy]);
+  });
+  const before = sha256Of(copy);
+  const open = await openImage(copy, { readOnly: true });
+  t.equal(open.fs.stat(open.fs.lookup('new')).type, 'directory');
+  await open.close();
+  t.equal(sha256Of(copy), before, 'not a byte changed');
+});
+
+t.test('openVolume: a superblock torn at mount is taken from its copy', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  const bytes = readFileSync(image);
+  bytes.copy(bytes, 2048, 1024, 2048);
+  bytes.writeUInt16LE(99, 1024 + 0x34);
+  writeFileSync(image, bytes);
+  await closeClean(t, await openImage(image));
+  bytes.fill(0, 2048, 3072);
+  writeFileSync(image, bytes);
+  await t.rejects(openImage(image), { code: 'EBADMSG', message: /superblock/ });
 });
 
 t.test('openVolume: refuses what it cannot read, not a byte changed', async (t) => {

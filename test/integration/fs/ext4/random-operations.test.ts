@@ -11,6 +11,7 @@ import { BackingRange } from '../../../../src/media/backing-range.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import {
   fsck,
+  fsckMounted,
   kernelTree,
   makeImage,
   scratchDirectory,
@@ -42,7 +43,7 @@ async function runAndJudge(
   for (let i = 1; i <= operations; i++) {
     const done = await random.step();
     if (i % every !== 0) continue;
-    const verdict = fsck(image);
+    const verdict = fsckMounted(image);
     if (verdict.status !== 0) {
       t.fail(`seed ${seed}, operation ${i}, ${done}: ${verdict.output}`);
       break;

@@ -247,6 +247,8 @@ export class RandomOperations {
     if (from === to) return undefined;
     if (to.startsWith(`${from}/`)) return 'EINVAL';
     if (target === undefined) return undefined;
+    // The kernel looks for this before it compares the types.
+    if (from.startsWith(`${to}/`)) return 'ENOTEMPTY';
     if (source === 'directory' && target !== 'directory') return 'ENOTDIR';
     if (source !== 'directory' && target === 'directory') return 'EISDIR';
     return this.#childrenOf(to).length > 0 ? 'ENOTEMPTY' : undefined;

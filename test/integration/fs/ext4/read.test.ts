@@ -81,7 +81,7 @@ t.test('the fixture: symlink and the directory of 300 files', async (t) => {
   t.throws(() => fs.readdir(14), { code: 'ENOTDIR', name: 'DaxdError' });
 });
 
-t.test('an image of mke2fs -d: the tree equals its source', async (t) => {
+t.test('ext4.md 7.1: an image of mke2fs -d, the tree equals its source', async (t) => {
   if (!requires(t, { commands: ['mke2fs', 'mkfifo'] })) return;
   const directory = scratchDirectory(t);
   const source = join(directory, 'source');

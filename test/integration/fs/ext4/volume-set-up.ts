@@ -5,7 +5,7 @@ import type { Test } from 'tap';
 
 import { Layouts } from '../../../../src/dax/layouts.js';
 import { Ext4 } from '../../../../src/fs/ext4/ext4.js';
-import { closeVolume, openVolume } from '../../../../src/fs/ext4/mount-state.js';
+import { openVolume } from '../../../../src/fs/ext4/mount-state.js';
 import type { Volume } from '../../../../src/fs/ext4/volume.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
@@ -63,10 +63,11 @@ export async function openImage(
   try {
     const options = { readOnly, log: silentLogger, clock: systemClock, layouts };
     const volume = await openVolume(range, options);
+    const fs = new Ext4(volume);
     return {
       image,
       volume,
-      fs: new Ext4(volume),
+      fs,
       layouts,
       backing,
       pin: (offset, length) => {
@@ -76,7 +77,7 @@ export async function openImage(
         unpinUserPages(memremap, pfn(offset), length / PAGE_SIZE);
       },
       async close() {
-        await closeVolume(volume);
+        await fs.unmount();
         await backing.close();
       },
     };

@@ -2,9 +2,13 @@ import t from 'tap';
 
 import {
   checkHeader,
+  checkIndex,
+  checkLeaf,
+  childSpan,
   encodeIndex,
   encodeLeaf,
   indexEntries,
+  lastEntryFrom,
   leafExtents,
   leafPieces,
   sealNode,
@@ -24,7 +28,8 @@ t.test('encodeLeaf: what is written is read, 48 bits of physical block included'
   for (const node of [Buffer.alloc(60), Buffer.alloc(4096)]) {
     encodeLeaf(node, extents);
     t.equal(checkHeader(node, ROOT), 0);
-    t.strictSame(leafExtents(node, ROOT), extents);
+    checkLeaf(node, ROOT);
+    t.strictSame(leafExtents(node), extents);
     t.equal(node.readUInt16LE(4), node.length === 60 ? 4 : 340);
   }
 });
@@ -38,13 +43,32 @@ t.test('encodeIndex: children and what each maps', async (t) => {
   encodeIndex(node, children, 2);
   const place = { inode: 14, depth: 2, span: { from: 5, to: 200 } };
   t.equal(checkHeader(node, place), 2);
-  t.strictSame(indexEntries(node, place), [
-    { logical: 5, block: FAR, span: { from: 5, to: 90 } },
-    { logical: 90, block: 3, span: { from: 90, to: 200 } },
-  ]);
+  checkIndex(node, place);
+  t.strictSame(indexEntries(node), children);
+  t.strictSame(childSpan(node, 0, place.span), { from: 5, to: 90 });
+  t.strictSame(childSpan(node, 1, place.span), { from: 90, to: 200 });
   const elsewhere = { ...place, span: { from: 4, to: 200 } };
-  t.throws(() => indexEntries(node, elsewhere), { name: 'DaxdError', code: 'EUCLEAN' });
+  t.throws(() => checkIndex(node, elsewhere), { name: 'DaxdError', code: 'EUCLEAN' });
   t.throws(() => checkHeader(node, { ...place, depth: 1 }), { name: 'DaxdError', code: 'EUCLEAN' });
+});
+
+t.test('lastEntryFrom: the entry that a block would be in', async (t) => {
+  const node = Buffer.alloc(4096);
+  const wanted = [
+    [4, -1],
+    [5, 0],
+    [89, 0],
+    [90, 1],
+    [2 ** 32 - 1, 1],
+  ] as const;
+  const extent = { physical: 9, length: 2, unwritten: false };
+  encodeLeaf(node, [
+    { ...extent, logical: 5 },
+    { ...extent, logical: 90 },
+  ]);
+  for (const [logical, index] of wanted) t.equal(lastEntryFrom(node, logical), index, `${logical}`);
+  encodeLeaf(node, []);
+  t.equal(lastEntryFrom(node, 7), -1, 'of no entry');
 });
 
 t.test('leafPieces: cut at what one entry can say', async (t) => {

@@ -1,107 +1,107 @@
 import t from 'tap';
 
+import { initDirectoryBlock, sealDirectoryBlock } from '../../../../src/fs/ext4/directory-block.js';
 import {
-  checkDirectoryBlock,
-  ENTRIES_END,
-  initDirectoryBlock,
-  readEntries,
-  sealDirectoryBlock,
-} from '../../../../src/fs/ext4/directory-block.js';
-import { clearIndexBlock, readIndexBlocks, sealIndexBlock } from '../../../../src/fs/ext4/htree.js';
+  checkIndexBlock,
+  hashVersion,
+  indexLevels,
+  IndexTable,
+  initIndexNode,
+  initIndexRoot,
+  sealIndexBlock,
+  setIndexLevels,
+} from '../../../../src/fs/ext4/htree.js';
+import { DIRECTORY, place, SEED } from './index-blocks.js';
 
-const SEED = 0x89abcdef;
-const DIRECTORY = 12;
 const ROOT_TABLE = 0x20;
 const NODE_TABLE = 8;
+const COUNT = 7;
 
-function place(logical: number) {
-  return { directory: DIRECTORY, logical, firstInode: 11, inodesCount: 1000 };
-}
-
-function putTable(block: Buffer, table: number, blocks: readonly number[]): void {
-  block.writeUInt16LE((4096 - table) / 8 - 1, table);
-  block.writeUInt16LE(blocks.length, table + 2);
+function fill(table: IndexTable, blocks: readonly number[]): void {
   blocks.forEach((logical, i) => {
-    if (i > 0) block.writeUInt32LE(i * 1000, table + 8 * i);
-    block.writeUInt32LE(logical, table + 8 * i + 4);
+    if (i === 0) table.reset(logical);
+    else table.insert(i, i * 1000, logical);
   });
 }
 
-function makeRoot(levels: number, blocks: readonly number[]): Buffer {
-  const block = Buffer.alloc(4096);
-  initDirectoryBlock(block, DIRECTORY, 2);
-  block.fill(0, ENTRIES_END);
-  block.writeUInt16LE(4084, 16);
-  block.writeUInt8(1, 0x1c);
-  block.writeUInt8(8, 0x1d);
-  block.writeUInt8(levels, 0x1e);
-  putTable(block, ROOT_TABLE, blocks);
-  sealIndexBlock(block, SEED, 0);
-  return block;
+/** A root that names nodes 1 and 2, and node 1 that names leaves 3 and 4. */
+function setUp(): { root: Buffer; node: Buffer } {
+  const root = Buffer.alloc(4096);
+  initIndexRoot(root, { self: DIRECTORY, parent: 2, hashVersion: 1, leaf: 1 });
+  setIndexLevels(root, 1);
+  fill(new IndexTable(root, 0), [1, 2]);
+  sealIndexBlock(root, SEED, 0);
+  const node = Buffer.alloc(4096);
+  initIndexNode(node);
+  fill(new IndexTable(node, 1), [3, 4]);
+  sealIndexBlock(node, SEED, 1);
+  return { root, node };
 }
 
-function makeNode(logical: number, blocks: readonly number[]): Buffer {
-  const block = Buffer.alloc(4096);
-  block.writeUInt16LE(4096, 4);
-  putTable(block, NODE_TABLE, blocks);
-  sealIndexBlock(block, SEED, logical);
-  return block;
+function check(block: Buffer, logical: number): void {
+  checkIndexBlock(block, { seed: SEED, count: COUNT, place: place(logical) });
 }
 
-/** An index of two levels: root, nodes 1 and 2, leaves 3 to 6. */
-function setUp() {
-  const blocks = [makeRoot(1, [1, 2]), makeNode(1, [3, 4]), makeNode(2, [5, 6])];
-  const read = (logical: number): Buffer => blocks[logical] ?? Buffer.alloc(4096);
-  return { blocks, index: { count: 7, seed: SEED, read, place } };
+function badChecksum(logical: number) {
+  return { code: 'EBADMSG', message: new RegExp(`directory inode 12, block ${logical}`) };
 }
 
-t.test('readIndexBlocks: the blocks that hold no names', async (t) => {
-  const { index } = setUp();
-  t.strictSame([...readIndexBlocks(index)], [0, 1, 2]);
-  const flat = { ...index, read: () => makeRoot(0, [1, 2, 3]) };
-  t.strictSame([...readIndexBlocks(flat)], [0]);
+t.test('checkIndexBlock: what was made passes, and says what was put in', async (t) => {
+  const { root, node } = setUp();
+  check(root, 0);
+  check(node, 1);
+  t.equal(hashVersion(root), 1);
+  t.equal(indexLevels(root), 1);
+  const table = new IndexTable(root, 0);
+  t.strictSame([table.count, table.child(0), table.child(1)], [2, 1, 2]);
+  t.strictSame([table.hash(0), table.hash(1)], [0, 1000]);
+  t.equal(root.readUInt16LE(ROOT_TABLE), 507, 'one less than fits, for the checksum');
+  t.equal(node.readUInt16LE(NODE_TABLE), 510);
 });
 
-t.test('readIndexBlocks: a wrong checksum is EBADMSG and names the block', async (t) => {
-  for (const logical of [0, 1, 2]) {
-    const { blocks, index } = setUp();
-    const table = logical === 0 ? ROOT_TABLE : NODE_TABLE;
-    blocks[logical]?.writeUInt32LE(999, table + 8);
-    t.throws(() => readIndexBlocks(index), {
-      code: 'EBADMSG',
-      message: new RegExp(`directory inode 12, block ${logical}`),
-    });
-  }
+t.test('checkIndexBlock: a wrong checksum is EBADMSG and names the block', async (t) => {
+  const { root, node } = setUp();
+  root.writeUInt32LE(999, ROOT_TABLE + 8);
+  node.writeUInt32LE(999, NODE_TABLE + 8);
+  t.throws(() => {
+    check(root, 0);
+  }, badChecksum(0));
+  t.throws(() => {
+    check(node, 1);
+  }, badChecksum(1));
 });
 
-t.test('readIndexBlocks: broken structure under a valid checksum is EUCLEAN', async (t) => {
+t.test('checkIndexBlock: broken structure under a valid checksum is EUCLEAN', async (t) => {
   const broken: Record<string, (root: Buffer, node: Buffer) => void> = {
-    'hash version': (root) => root.writeUInt8(6, 0x1c),
+    'hash version': (root) => root.writeUInt8(3, 0x1c),
     'header length': (root) => root.writeUInt8(9, 0x1d),
+    'reserved word': (root) => root.writeUInt32LE(1, 0x18),
     'too many levels': (root) => root.writeUInt8(2, 0x1e),
     'a node that points at the root': (_, node) => node.writeUInt32LE(0, NODE_TABLE + 4),
     'a node that points at itself': (_, node) => node.writeUInt32LE(1, NODE_TABLE + 4),
     'one leaf twice': (_, node) => node.writeUInt32LE(3, NODE_TABLE + 12),
-    'a leaf of another node': (_, node) => node.writeUInt32LE(5, NODE_TABLE + 12),
-    'past the end': (_, node) => node.writeUInt32LE(7, NODE_TABLE + 12),
+    'past the end': (_, node) => node.writeUInt32LE(COUNT, NODE_TABLE + 12),
     'not sorted': (root) => {
-      putTable(root, ROOT_TABLE, [1, 2, 6]);
+      fill(new IndexTable(root, 0), [1, 2, 6]);
       root.writeUInt32LE(500, ROOT_TABLE + 16);
     },
+    'a node with a name in it': (_, node) => node.writeUInt32LE(20, 0),
   };
   for (const [title, damage] of Object.entries(broken)) {
-    const { blocks, index } = setUp();
-    const [root, node] = blocks;
-    if (root === undefined || node === undefined) return;
+    const { root, node } = setUp();
     damage(root, node);
     sealIndexBlock(root, SEED, 0);
     sealIndexBlock(node, SEED, 1);
-    t.throws(() => readIndexBlocks(index), { code: 'EUCLEAN', name: 'DaxdError' }, title);
+    const checkBoth = (): void => {
+      check(root, 0);
+      check(node, 1);
+    };
+    t.throws(checkBoth, { code: 'EUCLEAN', message: /^directory inode 12, block [01]/ }, title);
   }
 });
 
 t.test(
-  'readIndexBlocks: count and limit past the block are EUCLEAN, not a read past it',
+  'checkIndexBlock: count and limit past the block are EUCLEAN, not a read past it',
   async (t) => {
     for (const [limit, count] of [
       [507, 508],
@@ -109,27 +109,68 @@ t.test(
       [65535, 65535],
       [507, 0],
     ]) {
-      const { blocks, index } = setUp();
-      blocks[0]?.writeUInt16LE(limit ?? 0, ROOT_TABLE);
-      blocks[0]?.writeUInt16LE(count ?? 0, ROOT_TABLE + 2);
-      t.throws(() => readIndexBlocks(index), { code: 'EUCLEAN', name: 'DaxdError' });
+      const { root } = setUp();
+      root.writeUInt16LE(limit ?? 0, ROOT_TABLE);
+      root.writeUInt16LE(count ?? 0, ROOT_TABLE + 2);
+      t.throws(
+        () => {
+          check(root, 0);
+        },
+        { code: 'EUCLEAN', name: 'DaxdError' },
+      );
     }
   },
 );
 
-t.test('readIndexBlocks: a linear block under the index flag is EUCLEAN', async (t) => {
+t.test('checkIndexBlock: a linear block under the index flag is EUCLEAN', async (t) => {
   const linear = Buffer.alloc(4096);
   initDirectoryBlock(linear, DIRECTORY, 2);
   sealDirectoryBlock(linear, SEED);
-  const index = { count: 1, seed: SEED, read: () => linear, place };
-  t.throws(() => readIndexBlocks(index), { code: 'EUCLEAN', name: 'DaxdError' });
+  t.throws(
+    () => {
+      check(linear, 0);
+    },
+    { code: 'EUCLEAN', name: 'DaxdError' },
+  );
 });
 
-t.test('clearIndexBlock: root and node become leaves that pass the check', async (t) => {
-  const { blocks } = setUp();
-  blocks.forEach((block, logical) => {
-    clearIndexBlock(block, SEED, logical);
-    checkDirectoryBlock(block, SEED, place(logical));
-    t.equal(readEntries(block, ENTRIES_END).length, logical === 0 ? 2 : 0);
-  });
+t.test('IndexTable: search gives the last pair that is not above', async (t) => {
+  const { root } = setUp();
+  const table = new IndexTable(root, 0);
+  fill(table, [1, 2, 3, 4]);
+  const found = [0, 999, 1000, 1001, 2000, 2999, 3000, 0xfffffffc].map((hash) =>
+    table.search(hash),
+  );
+  t.strictSame(found, [0, 0, 1, 1, 2, 2, 3, 3]);
+  table.reset(5);
+  t.equal(table.search(0xfffffffc), 0);
+});
+
+t.test('IndexTable: insert and moveFrom keep the order and the limits', async (t) => {
+  const { node } = setUp();
+  const table = new IndexTable(node, 1);
+  fill(table, [1, 2, 3, 4, 5]);
+  table.insert(1, 500, 9);
+  t.strictSame(
+    [0, 1, 2, 5].map((i) => table.child(i)),
+    [1, 9, 2, 5],
+  );
+  const other = Buffer.alloc(4096);
+  initIndexNode(other);
+  const target = new IndexTable(other, 2);
+  table.moveFrom(3, target);
+  t.strictSame([table.count, target.count], [3, 3]);
+  t.strictSame(
+    [0, 1, 2].map((i) => target.child(i)),
+    [3, 4, 5],
+  );
+  t.strictSame(
+    [0, 1, 2].map((i) => target.hash(i)),
+    [0, 3000, 4000],
+  );
+  t.equal(other.readUInt16LE(NODE_TABLE), 510);
+  t.notOk(
+    node.subarray(NODE_TABLE + 8 * 3, 4088).some((byte) => byte !== 0),
+    'nothing is left',
+  );
 });

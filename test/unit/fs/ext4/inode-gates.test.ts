@@ -74,3 +74,19 @@ t.test('whenIdle: settles after the last one', async (t) => {
   await idle;
   t.strictSame(log, ['+a', '-a', 'idle']);
 });
+
+t.test('isBusy: from the first to the last that runs or waits', async (t) => {
+  const { gates, run } = setUp();
+  t.notOk(gates.isBusy(12));
+  const first = run(12, 'first');
+  const second = run(12, 'second');
+  t.ok(gates.isBusy(12));
+  t.notOk(gates.isBusy(13));
+  first.end();
+  await first.done;
+  t.ok(gates.isBusy(12));
+  await Promise.resolve();
+  second.end();
+  await second.done;
+  t.notOk(gates.isBusy(12));
+});

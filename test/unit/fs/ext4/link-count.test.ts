@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import { FeatureRoCompat } from '../../../../src/fs/ext4/layout.js';
+import { FeatureRoCompat, InodeFlag } from '../../../../src/fs/ext4/layout.js';
 import {
   addSubdirectory,
   dropSubdirectory,
@@ -11,7 +11,7 @@ const WITH_DIR_NLINK = { roCompat: FeatureRoCompat.DirNlink };
 const WITHOUT = { roCompat: 0 };
 
 t.test('addSubdirectory: counts up to 65000, then 1 for good', async (t) => {
-  const parent = { number: 12, linksCount: LINKS_MAX - 1 };
+  const parent = { number: 12, linksCount: LINKS_MAX - 1, flags: InodeFlag.Index };
   addSubdirectory(WITH_DIR_NLINK, parent);
   t.equal(parent.linksCount, LINKS_MAX);
   addSubdirectory(WITH_DIR_NLINK, parent);
@@ -22,14 +22,21 @@ t.test('addSubdirectory: counts up to 65000, then 1 for good', async (t) => {
   t.equal(parent.linksCount, 1, 'it stays uncounted');
 });
 
-t.test('addSubdirectory: EMLINK past 65000 without dir_nlink', async (t) => {
-  const parent = { number: 12, linksCount: LINKS_MAX };
-  t.throws(() => addSubdirectory(WITHOUT, parent), { code: 'EMLINK', name: 'DaxdError' });
-  t.equal(parent.linksCount, LINKS_MAX);
+t.test('addSubdirectory: EMLINK past 65000 without dir_nlink or an index', async (t) => {
+  const full = { number: 12, linksCount: LINKS_MAX, flags: InodeFlag.Index };
+  const linear = { ...full, flags: 0 };
+  const refused = { code: 'EMLINK', message: /directory inode 12 has 65000 links/ };
+  t.throws(() => {
+    addSubdirectory(WITHOUT, full);
+  }, refused);
+  t.throws(() => {
+    addSubdirectory(WITH_DIR_NLINK, linear);
+  }, refused);
+  t.strictSame([full.linksCount, linear.linksCount], [LINKS_MAX, LINKS_MAX]);
 });
 
 t.test('dropSubdirectory: never below "." and the name', async (t) => {
-  const parent = { number: 12, linksCount: 3 };
+  const parent = { number: 12, linksCount: 3, flags: 0 };
   dropSubdirectory(parent);
   t.equal(parent.linksCount, 2);
   dropSubdirectory(parent);

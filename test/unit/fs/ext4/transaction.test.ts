@@ -1,26 +1,35 @@
 import t from 'tap';
 
-import { commitStores, persistStores } from '../../../../src/fs/ext4/commit.js';
 import { Transaction } from '../../../../src/fs/ext4/transaction.js';
+import type { BlockSource } from '../../../../src/fs/ext4/transaction.js';
 import { InvariantError } from '../../../../src/lib/assert.js';
-import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 
-interface Media {
-  readonly range: BackingRange;
-  readonly persisted: [number, number][];
-  readonly block: (n: number) => Buffer;
+function setUp(): BufferedMedia {
+  return new BufferedMedia();
 }
 
-function setUp(): Media {
-  const persisted: [number, number][] = [];
-  const backing = new MemoryBacking(16 * 4096, {
-    onPersist: (offset, length) => {
-      persisted.push([offset, length]);
-    },
-  });
-  const range = new BackingRange(backing, 0, backing.sizeBytes);
-  return { range, persisted, block: (n) => range.view(n * 4096, 4096) };
+/** Sixteen blocks of zeros, and what was verified of them. */
+class BufferedMedia implements BlockSource {
+  readonly #blocks = Array.from({ length: 16 }, () => Buffer.alloc(4096));
+  readonly #roles = new Map<number, number>();
+
+  block(blockNumber: number): Buffer {
+    return this.#blocks[blockNumber] ?? Buffer.alloc(0);
+  }
+
+  isVerified(blockNumber: number, role: number): boolean {
+    return this.#roles.get(blockNumber) === role;
+  }
+
+  markVerified(blockNumber: number, role: number): void {
+    this.#roles.set(blockNumber, role);
+  }
+
+  isPartVerified(): boolean {
+    return false;
+  }
+
+  markPartVerified(): void {}
 }
 
 t.test('modify: a private copy, seen through the transaction alone', async (t) => {
@@ -59,37 +68,25 @@ t.test('sealAtCommit: once a key, and not for a forgotten block', async (t) => {
   t.throws(() => txn.fresh(1), InvariantError);
 });
 
-t.test('commitStores: lines that differ, fresh blocks whole, ascending', async (t) => {
-  const media = setUp();
-  media.block(7).fill(9);
-  const txn = new Transaction(media);
-  txn.fresh(7);
-  const changed = txn.modify(2);
-  changed[100] = 1;
-  changed[128] = 2;
-  changed[4095] = 3;
-  txn.modify(5);
-  const stores = commitStores(media, txn);
-  t.strictSame(stores, [
-    { offset: 2 * 4096 + 64, length: 128 },
-    { offset: 2 * 4096 + 4032, length: 64 },
-    { offset: 7 * 4096, length: 4096 },
-  ]);
-  t.equal(media.block(2)[100], 1);
-  t.equal(media.block(2)[4095], 3);
-  t.ok(media.block(7).equals(Buffer.alloc(4096)));
+t.test('forget: the block is revoked, and a role is not kept', async (t) => {
+  const txn = new Transaction(setUp());
+  txn.fresh(5);
+  txn.markVerified(5, 77);
+  t.ok(txn.isVerified(5, 77));
+  t.notOk(txn.isVerified(5, 78), 'another role is another matter');
+  txn.forget(5);
+  t.notOk(txn.isVerified(5, 77));
+  t.strictSame([...txn.revoked], [5]);
 });
 
-t.test('persistStores: what lies close together in one call', async (t) => {
+t.test('isVerified: a changed block keeps its role, a fresh one has none', async (t) => {
   const media = setUp();
-  await persistStores(media.range, [
-    { offset: 0, length: 64 },
-    { offset: 128, length: 64 },
-    { offset: 4096, length: 4096 },
-    { offset: 5 * 4096, length: 64 },
-  ]);
-  t.strictSame(media.persisted, [
-    [0, 8192],
-    [5 * 4096, 64],
-  ]);
+  media.markVerified(3, 77);
+  const txn = new Transaction(media);
+  txn.modify(3);
+  t.ok(txn.isVerified(3, 77));
+  txn.fresh(3);
+  t.notOk(txn.isVerified(3, 77));
+  txn.markVerified(4, 78);
+  t.ok(media.isVerified(4, 78), 'what was verified unchanged is so for all');
 });

@@ -1,0 +1,132 @@
+import type { Command } from 'commander';
+
+import { choosePartition, filePath, partitionPath } from '../partition-choice.js';
+import type { Cell } from '../table.js';
+import { countValue, modeValue, sizeValue, textOption } from '../values.js';
+import type { VerbContext, VerbRunner } from '../verb.js';
+
+interface Stat {
+  readonly inode: number;
+  readonly type: string;
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly blocks: number;
+  readonly atime: string;
+  readonly mtime: string;
+  readonly ctime: string;
+  readonly target?: string;
+}
+
+interface Sizes {
+  readonly total_bytes: number;
+  readonly free_bytes: number;
+  readonly available_bytes: number;
+  readonly total_inodes: number;
+  readonly free_inodes: number;
+}
+
+/** `stat`, `setattr`, `seek` and `statfs`. */
+export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
+  verb(
+    program
+      .command('stat')
+      .description('an inode; a symlink itself, not its target')
+      .argument('<PATH>')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const path = await statCall(context);
+    show(context, await context.client.json<Stat>({ method: 'GET', path }));
+  });
+
+  verb(
+    program
+      .command('setattr')
+      .description('set permissions, owner and times; what is left out stays')
+      .argument('<PATH>')
+      .option('--mode <OCTAL>', 'such as 0644')
+      .option('--uid <NUMBER>')
+      .option('--gid <NUMBER>')
+      .option('--atime <TIME>', 'such as 2026-01-31T12:00:00.5Z')
+      .option('--mtime <TIME>', 'such as 2026-01-31T12:00:00.5Z')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { mode, uid, gid, atime, mtime } = context.options;
+    const json = {
+      ...(mode !== undefined && { mode: modeValue(mode, '--mode') }),
+      ...(uid !== undefined && { uid: countValue(uid, '--uid') }),
+      ...(gid !== undefined && { gid: countValue(gid, '--gid') }),
+      ...(atime !== undefined && { atime }),
+      ...(mtime !== undefined && { mtime }),
+    };
+    const path = await statCall(context);
+    show(context, await context.client.json<Stat>({ method: 'PATCH', path, json }));
+  });
+
+  addSizeVerbs(program, verb);
+}
+
+function addSizeVerbs(program: Command, verb: VerbRunner): void {
+  verb(
+    program
+      .command('seek')
+      .description('the next byte of data, or of a hole')
+      .argument('<PATH>')
+      .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+      .argument('<WHAT>', 'data or hole')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, terminal, args } = context;
+    const offset = String(sizeValue(args[1], 'OFFSET'));
+    const query = new URLSearchParams({ offset, what: args[2] ?? '' });
+    const path = `${filePath(await partitionOf(context), 'seek', args[0] ?? '')}?${query.toString()}`;
+    const found = await client.json<{ readonly offset: number }>({ method: 'GET', path });
+    terminal.pairs(found, [['offset', found.offset]]);
+  });
+
+  verb(
+    program
+      .command('statfs')
+      .description('what the filesystem holds and has left')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const path = `${partitionPath(await partitionOf(context))}/statfs`;
+    const sizes = await context.client.json<Sizes>({ method: 'GET', path });
+    context.terminal.pairs(sizes, [
+      ['total bytes', sizes.total_bytes],
+      ['free bytes', sizes.free_bytes],
+      ['available bytes', sizes.available_bytes],
+      ['total inodes', sizes.total_inodes],
+      ['free inodes', sizes.free_inodes],
+    ]);
+  });
+}
+
+function show({ terminal }: VerbContext, stat: Stat): void {
+  const { mode, uid, gid } = stat;
+  const target: (readonly [string, Cell])[] =
+    stat.target === undefined ? [] : [['target', stat.target]];
+  terminal.pairs(stat, [
+    ['inode', stat.inode],
+    ['type', stat.type],
+    ['mode', `0${(mode % 0o10000).toString(8).padStart(3, '0')}`],
+    ['links', stat.nlink],
+    ['owner', `${uid}:${gid}`],
+    ['size', stat.size],
+    ['blocks', stat.blocks],
+    ['accessed', stat.atime],
+    ['modified', stat.mtime],
+    ['changed', stat.ctime],
+    ...target,
+  ]);
+}
+
+async function statCall(context: VerbContext): Promise<string> {
+  return filePath(await partitionOf(context), 'stat', context.args[0] ?? '');
+}
+
+async function partitionOf({ client, options }: VerbContext): Promise<string> {
+  return choosePartition(client, textOption(options, 'partition'));
+}

@@ -1,0 +1,88 @@
+import { buffer } from 'node:stream/consumers';
+
+import type { Command } from 'commander';
+
+import { choosePartition, filePath } from '../partition-choice.js';
+import { textOption } from '../values.js';
+import type { VerbContext, VerbRunner } from '../verb.js';
+
+interface Xattr {
+  readonly name: string;
+  readonly value_base64: string;
+}
+
+/** `xattr list`, `get`, `set` and `remove`. */
+export function addXattrVerbs(program: Command, verb: VerbRunner): void {
+  const xattr = program.command('xattr').description('extended attributes');
+  verb(common(xattr.command('list').description('names and sizes').argument('<PATH>'))).action(
+    async (context) => {
+      const found = await read(context);
+      context.terminal.table(
+        found,
+        ['SIZE', 'NAME'],
+        found.map((one) => [valueOf(one).length, one.name]),
+      );
+    },
+  );
+
+  verb(
+    common(
+      xattr.command('get').description('a value, as it is').argument('<PATH>').argument('<NAME>'),
+    ),
+  ).action(async (context) => {
+    const [found] = await read(context);
+    if (context.options['json'] === true) context.terminal.pairs(found, []);
+    else if (found !== undefined) context.standard.stdout.write(valueOf(found));
+  });
+
+  verb(
+    common(
+      xattr
+        .command('set')
+        .description('set a value from VALUE or standard input')
+        .argument('<PATH>')
+        .argument('<NAME>')
+        .argument('[VALUE]', 'without it standard input')
+        .option('--only <WHICH>', 'create: only a new one; replace: only one that is there'),
+    ),
+  ).action(async (context) => {
+    const { client, standard, args, options } = context;
+    const value = args[2] === undefined ? await buffer(standard.stdin) : Buffer.from(args[2]);
+    const only = textOption(options, 'only');
+    const json = { value_base64: value.toString('base64'), ...(only !== undefined && { only }) };
+    await client.call({ method: 'PUT', path: await xattrCall(context), json });
+  });
+
+  verb(
+    common(xattr.command('remove').description('remove one').argument('<PATH>').argument('<NAME>')),
+  ).action(async (context) => {
+    await context.client.call({ method: 'DELETE', path: await xattrCall(context) });
+  });
+}
+
+function common(command: Command): Command {
+  return command
+    .option('--no-follow', 'a symlink itself, not what it points to')
+    .option('-p, --partition <NAME>', 'default: the only one mounted');
+}
+
+async function read(context: VerbContext): Promise<readonly Xattr[]> {
+  const path = await xattrCall(context);
+  const { xattrs } = await context.client.json<{ readonly xattrs: readonly Xattr[] }>({
+    method: 'GET',
+    path,
+  });
+  return xattrs;
+}
+
+async function xattrCall({ client, args, options }: VerbContext): Promise<string> {
+  const [path = '', name] = args;
+  const query = new URLSearchParams(name === undefined ? {} : { name });
+  if (options['follow'] === false) query.set('follow', 'false');
+  const partition = await choosePartition(client, textOption(options, 'partition'));
+  return `${filePath(partition, 'xattrs', path)}?${query.toString()}`;
+}
+
+function valueOf({ value_base64: value }: Xattr): Buffer {
+  return Buffer.from(value, 'base64');
+}

@@ -1,0 +1,92 @@
+import type { BackingRange } from '../../media/backing-range.js';
+import { BLOCK_SIZE } from './layout.js';
+
+/** A stretch of the partition that was stored to, in bytes. */
+export interface Store {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Blocks to be put in their place. */
+export interface ChangedBlocks {
+  readonly blocks: ReadonlyMap<number, Buffer>;
+  /** Whether what stands there now says nothing. */
+  isFresh(blockNumber: number): boolean;
+}
+
+/** Bytes that reach persistent memory whole or not at all where a store covers them whole. */
+const LINE_SIZE = 64;
+const LINE_WORDS = LINE_SIZE / 4;
+
+/**
+ * Stores blocks to their places on the map, in ascending order, and answers what was stored.
+ * Only lines of 64 bytes that differ are stored, each run in one copy: a group descriptor is
+ * such a line, and the kernel refuses a mount over a torn one.
+ */
+export function storeInPlace(range: BackingRange, changes: ChangedBlocks): Store[] {
+  const stores: Store[] = [];
+  const blocks = [...changes.blocks].toSorted(([a], [b]) => a - b);
+  for (const [blockNumber, changed] of blocks) {
+    const offset = blockNumber * BLOCK_SIZE;
+    if (changes.isFresh(blockNumber)) {
+      range.write(offset, changed);
+      stores.push({ offset, length: BLOCK_SIZE });
+    } else {
+      storeChangedLines(range, blockNumber, changed, stores);
+    }
+  }
+  return stores;
+}
+
+/** Makes stores durable: those in one page or in neighbouring pages together. */
+export async function persistStores(range: BackingRange, stores: readonly Store[]): Promise<void> {
+  const runs: { offset: number; end: number }[] = [];
+  for (const { offset, length } of stores) {
+    const last = runs.at(-1);
+    if (last !== undefined && offset - last.end < BLOCK_SIZE) last.end = offset + length;
+    else runs.push({ offset, end: offset + length });
+  }
+  await Promise.all(runs.map(({ offset, end }) => range.persist(offset, end - offset)));
+}
+
+function storeChangedLines(
+  range: BackingRange,
+  blockNumber: number,
+  changed: Buffer,
+  stores: Store[],
+): void {
+  const blockOffset = blockNumber * BLOCK_SIZE;
+  range.read(blockOffset, oldBytes);
+  newBytes.set(changed);
+  for (let line = 0; line < BLOCK_SIZE;) {
+    const end = endOfChange(line);
+    if (end > line) {
+      const offset = blockOffset + line;
+      range.write(offset, changed.subarray(line, end));
+      stores.push({ offset, length: end - line });
+    }
+    line = end + LINE_SIZE;
+  }
+}
+
+/** Where the run of differing lines that starts at `from` ends; `from` when that line is the same. */
+function endOfChange(from: number): number {
+  let end = from;
+  while (end < BLOCK_SIZE && isLineChanged(end)) end += LINE_SIZE;
+  return end;
+}
+
+/** @hot 64 times for each block of a commit. */
+function isLineChanged(line: number): boolean {
+  const first = line / 4;
+  for (let i = first; i < first + LINE_WORDS; i++) {
+    if (oldWords[i] !== newWords[i]) return true;
+  }
+  return false;
+}
+
+/** The block compared now, as words: one commit at a time stores, within one turn. */
+const oldWords = new Int32Array(BLOCK_SIZE / 4);
+const newWords = new Int32Array(BLOCK_SIZE / 4);
+const oldBytes = new Uint8Array(oldWords.buffer);
+const newBytes = new Uint8Array(newWords.buffer);

@@ -1,0 +1,222 @@
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { DaxdError } from '../../lib/errno.js';
+import { isAligned } from '../../lib/units.js';
+import { spliceExtents } from './extent-splice.js';
+import { lastExtents, mapExtents, WHOLE_FILE } from './extent-tree.js';
+import { clipExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
+import type { FileRange } from './file-space.js';
+import type { ChangeResult } from './file-truncate.js';
+import { freeSpan } from './free-span.js';
+import type { Inode } from './inode.js';
+import { changeLayout } from './layout-break.js';
+import type { Change } from './layout-break.js';
+import { BLOCK_SIZE, EXTENT_BLOCK_MAX, FILE_BLOCKS_MAX, FILE_SIZE_MAX } from './layout.js';
+import { checkRange, readWritable, rereadWritable } from './regular-file.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** Extents moved at once. */
+const MOVED_EXTENTS = 2 * EXTENT_BLOCK_MAX;
+/** Blocks of a transaction left to one more move and to the inode. */
+const OTHER_BLOCKS = 48;
+
+/** How far a file's extents have moved. */
+interface Shifted {
+  /** Logical block up to which, or from which on, they have; Infinity when that is all. */
+  readonly at: number;
+  /** Blocks that this step freed. */
+  readonly freed: number;
+  readonly isLast: boolean;
+}
+
+/**
+ * Takes a range out of a file: its blocks are freed, and what lies behind it moves up to where
+ * it began. Range in whole blocks, and it ends before the file does. Waits until no page from
+ * the range on is pinned.
+ *
+ * Done in one transaction where the file's tree fits in; a power cut within a larger one
+ * leaves the file with its old size, and what has not moved yet behind a hole of the range's
+ * length.
+ *
+ * @throws DaxdError EINVAL for such a range, and as `punchHole` does
+ * @kernel ext4_collapse_range (fs/ext4/extents.c)
+ */
+export async function collapseRange(
+  volume: Volume,
+  number: number,
+  range: FileRange,
+  change: Change = {},
+): Promise<ChangeResult> {
+  const span = blocksOf(range);
+  const before = readWritable(volume, volume, number);
+  checkCollapse(before, range);
+  const { offset: from, length } = range;
+  const request = { ...change, op: 'collapse-range', inode: number, from, to: Infinity } as const;
+  return await changeLayout(volume, request, async (layout) => {
+    const freed = await inSteps(volume, span.to, (txn, at) => {
+      const inode = rereadWritable(txn, volume, before);
+      checkCollapse(inode, range);
+      const step = collapseStep(txn, volume, { inode, span, at }, layout);
+      if (step.isLast) inode.size -= length;
+      inode.touch();
+      inode.store(txn);
+      return step;
+    });
+    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+  });
+}
+
+/**
+ * Makes room in a file: what lies from `offset` on moves back by `length`, and a hole is left.
+ * Range in whole blocks, and it begins before the file ends. Waits until no page from
+ * `offset` on is pinned.
+ *
+ * Done in one transaction where the file's tree fits in; a power cut within a larger one
+ * leaves the file with its new size, and a hole of the range's length before what moved.
+ *
+ * @throws DaxdError EINVAL for such a range, EFBIG, and as `punchHole` does
+ * @kernel ext4_insert_range (fs/ext4/extents.c)
+ */
+export async function insertRange(
+  volume: Volume,
+  number: number,
+  range: FileRange,
+  change: Change = {},
+): Promise<ChangeResult> {
+  const span = blocksOf(range);
+  const before = readWritable(volume, volume, number);
+  checkInsert(volume, before, range);
+  const { offset: from, length } = range;
+  const request = { ...change, op: 'insert-range', inode: number, from, to: Infinity } as const;
+  return await changeLayout(volume, request, async (layout) => {
+    await inSteps(volume, Infinity, (txn, at) => {
+      txn.requireIdle(layout);
+      const inode = rereadWritable(txn, volume, before);
+      if (at === Infinity) {
+        checkInsert(volume, inode, range);
+        inode.size += length;
+      }
+      const step = insertStep(txn, volume, { inode, span, at });
+      inode.touch();
+      inode.store(txn);
+      return step;
+    });
+    return { waitedMs: layout.waitedMs, freedBytes: 0 };
+  });
+}
+
+/** Runs steps, a transaction each, until one is the last; gives how many blocks they freed. */
+async function inSteps(
+  volume: Volume,
+  start: number,
+  step: (txn: Transaction, at: number) => Shifted,
+): Promise<number> {
+  let freed = 0;
+  for (let at = start; ;) {
+    const from = at;
+    const done = await volume.transact((txn) => step(txn, from));
+    freed += done.freed;
+    if (done.isLast) return freed;
+    at = done.at;
+  }
+}
+
+/** Where a step takes the work up: in the file that it is about. */
+interface Place {
+  readonly inode: Inode;
+  readonly span: BlockSpan;
+  readonly at: number;
+}
+
+/** Frees the range, then moves what lies from `at` on up, as far as a transaction goes. */
+function collapseStep(
+  txn: Transaction,
+  volume: Volume,
+  { inode, span, at: start }: Place,
+  layout: BrokenLayout,
+): Shifted {
+  txn.requireIdle(layout);
+  let freed = 0;
+  if (start === span.to) {
+    const piece = freeSpan(txn, volume, { inode, span }, layout);
+    freed = piece.blocks;
+    if (!piece.isLast) return { at: start, freed, isLast: false };
+  }
+  const by = span.to - span.from;
+  for (let at = start; ;) {
+    const rest = { from: at, to: Infinity };
+    const extents = mapExtents(txn, volume, inode, { ...rest, max: MOVED_EXTENTS });
+    const last = extents.at(-1);
+    if (last === undefined) return { at, freed, isLast: true };
+    if (isFull(txn, volume)) return { at, freed, isLast: false };
+    const to = last.logical + last.length;
+    // What is moved away left a hole before it, or the range did.
+    const moved = movedBy(clipExtents(extents, rest), -by);
+    spliceExtents(txn, volume, { inode, span: { from: at - by, to } }, moved);
+    at = to;
+  }
+}
+
+/** Moves what lies before `at` and not before the range back, as far as a transaction goes. */
+function insertStep(txn: Transaction, volume: Volume, { inode, span, at: start }: Place): Shifted {
+  const by = span.to - span.from;
+  const tree = { source: txn, volume, inode };
+  for (let at = start; ;) {
+    const rest = { from: span.from, to: at };
+    const extents = clipExtents(lastExtents(tree, rest), rest);
+    const [first] = extents;
+    const last = extents.at(-1);
+    if (first === undefined || last === undefined) return { at, freed: 0, isLast: true };
+    if (at < start && isFull(txn, volume)) return { at, freed: 0, isLast: false };
+    // What lay behind them has moved by as much.
+    const to = last.logical + last.length + by;
+    spliceExtents(txn, volume, { inode, span: { from: first.logical, to } }, movedBy(extents, by));
+    at = first.logical;
+  }
+}
+
+function isFull(txn: Transaction, volume: Volume): boolean {
+  return txn.changes.size > Math.max(0, volume.transactionBlocksMax - OTHER_BLOCKS);
+}
+
+function movedBy(extents: readonly Extent[], blocks: number): Extent[] {
+  return extents.map((extent) => ({ ...extent, logical: extent.logical + blocks }));
+}
+
+/** @throws DaxdError EINVAL for a range that is not whole blocks, EFBIG */
+function blocksOf({ offset, length }: FileRange): BlockSpan {
+  const end = checkRange(offset, length);
+  if (length === 0 || !isAligned(offset, BLOCK_SIZE) || !isAligned(length, BLOCK_SIZE)) {
+    throw new DaxdError(
+      'EINVAL',
+      `bytes ${offset} to ${end} are no whole blocks: give multiples of ${BLOCK_SIZE}`,
+    );
+  }
+  return { from: offset / BLOCK_SIZE, to: end / BLOCK_SIZE };
+}
+
+function checkCollapse({ number, size }: Inode, { offset, length }: FileRange): void {
+  if (offset + length < size) return;
+  throw new DaxdError(
+    'EINVAL',
+    `inode ${number}: bytes ${offset} to ${offset + length} reach the end of a file of ${size} bytes; truncate it instead`,
+  );
+}
+
+function checkInsert(volume: Volume, inode: Inode, { offset, length }: FileRange): void {
+  const { number, size } = inode;
+  if (offset >= size) {
+    throw new DaxdError(
+      'EINVAL',
+      `inode ${number}: byte ${offset} is not in a file of ${size} bytes; truncate it to grow it`,
+    );
+  }
+  if (size + length > FILE_SIZE_MAX) {
+    throw new DaxdError('EFBIG', `inode ${number}: ${size + length} bytes, over ${FILE_SIZE_MAX}`);
+  }
+  const last = lastExtents({ source: volume, volume, inode }, WHOLE_FILE).at(-1);
+  const end = last === undefined ? 0 : last.logical + last.length;
+  if (end + length / BLOCK_SIZE <= FILE_BLOCKS_MAX) return;
+  throw new DaxdError('EINVAL', `inode ${number}: its blocks would end past the largest file`);
+}

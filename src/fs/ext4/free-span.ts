@@ -1,0 +1,104 @@
+import { freeBlocks, METADATA } from './allocator.js';
+import type { FreeLeave } from './allocator.js';
+import { spliceExtents } from './extent-splice.js';
+import { lastExtents } from './extent-tree.js';
+import { clipExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
+import type { Inode } from './inode.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** Blocks of a transaction left to what changes beside what is freed: tree, inode, orphan list. */
+const OTHER_BLOCKS = 48;
+/** Bitmaps that freeing one stretch may touch, at most. */
+const GROUPS_AT_ONCE = 4;
+/** Metadata blocks freed at once: each is revoked, and so many revokes fill a block of the log. */
+const REVOKES_PER_BLOCK = 500;
+
+/** What of a file is freed. */
+export interface FreeRequest {
+  readonly inode: Inode;
+  readonly span: BlockSpan;
+  /** Blocks of the transaction to leave to the caller; 0 by default. */
+  readonly spare?: number;
+}
+
+/** What one transaction freed of a span. */
+export interface FreedPiece {
+  readonly blocks: number;
+  /** Whether the span is empty now; if not, the rest is for further transactions. */
+  readonly isLast: boolean;
+}
+
+/**
+ * Takes blocks of a span from a file and frees them, from the end on, as many as fit into one
+ * transaction: at least some, if there are any. The caller stores the inode.
+ *
+ * @throws DaxdError EBADMSG, EUCLEAN
+ * @kernel ext4_ext_remove_space (fs/ext4/extents.c)
+ */
+export function freeSpan(
+  txn: Transaction,
+  volume: Volume,
+  { inode, span, spare = 0 }: FreeRequest,
+  leave: FreeLeave,
+): FreedPiece {
+  const tree = { source: txn, volume, inode };
+  const changesMax = volume.transactionBlocksMax - OTHER_BLOCKS - spare;
+  let blocks = 0;
+  for (let { to } = span; ;) {
+    const rest = { from: span.from, to };
+    const max =
+      leave === METADATA ? REVOKES_PER_BLOCK : GROUPS_AT_ONCE * volume.superblock.blocksPerGroup;
+    const pieces = inPieces(clipExtents(lastExtents(tree, rest), rest), max);
+    if (pieces.length === 0) return { blocks, isLast: true };
+
+    let from = to;
+    let isFull = false;
+    for (const { logical, physical, length } of pieces) {
+      isFull = blocks > 0 && loggedBlocks(txn) > changesMax;
+      if (isFull) break;
+      freeBlocks(txn, volume, { start: physical, count: length }, leave);
+      from = logical;
+      blocks += length;
+    }
+    if (from < to) spliceExtents(txn, volume, { inode, span: { from, to } }, []);
+    if (isFull) return { blocks, isLast: false };
+    to = from;
+  }
+}
+
+/**
+ * Runs a body that frees a span in as many transactions as it takes, and gives how many
+ * blocks they freed.
+ */
+export async function inTransactions(
+  volume: Volume,
+  body: (txn: Transaction) => FreedPiece,
+): Promise<number> {
+  for (let blocks = 0; ;) {
+    const piece = await volume.transact(body);
+    blocks += piece.blocks;
+    if (piece.isLast) return blocks;
+  }
+}
+
+/** Blocks of the log that a transaction takes, about. */
+function loggedBlocks({ changes, revoked }: Transaction): number {
+  return changes.size + Math.ceil(revoked.size / REVOKES_PER_BLOCK);
+}
+
+/** The last extent first, cut into pieces of some length. */
+function inPieces(
+  extents: readonly Extent[],
+  max: number,
+): { logical: number; physical: number; length: number }[] {
+  return extents.toReversed().flatMap(({ logical, physical, length }) => {
+    const pieces = [];
+    for (let left = length; left > 0; left -= max) {
+      const from = Math.max(0, left - max);
+      pieces.push({ logical: logical + from, physical: physical + from, length: left - from });
+    }
+    return pieces;
+  });
+}

@@ -1,0 +1,47 @@
+import { DaxdError } from '../../lib/errno.js';
+import { LogArea } from '../jbd2/log-area.js';
+import { mapExtents } from './extent-tree.js';
+import { readAnyInode } from './inode.js';
+import { BLOCK_SIZE, FeatureCompat, SuperField } from './layout.js';
+import type { Volume } from './volume.js';
+
+/** The inode that every ext4 with a journal inside has. @kernel EXT4_JOURNAL_INO (fs/ext4/ext4.h) */
+const JOURNAL_INODE = 8;
+
+/** Whether a filesystem logs its changes. */
+export function hasJournal({ superblock }: Volume): boolean {
+  return (superblock.compat & FeatureCompat.HasJournal) !== 0;
+}
+
+/**
+ * The blocks of the filesystem's journal, by the extents of its inode.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG for an inode that is none, EOPNOTSUPP for a journal on
+ *   another device
+ * @kernel ext4_get_journal_inode (fs/ext4/super.c)
+ */
+export function openLogArea(volume: Volume): LogArea {
+  const number = volume.superblock.bytes.readUInt32LE(SuperField.JournalInode);
+  if (number === 0) {
+    throw new DaxdError('EOPNOTSUPP', 'superblock: its journal is on another device');
+  }
+  if (number !== JOURNAL_INODE) {
+    throw new DaxdError('EUCLEAN', `superblock: inode ${number} is no journal; run e2fsck -fy`);
+  }
+  const inode = readAnyInode(volume, volume, number);
+  if (inode.linksCount === 0) throw damaged('it is not in use');
+  if (inode.type !== 'file') throw damaged(`it is a ${inode.type}`);
+  const blocks = Math.floor(inode.size / BLOCK_SIZE);
+  let mapped = 0;
+  const runs = mapExtents(volume, volume, inode, { from: 0, to: blocks }).map((extent) => {
+    if (extent.logical !== mapped || extent.unwritten) throw damaged(`block ${mapped} is missing`);
+    mapped += extent.length;
+    return { start: extent.physical, count: extent.length };
+  });
+  if (mapped < blocks) throw damaged(`block ${mapped} is missing`);
+  return new LogArea(volume.range, runs);
+}
+
+function damaged(what: string): DaxdError {
+  return new DaxdError('EUCLEAN', `journal inode ${JOURNAL_INODE}: ${what}; run e2fsck -fy`);
+}

@@ -1,0 +1,90 @@
+import { JournalSuperblock } from '../jbd2/journal-superblock.js';
+import type { LogArea } from '../jbd2/log-area.js';
+import { planReplay, readLogged } from '../jbd2/recovery.js';
+import type { ReplayPlan } from '../jbd2/recovery.js';
+import { openLogArea } from './journal-inode.js';
+import { BLOCK_SIZE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
+import { storeSuperblockBytes, SUPERBLOCK_BLOCK } from './superblock-store.js';
+import type { Volume } from './volume.js';
+
+/** What a filesystem's journal holds that may not be in its place. */
+export interface VolumeReplay {
+  /** Puts it in its place, durably, and empties the journal. @throws DaxdError EIO */
+  store(): Promise<void>;
+  /** Shows it to readers of a volume without storing a byte. */
+  show(volume: Volume): void;
+}
+
+/**
+ * Reads the journal of a filesystem that was not unmounted. Nothing else of it was verified
+ * before: descriptors and inodes may be torn until the replay is done.
+ *
+ * @throws DaxdError EBADMSG, EUCLEAN, EOPNOTSUPP for a journal that cannot be replayed
+ * @kernel ext4_load_journal (fs/ext4/super.c)
+ */
+export function planVolumeReplay(volume: Volume): VolumeReplay {
+  const area = openLogArea(volume);
+  const superblock = JournalSuperblock.load(area);
+  const { blocksCount } = volume.superblock;
+  const plan = planReplay(
+    area,
+    superblock,
+    (block) => block < blocksCount && !area.contains(block),
+  );
+  return {
+    store: async () => {
+      await storeReplay(volume, { area, superblock, plan });
+    },
+    show: (target) => {
+      for (const [home, copy] of plan.homes) {
+        target.cache.change(home, readLogged(area, copy), { role: 0, parts: 0 });
+      }
+    },
+  };
+}
+
+/** A power cut in here does no harm: the next mount replays the same log again. */
+async function storeReplay(
+  volume: Volume,
+  {
+    area,
+    superblock,
+    plan,
+  }: {
+    readonly area: LogArea;
+    readonly superblock: JournalSuperblock;
+    readonly plan: ReplayPlan;
+  },
+): Promise<void> {
+  const { range, log } = volume;
+  range.backing.checkSize();
+  const homes = [...plan.homes.keys()].toSorted((a, b) => a - b);
+  for (const home of homes) {
+    const copy = plan.homes.get(home);
+    if (copy === undefined || home === SUPERBLOCK_BLOCK) continue;
+    range.write(home * BLOCK_SIZE, readLogged(area, copy));
+  }
+  await persistBlocks(volume, homes);
+  const first = plan.homes.get(SUPERBLOCK_BLOCK);
+  if (first !== undefined) {
+    const superblockEnd = SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE;
+    const logged = readLogged(area, first).subarray(SUPERBLOCK_OFFSET, superblockEnd);
+    await storeSuperblockBytes(range, logged);
+  }
+  await superblock.update({ start: 0, sequence: plan.nextSequence });
+  log.info(
+    { label: volume.superblock.label, transactions: plan.transactions, blocks: homes.length },
+    'journal replayed',
+  );
+}
+
+async function persistBlocks(volume: Volume, ascending: readonly number[]): Promise<void> {
+  let first = 0;
+  for (let i = 1; i <= ascending.length; i++) {
+    const start = ascending[first];
+    const last = ascending[i - 1];
+    if (start === undefined || last === undefined || ascending[i] === last + 1) continue;
+    await volume.persist(start * BLOCK_SIZE, (last + 1 - start) * BLOCK_SIZE);
+    first = i;
+  }
+}

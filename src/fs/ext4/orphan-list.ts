@@ -1,0 +1,120 @@
+import { DaxdError } from '../../lib/errno.js';
+import { assertOrphanNumber } from './orphan-number.js';
+import { readAnyInode } from './inode.js';
+import type { Inode } from './inode.js';
+import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperField } from './layout.js';
+import { sealSuperblock } from './superblock.js';
+import type { BlockSource, Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** Block that holds the superblock. */
+const SUPERBLOCK_BLOCK = 0;
+const HEAD = SUPERBLOCK_OFFSET + SuperField.LastOrphan;
+
+/**
+ * The classic list of orphaned inodes: the superblock has the first one, and each has the
+ * next one in its i_dtime, the last one 0. Each change of the head changes the superblock.
+ */
+
+/**
+ * The numbers on the list, the newest first. Ends on any media: a number that comes again, or
+ * is no inode's, is refused.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG
+ * @kernel s_last_orphan, NEXT_ORPHAN (fs/ext4/ext4.h)
+ */
+export function listedOrphans(source: BlockSource, volume: Volume): number[] {
+  const numbers = new Set<number>();
+  let number = headOf(source);
+  while (number !== 0) {
+    assertOrphanNumber(volume, number);
+    if (numbers.has(number)) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `orphan list: inode ${number} comes twice in it, it has no end; run e2fsck -fy`,
+      );
+    }
+    numbers.add(number);
+    number = readAnyInode(source, volume, number).dtime;
+  }
+  return [...numbers];
+}
+
+/** Whether an inode is on the list. */
+export function isListed(source: BlockSource, volume: Volume, number: number): boolean {
+  return headOf(source) === number || knownBefore(source, volume, number) !== undefined;
+}
+
+/** Puts an inode first, which is not on the list. The caller stores the inode. */
+export function addToList(txn: Transaction, volume: Volume, inode: Inode): void {
+  const { number } = inode;
+  const next = headOf(txn);
+  inode.dtime = next;
+  setHead(txn, number);
+  txn.onStored(() => {
+    beforeOf(volume).set(next, number);
+  });
+}
+
+/** Takes an inode out, if it is on the list. The caller stores the inode. */
+export function removeFromList(txn: Transaction, volume: Volume, inode: Inode): void {
+  const { number } = inode;
+  const head = headOf(txn);
+  if (head === 0) return;
+  const next = readAnyInode(txn, volume, number).dtime;
+  const before = head === number ? undefined : findBefore(txn, volume, number);
+  if (before !== undefined) {
+    const previous = readAnyInode(txn, volume, before);
+    previous.dtime = next;
+    previous.store(txn);
+  } else if (head === number) {
+    setHead(txn, next);
+  } else {
+    return;
+  }
+  inode.dtime = 0;
+  txn.onStored(() => {
+    const known = beforeOf(volume);
+    known.delete(number);
+    if (before === undefined) known.delete(next);
+    else known.set(next, before);
+  });
+}
+
+/**
+ * Which inode stands before another one, as it was when the list last changed: to be believed
+ * where that one's link says the same. It saves the walk, and is whole for a mounted volume,
+ * for the mount empties the list.
+ */
+const knownLinks = new WeakMap<Volume, Map<number, number>>();
+
+function beforeOf(volume: Volume): Map<number, number> {
+  const links = knownLinks.get(volume) ?? new Map<number, number>();
+  knownLinks.set(volume, links);
+  return links;
+}
+
+function knownBefore(source: BlockSource, volume: Volume, number: number): number | undefined {
+  const before = beforeOf(volume).get(number);
+  if (before === undefined) return undefined;
+  return readAnyInode(source, volume, before).dtime === number ? before : undefined;
+}
+
+function findBefore(source: BlockSource, volume: Volume, number: number): number | undefined {
+  const known = knownBefore(source, volume, number);
+  if (known !== undefined) return known;
+  const numbers = listedOrphans(source, volume);
+  return numbers[numbers.indexOf(number) - 1];
+}
+
+function headOf(source: BlockSource): number {
+  return source.block(SUPERBLOCK_BLOCK).readUInt32LE(HEAD);
+}
+
+function setHead(txn: Transaction, number: number): void {
+  const block = txn.modify(SUPERBLOCK_BLOCK);
+  block.writeUInt32LE(number, HEAD);
+  txn.sealAtCommit('superblock', () => {
+    sealSuperblock(block.subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE));
+  });
+}

@@ -1,0 +1,78 @@
+import { assert } from '../../lib/assert.js';
+import { DaxdError } from '../../lib/errno.js';
+import { roundUp } from '../../lib/units.js';
+import { testBit } from './bitmap.js';
+import { evictOrphan } from './evict.js';
+import { zeroRest } from './file-truncate.js';
+import { freeSpan, inTransactions } from './free-span.js';
+import { readInodeBitmap } from './group-bitmaps.js';
+import { readAnyInode } from './inode.js';
+import { tryBreakFileLayouts } from './layout-break.js';
+import { BLOCK_SIZE } from './layout.js';
+import { orphanNumbers, removeOrphan } from './orphans.js';
+import type { Volume } from './volume.js';
+
+/**
+ * The orphans that a crash, or an unmount with pinned pages, left. Nothing is changed.
+ *
+ * @throws DaxdError EUCLEAN for a list without an end and for what can be no orphan; EBADMSG
+ */
+export function checkOrphans(volume: Volume): number[] {
+  const numbers = orphanNumbers(volume, volume);
+  for (const number of numbers) assertOrphan(volume, number);
+  return numbers;
+}
+
+/**
+ * Finishes with orphans that were checked: those without links are freed, a cut that had begun
+ * is carried to its end. To be called before the filesystem is used.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG, EIO
+ * @kernel ext4_orphan_cleanup (fs/ext4/orphan.c)
+ */
+export async function recoverOrphans(volume: Volume, numbers: readonly number[]): Promise<void> {
+  for (const number of numbers) await recover(volume, number);
+}
+
+async function recover(volume: Volume, number: number): Promise<void> {
+  const change = { op: 'truncate', inode: number, from: 0, to: Infinity } as const;
+  const layout = tryBreakFileLayouts(volume, change);
+  assert(layout !== undefined, 'no page is pinned before the mount');
+  try {
+    const { linksCount, size } = readAnyInode(volume, volume, number);
+    if (linksCount === 0) {
+      await evictOrphan(volume, number, layout);
+      return;
+    }
+    const span = { from: roundUp(size, BLOCK_SIZE) / BLOCK_SIZE, to: Infinity };
+    await inTransactions(volume, (txn) => {
+      const inode = readAnyInode(txn, volume, number);
+      const piece = freeSpan(txn, volume, { inode, span }, layout);
+      if (piece.isLast) removeOrphan(txn, volume, inode);
+      inode.store(txn);
+      return piece;
+    });
+    await zeroRest(volume, number, { from: size, to: roundUp(size, BLOCK_SIZE) });
+  } finally {
+    layout.lift();
+  }
+}
+
+/**
+ * An orphan is in use, and where it has links it is a file that can be cut.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG
+ * @kernel ext4_orphan_get (fs/ext4/ialloc.c)
+ */
+function assertOrphan(volume: Volume, number: number): void {
+  const inode = readAnyInode(volume, volume, number);
+  const { inodesPerGroup } = volume.superblock;
+  const bits = readInodeBitmap(volume, volume, Math.floor((number - 1) / inodesPerGroup));
+  const isUsed = testBit(bits, (number - 1) % inodesPerGroup) && inode.mode !== 0;
+  const canBeCut = isUsed && inode.type === 'file' && inode.hasExtents;
+  if (isUsed && (inode.linksCount === 0 || canBeCut)) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `orphan list: inode ${number} ${isUsed ? `is a ${inode.type} with links` : 'is free'}; run e2fsck -fy`,
+  );
+}

@@ -1,0 +1,43 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+
+import { checkedRange, subject } from '../change-subject.js';
+import type { Control } from '../control.js';
+import { LayoutChanged, ShiftRange } from '../schemas/file.js';
+import { Problem } from '../schemas/problem.js';
+import { PartitionParams } from '../schemas/values.js';
+
+const params = PartitionParams;
+const response = { 200: LayoutChanged, default: Problem };
+const config = { change: true };
+
+/** Changes that move what lies behind a range; they wait until nobody has pages from there on. */
+export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+  app,
+  { control },
+  done,
+) => {
+  app.post(
+    '/v1/partitions/:partition/collapse-range',
+    { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },
+    async (request, reply) => {
+      const { fs } = control.files(request.params.partition);
+      const { path, offset, length } = checkedRange(request.body);
+      const { inode, change } = subject(fs, path, reply);
+      const { waitedMs, freedBytes } = await fs.collapseRange(inode, offset, length, change);
+      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+    },
+  );
+
+  app.post(
+    '/v1/partitions/:partition/insert-range',
+    { config, schema: { operationId: 'insertRange', params, body: ShiftRange, response } },
+    async (request, reply) => {
+      const { fs } = control.files(request.params.partition);
+      const { path, offset, length } = checkedRange(request.body);
+      const { inode, change } = subject(fs, path, reply);
+      const { waitedMs, freedBytes } = await fs.insertRange(inode, offset, length, change);
+      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+    },
+  );
+  done();
+};
