@@ -1,0 +1,146 @@
+import t from 'tap';
+
+import { scratchDirectory } from '../../../support/ext4-image.js';
+import { Mutants } from '../../../support/power-cut/mutant.js';
+import type { Mutation } from '../../../support/power-cut/mutant.js';
+import { testSeed } from '../../../support/random-test.js';
+import { requires } from '../../../support/requires.js';
+
+/**
+ * Negative controls: the product made wrong in a copy, in ways that only a power cut shows.
+ * What does not catch them proves nothing about the product as it is.
+ */
+
+const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'umount'], root: true };
+
+interface Control {
+  readonly name: string;
+  readonly workload: 'scripted' | 'revoke' | 'mount';
+  readonly mutations: readonly Mutation[];
+}
+
+const COMMIT = 'await this.#journal?.commit(compound);';
+const PERSIST_LOG = 'await this.#area.persist(first, length + this.#clearNext(first + length));';
+const CHECKPOINT = 'await this.#storeInPlace(compound);';
+
+const CONTROLS: readonly Control[] = [
+  {
+    name: 'no revocations',
+    workload: 'revoke',
+    mutations: [
+      {
+        file: 'src/fs/ext4/compound-transaction.ts',
+        text: 'this.revoked.add(block);',
+        instead: '',
+      },
+    ],
+  },
+  {
+    name: 'in place before the commit',
+    workload: 'scripted',
+    mutations: [
+      { file: 'src/fs/ext4/commits.ts', text: COMMIT, instead: '' },
+      { file: 'src/fs/ext4/commits.ts', text: CHECKPOINT, instead: `${CHECKPOINT} ${COMMIT}` },
+    ],
+  },
+  {
+    name: 'checksum of a logged block over the wrong length',
+    workload: 'scripted',
+    mutations: [
+      {
+        file: 'src/fs/jbd2/log-records.ts',
+        text: 'descriptor.writeUInt32BE(crc32c(tagSeed, bytes), at + TagField.Checksum);',
+        instead:
+          'descriptor.writeUInt32BE(crc32c(tagSeed, bytes.subarray(0, 4092)), at + TagField.Checksum);',
+      },
+    ],
+  },
+  {
+    name: 'checksum of the commit record over the wrong length',
+    workload: 'scripted',
+    mutations: [
+      {
+        file: 'src/fs/jbd2/log-records.ts',
+        text: 'commit.writeUInt32BE(crc32c(seed, commit), CommitField.Checksum);',
+        instead:
+          'commit.writeUInt32BE(crc32c(seed, commit.subarray(0, 1024)), CommitField.Checksum);',
+      },
+      {
+        file: 'src/fs/jbd2/log-records.ts',
+        text: 'return block.readUInt32BE(CommitField.Checksum) === crc32c(seed, copy);',
+        instead:
+          'return block.readUInt32BE(CommitField.Checksum) === crc32c(seed, copy.subarray(0, 1024));',
+      },
+    ],
+  },
+  {
+    name: 'the commit record before what it commits is durable',
+    workload: 'scripted',
+    mutations: [
+      {
+        file: 'src/fs/jbd2/journal.ts',
+        text: PERSIST_LOG,
+        instead: '',
+      },
+    ],
+  },
+  {
+    name: 'a persist that is too short',
+    workload: 'scripted',
+    mutations: [
+      {
+        file: 'src/fs/jbd2/journal.ts',
+        text: PERSIST_LOG,
+        instead: 'this.#clearNext(first + length); await this.#area.persist(first, length - 2);',
+      },
+    ],
+  },
+  {
+    name: 'metadata before the data that it names',
+    workload: 'scripted',
+    mutations: [
+      {
+        file: 'src/fs/ext4/data-stores.ts',
+        text: 'await Promise.all(stored.map(({ from, to }) => this.#volume.persist(from, to - from)));',
+        instead: '',
+      },
+    ],
+  },
+  {
+    name: 'a superblock without its copy',
+    workload: 'mount',
+    mutations: [
+      {
+        file: 'src/fs/ext4/superblock-store.ts',
+        text: 'range.write(SHADOW_OFFSET, bytes);',
+        instead: '',
+      },
+    ],
+  },
+];
+
+t.test('each way to be wrong that a power cut shows is caught', async (t) => {
+  if (!requires(t, JUDGES)) return;
+  const seed = testSeed(t);
+  const mutants = new Mutants(scratchDirectory(t));
+  await t.test('a text that is not there fails', async (t) => {
+    const nowhere = { file: 'src/fs/jbd2/journal.ts', text: 'not there', instead: '' };
+    await t.rejects(
+      mutants.run({ workload: 'scripted', seed, mutations: [nowhere] }),
+      /holds "not there" 0 times/,
+    );
+  });
+  await t.test('the product as it is passes', async (t) => {
+    const run = await mutants.run({ workload: 'revoke', seed, mutations: [], oneIn: 8 });
+    t.match(run, { failures: [], error: undefined });
+    t.ok(run.cutPoints > 20, `${run.cutPoints} cut points`);
+  });
+  for (const { name, workload, mutations } of CONTROLS) {
+    await t.test(name, async (t) => {
+      const { cutPoints, failures, error } = await mutants.run({ workload, seed, mutations });
+      t.equal(error, undefined, 'the workload itself does not fail');
+      t.ok(failures.length > 0, `caught within ${cutPoints} cut points`);
+      t.comment(`caught after ${cutPoints} cut points: ${failures[0]?.slice(0, 300)}`);
+    });
+  }
+});
