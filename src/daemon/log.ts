@@ -1,4 +1,4 @@
-import { pino, stdTimeFunctions } from 'pino';
+import { pino } from 'pino';
 
 import type { Clock } from '../lib/clock.js';
 import type { LogFields, Logger } from '../lib/logger.js';
@@ -24,7 +24,7 @@ export function openLog(level: string, clock: Clock, fd = 2): DaemonLog {
     {
       level,
       base: null,
-      timestamp: stdTimeFunctions.isoTime,
+      timestamp: isoTimes(clock),
       formatters: { level: (label) => ({ level: label }) },
     },
     output,
@@ -50,5 +50,20 @@ export function openLog(level: string, clock: Clock, fd = 2): DaemonLog {
     warn: now('warn'),
     error: now('error'),
     flush,
+  };
+}
+
+/** The time as pino takes it; made once a millisecond, for lines come several at a time. */
+function isoTimes(clock: Clock): () => string {
+  let lastMs = NaN;
+  let text = '';
+  return () => {
+    const nowMs = Math.floor(clock.wallMs());
+    if (nowMs !== lastMs) {
+      lastMs = nowMs;
+      // oxlint-disable-next-line no-restricted-globals -- formats the time it is given, reads no clock
+      text = `,"time":"${new Date(nowMs).toISOString()}"`;
+    }
+    return text;
   };
 }

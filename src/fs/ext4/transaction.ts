@@ -1,6 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { assert } from '../../lib/assert.js';
-import { BLOCK_SIZE } from './layout.js';
+import { copyBlock, newBlock } from './block-copy.js';
 
 /** Where metadata is read from: the volume, or a transaction with its changes on top. */
 export interface BlockSource {
@@ -97,7 +97,7 @@ export class Transaction implements BlockSource {
     assert(this.#state === 'open', 'a sealed transaction is not changed');
     const known = this.#changed.get(blockNumber);
     if (known !== undefined) return known;
-    const copy = Buffer.from(this.#source.block(blockNumber));
+    const copy = copyBlock(this.#source.block(blockNumber));
     this.#changed.set(blockNumber, copy);
     return copy;
   }
@@ -105,7 +105,7 @@ export class Transaction implements BlockSource {
   /** A block whose old content does not matter: zeroed, without a read. */
   fresh(blockNumber: number): Buffer {
     assert(this.#state === 'open', 'a sealed transaction is not changed');
-    const zeroed = Buffer.alloc(BLOCK_SIZE);
+    const zeroed = newBlock().fill(0);
     this.#changed.set(blockNumber, zeroed);
     this.#fresh.add(blockNumber);
     this.#roles.delete(blockNumber);

@@ -6,6 +6,7 @@ import type { Logger } from '../../lib/logger.js';
 import { isAligned, PAGE_SIZE, PAGES_PER_PMD } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import type { Journal } from '../jbd2/journal.js';
+import { newBlock } from './block-copy.js';
 import { BufferCache } from './buffer-cache.js';
 import { Commits } from './commits.js';
 import type { CommitCounters } from './commits.js';
@@ -275,7 +276,7 @@ export class Volume implements BlockSource {
 
   #load(blockNumber: number): Buffer {
     this.assertBlocks(blockNumber, 1);
-    const copy = Buffer.allocUnsafe(BLOCK_SIZE);
+    const copy = newBlock();
     this.range.read(blockNumber * BLOCK_SIZE, copy);
     return copy;
   }
