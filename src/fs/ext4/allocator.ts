@@ -65,8 +65,9 @@ export class Reservation {
 }
 
 /**
- * Reserves `count` blocks in as few runs as there are. Every block that is free counts:
- * nothing is kept back for root.
+ * Reserves `count` blocks in as few runs as there are. What the filesystem keeps back
+ * (s_r_blocks_count) stays free: clients are not root. A freeing change that needs a tree
+ * block still gets one.
  *
  * @throws DaxdError ENOSPC, and then none is reserved
  */
@@ -189,13 +190,20 @@ function assertData(volume: Volume, run: BlockRun): void {
 }
 
 function assertFree(volume: Volume, count: number): void {
-  if (count > volume.free.blocks - volume.reservations.count) throw outOfSpace(volume, count);
+  if (count > availableBlocks(volume)) throw outOfSpace(volume, count);
+}
+
+/** What is free, promised to nobody, and not kept back: data stops there, metadata may go on. */
+function availableBlocks({ free, reservations, superblock }: Volume): number {
+  return Math.max(0, free.blocks - reservations.count - superblock.reservedBlocks);
 }
 
 function outOfSpace(volume: Volume, count: number): DaxdError {
-  const free = Math.max(0, volume.free.blocks - volume.reservations.count);
+  const { reservedBlocks } = volume.superblock;
+  const kept =
+    reservedBlocks === 0 ? '' : `, ${reservedBlocks} more are kept back (see tune2fs -r)`;
   return new DaxdError(
     'ENOSPC',
-    `${count} blocks are needed, ${free} are free: delete something first`,
+    `${count} blocks are needed, ${availableBlocks(volume)} are available${kept}: delete something first`,
   );
 }

@@ -157,7 +157,7 @@ for (const op of ['truncate', 'punch-hole'] as const) {
 t.test('ext4.md 7.25: blocks of a removed file are taken once the commit is durable', async (t) => {
   if (!requires(t, JUDGES)) return;
   let hold: Promise<unknown> | undefined;
-  const open = await openImage(newImage(t, [], 16 * MIB), {
+  const open = await openImage(newImage(t, ['-m', '0'], 16 * MIB), {
     async onPersist() {
       await hold;
     },

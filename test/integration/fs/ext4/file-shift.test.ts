@@ -132,7 +132,7 @@ t.test(
 
 t.test('write: without space for the tree not a byte changes', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
-  const open = await openImage(newImage(t, [], 24 * MIB));
+  const open = await openImage(newImage(t, ['-m', '0'], 24 * MIB));
   const { fs, volume } = open;
   const number = await fs.create('a');
   // Four extents fill the root; one more takes a tree block.

@@ -213,7 +213,7 @@ t.test('create: many linear blocks stay linear, and so does all without dir_inde
 
 t.test('create: without a block for a split it is ENOSPC and nothing changes', async (t) => {
   if (!requires(t, JUDGES)) return;
-  const mounted = await mountEmpty(t, ['-N', '4000']);
+  const mounted = await mountEmpty(t, ['-N', '4000', '-m', '0']);
   const { fs } = mounted;
   await fs.mkdir('big');
   for (let i = 0; i < 60; i++) await fs.create(`big/${longName(i)}`);

@@ -193,7 +193,7 @@ t.test('layout changes: a file that is removed while they wait is theirs until t
 t.test('freeBlocks: freed blocks are handed out once the commit is durable', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   let hold: Promise<void> | undefined;
-  const open = await openImage(newImage(t, [], 16 * MIB), {
+  const open = await openImage(newImage(t, ['-m', '0'], 16 * MIB), {
     async onPersist() {
       await hold;
     },

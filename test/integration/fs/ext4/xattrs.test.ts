@@ -215,7 +215,7 @@ async function compareProgram(t: Test, inodeSize: number): Promise<void> {
 
 t.test('setXattr: many at once all get in; on a full filesystem nothing changes', async (t) => {
   if (!requires(t, JUDGES)) return;
-  const mounted = await mountEmpty(t);
+  const mounted = await mountEmpty(t, ['-m', '0']);
   const { fs } = mounted;
   const file = await fs.create('file');
   const names = Array.from({ length: 40 }, (_, i) => `user.n${i}`);
