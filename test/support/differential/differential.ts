@@ -314,6 +314,7 @@ const ALLOWED_REFUSALS: readonly {
   { ours: ['ENAMETOOLONG'], theirs: PATH_ERRORS, onlyOfXattr: false },
   // daxd refuses a range that no file has at once; the kernel opens the inode first.
   { ours: ['EINVAL', 'EFBIG'], theirs: ['EISDIR'], onlyOfXattr: false },
+  { ours: ['EFBIG'], theirs: ['EINVAL'], onlyOfXattr: false },
   // daxd's attributes are an inode's: a path that leads nowhere is found out first.
   { ours: PATH_ERRORS, theirs: ['ERANGE', 'E2BIG'], onlyOfXattr: true },
   // daxd refuses a name before it asks which inodes may have such.

@@ -92,8 +92,10 @@ export const KERNEL_OPERATIONS: {
   },
   read: ({ path, offset, length }) =>
     withFile(path, O_RDONLY, (fd) => {
-      const target = Buffer.alloc(length);
-      return target.subarray(0, readSync(fd, target, 0, length, offset)).toString('hex');
+      // Node asks the kernel for nothing where nothing is wanted: a directory must still refuse.
+      const target = Buffer.alloc(Math.max(1, length));
+      const count = readSync(fd, target, 0, target.length, offset);
+      return target.subarray(0, Math.min(count, length)).toString('hex');
     }),
   seek: ({ path, offset, whence }) =>
     withFile(path, O_RDONLY, (fd) => {

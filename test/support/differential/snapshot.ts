@@ -63,7 +63,7 @@ const ROOT_EXTENTS = 4;
 const BLOCK_EXTENTS = 340;
 const TREE_DEPTH_MAX = 5;
 /** One block in so many may be a leaf that only one side has split. */
-const SPLIT_SHARE = 20;
+const SPLIT_SHARE = 10;
 
 /** Joins extents that touch and have one state. */
 export function joinSnapshotExtents(extents: readonly SnapshotExtent[]): SnapshotExtent[] {
@@ -83,7 +83,7 @@ export function joinSnapshotExtents(extents: readonly SnapshotExtent[]): Snapsho
  * - numbers of inodes and blocks;
  * - times that no one set: both must be 'now';
  * - leaves of a directory, from three blocks on: a leaf is split when a name does not fit, and
- *   whether it fits depends on how the free room in it lies. One block in twenty, or one, may
+ *   whether it fits depends on how the free room in it lies. One block in ten, or one, may
  *   be there on one side alone; mostly none is;
  * - blocks of an extent tree, which st_blocks counts too: how many a file needs follows from
  *   how many stretches it has on the media, which is the allocator's choice; and the kernel

@@ -39,7 +39,11 @@ async function isFull(work: Promise<unknown>): Promise<boolean> {
   }
 }
 
-for (const args of [['-m', '0'], ['-g', '2048'], ['-m', '30', '-O', '^64bit']]) {
+for (const args of [
+  ['-m', '0'],
+  ['-g', '2048'],
+  ['-m', '30', '-O', '^64bit'],
+]) {
   t.test(`fill to ENOSPC, delete all: counts as at the start (${args.join(' ')})`, async (t) => {
     if (!requires(t, { commands: COMMANDS })) return;
     const open = await openImage(newImage(t, args, 32 * MIB));
