@@ -26,7 +26,7 @@ export interface Trial {
   readonly recoverers: Recoverers;
 }
 
-const MKE2FS_ARGS = ['-J', 'size=4', '-N', '512'];
+const MKE2FS_ARGS = ['-J', 'size=4', '-N', '512', '-m', '0'];
 
 /** Makes a filesystem in `directory` and those who recover it; the caller closes these. */
 export async function makeTrial(directory: string, kind: TrialKind): Promise<Trial> {
