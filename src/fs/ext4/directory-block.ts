@@ -219,6 +219,24 @@ export function readRecords(block: Buffer): DirectoryRecord[] {
   return records;
 }
 
+/**
+ * Makes `block` a leaf with the records that stand behind ".." in a linear first block, as
+ * they lie there: the room behind each counts when the leaf is split.
+ *
+ * @kernel make_indexed_dir (fs/ext4/namei.c)
+ */
+export function moveFirstRecords(block: Buffer, first: Buffer): void {
+  const dotDot = first.readUInt16LE(4);
+  const start = dotDot + first.readUInt16LE(dotDot + 4);
+  clearDirectoryBlock(block);
+  first.copy(block, 0, start, ENTRIES_END);
+  const length = ENTRIES_END - start;
+  block.fill(0, length, ENTRIES_END);
+  let last = 0;
+  for (let offset = 0; offset < length; offset += block.readUInt16LE(offset + 4)) last = offset;
+  block.writeUInt16LE(ENTRIES_END - last, last + 4);
+}
+
 /** Makes `block` a leaf with these entries, one right behind the other. */
 export function packEntries(block: Buffer, entries: readonly DirectoryEntry[]): void {
   clearDirectoryBlock(block);

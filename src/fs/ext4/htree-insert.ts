@@ -4,10 +4,9 @@ import { PAGE_SIZE } from '../../lib/units.js';
 import {
   hasRoom,
   insertEntry,
+  moveFirstRecords,
   packEntries,
-  readEntries,
   readRecords,
-  ENTRIES_END,
 } from './directory-block.js';
 import type { DirectoryEntry, DirectoryRecord } from './directory-block.js';
 import type { NameHash } from './dx-hash.js';
@@ -76,9 +75,9 @@ export function makeIndexed(
   hashOf: NameHash,
   root: { readonly parent: number; readonly hashVersion: number },
 ): void {
-  const entries = readEntries(blocks.leaf(0), ENTRIES_END).slice(2);
+  const first = blocks.leaf(0);
   const leaf = blocks.appendLeaf((block) => {
-    packEntries(block, entries);
+    moveFirstRecords(block, first);
   });
   blocks.changeIndex(0, (block) => {
     initIndexRoot(block, { ...root, self: blocks.directory, leaf });

@@ -311,7 +311,7 @@ const ALLOWED_REFUSALS: readonly {
   // The kernel would reach through a device or fifo: it is not asked, and daxd must refuse.
   { ours: ANY, theirs: ['SPECIAL'], onlyOfXattr: false },
   // daxd measures every name of a path before it follows the first.
-  { ours: ['ENAMETOOLONG'], theirs: PATH_ERRORS, onlyOfXattr: false },
+  { ours: ['ENAMETOOLONG'], theirs: [...PATH_ERRORS, 'EBUSY'], onlyOfXattr: false },
   // daxd refuses a range that no file has at once; the kernel opens the inode first.
   { ours: ['EINVAL', 'EFBIG'], theirs: ['EISDIR'], onlyOfXattr: false },
   { ours: ['EFBIG'], theirs: ['EINVAL'], onlyOfXattr: false },

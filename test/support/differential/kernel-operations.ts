@@ -53,8 +53,7 @@ export const KERNEL_OPERATIONS: {
     mkdirSync(rooted(path), 0o755);
   },
   remove({ path }) {
-    if (lstatSync(rooted(path)).isDirectory()) rmdirSync(rooted(path));
-    else unlinkSync(rooted(path));
+    remove(rooted(path));
   },
   rename({ path, to, noReplace }) {
     rename(rooted(path), rooted(to), noReplace);
@@ -73,7 +72,7 @@ export const KERNEL_OPERATIONS: {
     for (const name of crowdPaths(operation)) linkSync(path, rooted(name));
   },
   thin(operation) {
-    for (const name of crowdPaths(operation)) unlinkSync(rooted(name));
+    for (const name of crowdPaths(operation)) remove(rooted(name));
   },
   attributes({ path, follow, set: { mode, uid, gid, ...times } }) {
     if (uid !== undefined || gid !== undefined) {
@@ -205,4 +204,10 @@ function changeSpace(
 
 function failure(code: string): Error {
   return Object.assign(new Error(code), { code });
+}
+
+/** A name of any kind, as daxd's unlink takes it: an empty directory too. */
+function remove(path: string): void {
+  if (lstatSync(path).isDirectory()) rmdirSync(path);
+  else unlinkSync(path);
 }

@@ -63,7 +63,6 @@ const ROOT_EXTENTS = 4;
 const BLOCK_EXTENTS = 340;
 const TREE_DEPTH_MAX = 5;
 /** One block in so many may be a leaf that only one side has split. */
-const SPLIT_SHARE = 10;
 
 /** Joins extents that touch and have one state. */
 export function joinSnapshotExtents(extents: readonly SnapshotExtent[]): SnapshotExtent[] {
@@ -82,9 +81,6 @@ export function joinSnapshotExtents(extents: readonly SnapshotExtent[]): Snapsho
  *
  * - numbers of inodes and blocks;
  * - times that no one set: both must be 'now';
- * - leaves of a directory, from three blocks on: a leaf is split when a name does not fit, and
- *   whether it fits depends on how the free room in it lies. One block in ten, or one, may
- *   be there on one side alone; mostly none is;
  * - blocks of an extent tree, which st_blocks counts too: how many a file needs follows from
  *   how many stretches it has on the media, which is the allocator's choice; and the kernel
  *   keeps the depth of a tree that was deep once. Blocks of data must be the same to the
@@ -169,10 +165,8 @@ function fieldDifferences(our: SnapshotEntry, their: SnapshotEntry, times: Times
   compare('xattrs', shownXattrs(our), shownXattrs(their));
   compare('xattr block', our.xattrBlock !== 0, their.xattrBlock !== 0);
   if (their.type === 'directory') lines.push(...directoryDifferences(our, their));
-  if (!isSplitAllowed(our, their)) {
-    compare('size', our.size, their.size);
-    compare('data', shownExtents(our), shownExtents(their));
-  }
+  compare('size', our.size, their.size);
+  compare('data', shownExtents(our), shownExtents(their));
   for (const [who, entry] of [
     ['daxd', our],
     ['the kernel', their],
@@ -190,15 +184,6 @@ function directoryDifferences(our: SnapshotEntry, their: SnapshotEntry): string[
   return [our, their]
     .filter((entry) => entry.size !== dataBlocks(entry) * BLOCK)
     .map((entry) => `${shown(entry.path)}: a directory of ${entry.size}: ${shownExtents(entry)}`);
-}
-
-/** Whether two sizes of one directory can come from leaves that were split at other names. */
-function isSplitAllowed(our: SnapshotEntry, their: SnapshotEntry): boolean {
-  if (their.type !== 'directory') return false;
-  const [less, more] = [our.size / BLOCK, their.size / BLOCK].toSorted((a, b) => a - b);
-  if (less === undefined || more === undefined) return false;
-  // A directory of one block has no leaf to split: it becomes one of three.
-  return less === more || (less >= 3 && more - less <= Math.max(1, more / SPLIT_SHARE));
 }
 
 /** Blocks of the file's extent tree: what is counted beyond data and attributes. */
