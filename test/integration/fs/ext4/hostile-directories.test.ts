@@ -11,7 +11,6 @@ import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { inodeChecksumSeed } from '../../../../src/fs/ext4/checksum.js';
 import { Superblock } from '../../../../src/fs/ext4/superblock.js';
 import { systemClock } from '../../../../src/lib/clock.js';
-import { DaxdError } from '../../../../src/lib/errno.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
@@ -20,11 +19,10 @@ import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { tryAll } from './try-all.js';
 
 const IMAGE_BYTES = 8 * MIB;
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };
-/** How long no single operation may take, whatever the media hold. */
-const OPERATION_MS_MAX = 1000;
 
 /** A small tree, as mke2fs makes it: /a/b/c, 30 files, symlinks. */
 function makeTree(t: Test, requests: readonly string[] = []): Buffer {
@@ -69,7 +67,6 @@ async function locate(bytes: Buffer, path: string): Promise<{ block: Buffer; see
 
 /** Every operation on names, each of which may fail with a DaxdError only, and in time. */
 async function tryEverything(t: Test, fs: Ext4, title: string): Promise<string[]> {
-  const codes: string[] = [];
   const attempts: (() => unknown)[] = [
     () => fs.lookup('a/b/c'),
     () => fs.lookup('a/file-17'),
@@ -88,17 +85,7 @@ async function tryEverything(t: Test, fs: Ext4, title: string): Promise<string[]
     () => fs.unlink('short'),
     () => fs.unlink('long'),
   ];
-  for (const attempt of attempts) {
-    const startMs = systemClock.nowMs();
-    try {
-      await attempt();
-    } catch (error) {
-      if (!(error instanceof DaxdError)) throw new Error(title, { cause: error });
-      codes.push(error.code);
-    }
-    if (systemClock.nowMs() - startMs > OPERATION_MS_MAX) t.fail(`${title}: an operation hangs`);
-  }
-  return codes;
+  return await tryAll(t, title, attempts);
 }
 
 t.test('a damaged directory block: EUCLEAN names it, and nothing is stored', async (t) => {

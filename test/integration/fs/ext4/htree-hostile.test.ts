@@ -12,7 +12,6 @@ import { InodeFlag } from '../../../../src/fs/ext4/layout.js';
 import { openVolume } from '../../../../src/fs/ext4/mount-state.js';
 import { readNamedInode } from '../../../../src/fs/ext4/named-inode.js';
 import { systemClock } from '../../../../src/lib/clock.js';
-import { DaxdError } from '../../../../src/lib/errno.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
@@ -22,11 +21,10 @@ import { layoutsOf } from '../../../support/layouts.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
 import { SeededRandom } from './seeded-random.js';
+import { tryAll } from './try-all.js';
 
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };
 const NAMES = 200;
-/** How long no single operation may take, whatever the media hold. */
-const OPERATION_MS_MAX = 1000;
 
 /** An image with an indexed directory /d, and what it takes to damage it. */
 interface Indexed {
@@ -84,7 +82,6 @@ async function copier(clean: Buffer): Promise<() => Indexed> {
 
 /** Every operation on names, each of which may fail with a DaxdError only, and in time. */
 async function tryEverything(t: Test, fs: Ext4, title: string): Promise<string[]> {
-  const codes: string[] = [];
   const attempts: (() => unknown)[] = [
     ...Array.from({ length: 20 }, (_, i) => () => fs.lookup(`d/${nameOf(i)}`)),
     () => fs.lookup('d/none'),
@@ -96,17 +93,7 @@ async function tryEverything(t: Test, fs: Ext4, title: string): Promise<string[]
     () => fs.rename('d', 'lost+found/d'),
     () => fs.unlink('lost+found/d'),
   ];
-  for (const attempt of attempts) {
-    const startMs = systemClock.nowMs();
-    try {
-      await attempt();
-    } catch (error) {
-      if (!(error instanceof DaxdError)) throw new Error(title, { cause: error });
-      codes.push(error.code);
-    }
-    if (systemClock.nowMs() - startMs > OPERATION_MS_MAX) t.fail(`${title}: an operation hangs`);
-  }
-  return codes;
+  return await tryAll(t, title, attempts);
 }
 
 t.test('a damaged index: EUCLEAN names the directory, and nothing is stored', async (t) => {
