@@ -1,5 +1,6 @@
 import type { BackingRange } from '../../media/backing-range.js';
 import { BLOCK_SIZE } from './layout.js';
+import { SUPERBLOCK_BLOCK } from './superblock-store.js';
 
 /** A stretch of the partition that was stored to, in bytes. */
 export interface Store {
@@ -20,6 +21,7 @@ const LINE_WORDS = LINE_SIZE / 4;
 
 /**
  * Stores blocks to their places on the map, in ascending order, and answers what was stored.
+ * The superblock's is left out: it is stored apart, with a copy beside it.
  * Only lines of 64 bytes that differ are stored, each run in one copy: a group descriptor is
  * such a line, and the kernel refuses a mount over a torn one.
  */
@@ -27,6 +29,7 @@ export function storeInPlace(range: BackingRange, changes: ChangedBlocks): Store
   const stores: Store[] = [];
   const blocks = [...changes.blocks].toSorted(([a], [b]) => a - b);
   for (const [blockNumber, changed] of blocks) {
+    if (blockNumber === SUPERBLOCK_BLOCK) continue;
     const offset = blockNumber * BLOCK_SIZE;
     if (changes.isFresh(blockNumber)) {
       range.write(offset, changed);

@@ -143,10 +143,7 @@ export class Commits implements CommitCounters {
 
   /** The superblock on its own: a copy stands beside it while it is stored, in the same block. */
   async #storeInPlace(compound: CompoundTransaction): Promise<void> {
-    const blocks = new Map(compound.blocks);
-    blocks.delete(SUPERBLOCK_BLOCK);
-    const isFresh = (block: number): boolean => compound.isFresh(block);
-    await persistStores(this.#range, storeInPlace(this.#range, { blocks, isFresh }));
+    await persistStores(this.#range, storeInPlace(this.#range, compound));
     const first = compound.blocks.get(SUPERBLOCK_BLOCK);
     if (first === undefined) return;
     await storeSuperblockBytes(this.#range, first.subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_END));
