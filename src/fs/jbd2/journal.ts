@@ -31,6 +31,7 @@ export class Journal {
   /** Records are made here, one after the other. */
   readonly #record = Buffer.alloc(LOG_BLOCK_SIZE);
   readonly #commitRecord = Buffer.alloc(LOG_BLOCK_SIZE);
+  readonly #firstWord = Buffer.alloc(COMMIT_WORD_BYTES);
   #head = 0;
   #sequence: number;
   #state: 'loaded' | 'running' | 'stopped' = 'loaded';
@@ -124,6 +125,7 @@ export class Journal {
    */
   async #clearWords(indexes: readonly number[]): Promise<void> {
     const stale = indexes.filter((index) => this.#isRecord(index));
+    if (stale.length === 0) return;
     for (const index of stale) this.#area.write(index, NO_WORD);
     await Promise.all(stale.map((index) => this.#area.persist(index, 1)));
   }
@@ -139,7 +141,8 @@ export class Journal {
   }
 
   #isRecord(index: number): boolean {
-    return this.#area.read(index, COMMIT_WORD_BYTES).readUInt32BE(0) === JBD2_MAGIC;
+    this.#area.readInto(index, this.#firstWord);
+    return this.#firstWord.readUInt32BE(0) === JBD2_MAGIC;
   }
 
   /** Stores all records but the commit: revocations, then each descriptor and its blocks. */
