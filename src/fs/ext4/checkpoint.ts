@@ -22,7 +22,7 @@ const LINE_WORDS = LINE_SIZE / 4;
 
 /**
  * Stores blocks to their places on the map, in ascending order, and answers what was stored.
- * The superblock's is left out: it is stored apart, with a copy beside it.
+ * The superblock's is left out: what becomes of it is up to the caller.
  * Only lines of 64 bytes that differ are stored, each run in one copy: a group descriptor is
  * such a line, and the kernel refuses a mount over a torn one.
  */

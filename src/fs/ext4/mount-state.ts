@@ -1,10 +1,10 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
-import { Journal } from '../jbd2/journal.js';
+import type { Journal } from '../jbd2/journal.js';
 import { checkFeatures, needsRecovery, readOnlyReasons } from './feature-gate.js';
 import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
-import { hasJournal, openLogArea } from './journal-inode.js';
+import { hasJournal, openJournal } from './journal-inode.js';
 import { planVolumeReplay } from './journal-replay.js';
 import {
   FeatureCompat,
@@ -36,8 +36,9 @@ export interface OpenVolumeOptions extends Pick<VolumeOptions, 'log' | 'clock' |
  * group descriptor, replays the journal where the last mount did not end, and counts what is
  * free. For writing it then says in the superblock, durably and before anything else can
  * change, that the journal needs recovery; that and the counters are put right by
- * {@link closeVolume}. In between the superblock is left alone, for its checksum lies in
- * another cache line than its fields: a torn one is refused by the kernel.
+ * {@link closeVolume}. In between the superblock is left alone in its place, for its checksum
+ * lies in another cache line than its fields, and a torn one is refused by the kernel: what
+ * changes of it is in the journal.
  *
  * A filesystem with errors, or with features that forbid writing, is opened read-only, with
  * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
@@ -57,8 +58,10 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
   const open = (sb: Superblock): Volume =>
     new Volume({ ...options, range, superblock: sb, readOnlyReasons: readOnly });
   let volume = open(superblock);
-  if (needsRecovery(superblock)) {
-    const replay = planVolumeReplay(volume);
+  const isDirty = needsRecovery(superblock);
+  const journal = isDirty || (isWritable && hasJournal(volume)) ? openJournal(volume) : undefined;
+  if (isDirty && journal !== undefined) {
+    const replay = planVolumeReplay(volume, journal);
     if (isWritable) {
       await replay.store();
       // What was replayed may be the superblock.
@@ -74,7 +77,7 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
   }
   if (!isWritable) return volume;
   const orphans = checkOrphans(volume);
-  await startWriting(volume);
+  await startWriting(volume, journal);
   await recoverOrphans(volume, orphans);
   return volume;
 }
@@ -109,9 +112,8 @@ function readSuperblock(range: BackingRange): Superblock {
 /**
  * The order matters: a kernel that finds a log, but not that it needs recovery, wipes it.
  */
-async function startWriting(volume: Volume): Promise<void> {
+async function startWriting(volume: Volume, journal: Journal | undefined): Promise<void> {
   volume.range.backing.checkSize();
-  const journal = hasJournal(volume) ? new Journal(openLogArea(volume), volume.clock) : undefined;
   if (journal !== undefined) checkLogLength(journal);
   // What a log holds although the flag is clear is in its place: whoever cleared it saw to that.
   await journal?.empty();

@@ -55,7 +55,6 @@ export class LogArea {
    * Makes the stores to log blocks [index, index + count) durable.
    *
    * @throws DaxdError EIO
-   * @hot Three times a commit.
    */
   async persist(index: number, count: number): Promise<void> {
     for (const { first, start, count: length } of this.#runs) {
