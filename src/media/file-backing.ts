@@ -143,8 +143,8 @@ export class FileBacking implements Backing {
     return this.#persister.latency;
   }
 
-  async persist(offset: number, length: number): Promise<void> {
-    await this.#persister.persist(offset, length);
+  persist(offset: number, length: number): Promise<void> {
+    return this.#persister.persist(offset, length);
   }
 
   checkSize(): void {

@@ -26,8 +26,11 @@ import { mapPages } from '../unit/mm/set-up.js';
 import { layoutsOf } from '../support/layouts.js';
 import { ROUNDS, medianRow, type BenchRow } from './bench-row.js';
 
-/** Files that one round makes, writes, cuts and removes. */
-const FILES = 1000;
+/**
+ * Files that one round makes, writes, cuts and removes. So many that each step fills the log
+ * more than once: what a side puts off until then, it does within the step.
+ */
+const FILES = 4000;
 /** What is copied at a time, and how often, against a plain copy of as much. */
 const COPY_BYTES = 64 * MIB;
 const COPIES = 4;

@@ -1,3 +1,4 @@
+import { assert } from '../../lib/assert.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { BLOCK_SIZE } from './layout.js';
 import { SUPERBLOCK_BLOCK } from './superblock-store.js';
@@ -21,15 +22,15 @@ const LINE_WORDS = LINE_SIZE / 4;
 
 /**
  * Stores blocks to their places on the map, in ascending order, and answers what was stored.
- * The superblock's is left out: it is stored apart, with a copy beside it.
+ * The superblock's is left out: what becomes of it is up to the caller.
  * Only lines of 64 bytes that differ are stored, each run in one copy: a group descriptor is
  * such a line, and the kernel refuses a mount over a torn one.
  */
 export function storeInPlace(range: BackingRange, changes: ChangedBlocks): Store[] {
   const stores: Store[] = [];
-  const blocks = [...changes.blocks].toSorted(([a], [b]) => a - b);
-  for (const [blockNumber, changed] of blocks) {
-    if (blockNumber === SUPERBLOCK_BLOCK) continue;
+  for (const blockNumber of [...changes.blocks.keys()].toSorted((a, b) => a - b)) {
+    const changed = changes.blocks.get(blockNumber);
+    if (changed === undefined || blockNumber === SUPERBLOCK_BLOCK) continue;
     const offset = blockNumber * BLOCK_SIZE;
     if (changes.isFresh(blockNumber)) {
       range.write(offset, changed);
@@ -59,10 +60,10 @@ function storeChangedLines(
   stores: Store[],
 ): void {
   const blockOffset = blockNumber * BLOCK_SIZE;
-  range.read(blockOffset, oldBytes);
-  newBytes.set(changed);
+  const before = wordsOf(range.view(blockOffset, BLOCK_SIZE));
+  const after = wordsOf(changed);
   for (let line = 0; line < BLOCK_SIZE;) {
-    const end = endOfChange(line);
+    const end = endOfChange(before, after, line);
     if (end > line) {
       const offset = blockOffset + line;
       range.write(offset, changed.subarray(line, end));
@@ -72,24 +73,24 @@ function storeChangedLines(
   }
 }
 
+/** A block as words, where it lies: memory blocks and the backing's are aligned. */
+function wordsOf(block: Buffer): Int32Array {
+  assert(block.byteOffset % 4 === 0, 'a block begins at a word');
+  return new Int32Array(block.buffer, block.byteOffset, BLOCK_SIZE / 4);
+}
+
 /** Where the run of differing lines that starts at `from` ends; `from` when that line is the same. */
-function endOfChange(from: number): number {
+function endOfChange(before: Int32Array, after: Int32Array, from: number): number {
   let end = from;
-  while (end < BLOCK_SIZE && isLineChanged(end)) end += LINE_SIZE;
+  while (end < BLOCK_SIZE && isLineChanged(before, after, end)) end += LINE_SIZE;
   return end;
 }
 
 /** @hot 64 times for each block of a commit. */
-function isLineChanged(line: number): boolean {
+function isLineChanged(before: Int32Array, after: Int32Array, line: number): boolean {
   const first = line / 4;
   for (let i = first; i < first + LINE_WORDS; i++) {
-    if (oldWords[i] !== newWords[i]) return true;
+    if (before[i] !== after[i]) return true;
   }
   return false;
 }
-
-/** The block compared now, as words: one commit at a time stores, within one turn. */
-const oldWords = new Int32Array(BLOCK_SIZE / 4);
-const newWords = new Int32Array(BLOCK_SIZE / 4);
-const oldBytes = new Uint8Array(oldWords.buffer);
-const newBytes = new Uint8Array(newWords.buffer);

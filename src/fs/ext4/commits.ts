@@ -61,8 +61,13 @@ export class Commits implements CommitCounters {
     this.#journal = journal;
   }
 
-  /** Empties the journal, if there is one, when nothing waits to become durable. */
+  /**
+   * Empties the journal, if there is one, when nothing waits to become durable; a superblock
+   * that only the journal has is put in its place before.
+   */
   async stopJournal(): Promise<void> {
+    const superblock = this.#journal?.kept.get(SUPERBLOCK_BLOCK);
+    if (superblock !== undefined) await this.#storeSuperblock(superblock);
     await this.#journal?.stop();
   }
 
@@ -136,17 +141,27 @@ export class Commits implements CommitCounters {
     this.#range.backing.checkSize();
     await this.#journal?.commit(compound);
     await this.#storeInPlace(compound);
-    for (const [block, bytes] of compound.blocks) this.#cache.clean(block, bytes);
+    for (const [block, bytes] of compound.blocks) {
+      if (block !== SUPERBLOCK_BLOCK) this.#cache.clean(block, bytes);
+    }
     this.latency.observe((this.#clock.nowMs() - startMs) / 1000);
     this.operations += compound.operations;
   }
 
-  /** The superblock on its own: a copy stands beside it while it is stored, in the same block. */
+  /**
+   * All but the superblock, of which no medium stores fields and checksum at once, and over a
+   * torn one the kernel refuses the mount: it stays in the journal, and dirty in the cache.
+   */
   async #storeInPlace(compound: CompoundTransaction): Promise<void> {
     await persistStores(this.#range, storeInPlace(this.#range, compound));
     const first = compound.blocks.get(SUPERBLOCK_BLOCK);
     if (first === undefined) return;
-    await storeSuperblockBytes(this.#range, first.subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_END));
+    if (this.#journal === undefined) await this.#storeSuperblock(first);
+    else this.#journal.keep(SUPERBLOCK_BLOCK, first);
+  }
+
+  async #storeSuperblock(block: Buffer): Promise<void> {
+    await storeSuperblockBytes(this.#range, block.subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_END));
   }
 
   /**

@@ -1,4 +1,5 @@
 import type { JournalTransaction } from '../jbd2/journal.js';
+import { reuseBlocks } from './block-copy.js';
 import type { BufferCache } from './buffer-cache.js';
 import type { Transaction } from './transaction.js';
 
@@ -17,6 +18,8 @@ export class CompoundTransaction implements JournalTransaction {
   readonly revoked = new Set<number>();
   readonly #fresh = new Set<number>();
   readonly #joined: Transaction[] = [];
+  /** What the cache had before: commits under way may still need it. */
+  readonly #replaced: Buffer[] = [];
   #resolve: () => void = () => {};
   #reject: (error: unknown) => void = () => {};
 
@@ -62,6 +65,7 @@ export class CompoundTransaction implements JournalTransaction {
       this.revoked.delete(block);
       this.blocks.set(block, bytes);
       const before = isFresh ? undefined : cache.get(block);
+      if (before !== undefined) this.#replaced.push(before.bytes);
       cache.change(block, bytes, {
         role: txn.roleOf(block) ?? before?.role ?? 0,
         parts: before?.verifiedParts ?? 0,
@@ -70,8 +74,9 @@ export class CompoundTransaction implements JournalTransaction {
     this.#joined.push(txn);
   }
 
-  /** All of it is durable: runs what waits for that. */
+  /** All of it is durable, and so is what was committed before: runs what waits for that. */
   settle(): void {
+    reuseBlocks(this.#replaced);
     for (const txn of this.#joined) txn.runDurable();
     this.#resolve();
   }

@@ -3,7 +3,7 @@ import { DaxdError } from '../../lib/errno.js';
 import {
   ENTRIES_END,
   findEntry,
-  hasRoom,
+  findRoom,
   insertEntry,
   packEntries,
   readEntries,
@@ -179,9 +179,10 @@ export class Directory {
   #insertLinear(entry: DirectoryEntry): boolean {
     const blocks = this.#blocks;
     for (let logical = 0; logical < blocks.count; logical++) {
-      if (!hasRoom(blocks.leaf(logical), entry.name.length)) continue;
+      const room = findRoom(blocks.leaf(logical), entry.name.length);
+      if (room < 0) continue;
       blocks.changeLeaf(logical, (block) => {
-        insertEntry(block, entry);
+        insertEntry(block, room, entry);
       });
       return false;
     }

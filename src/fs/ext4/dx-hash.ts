@@ -42,16 +42,19 @@ export function nameHash(sb: Pick<Superblock, 'bytes'>, version: number): NameHa
   // Where a superblock does not say, the bytes are signed, as on the machines of that time.
   const isSigned = (sb.bytes.readUInt32LE(SuperField.Flags) & SuperFlag.UnsignedHash) === 0;
   if (version === DxHash.Legacy) return (name) => finish(legacyHash(name, isSigned));
-  const seed = seedOf(sb.bytes);
-  if (version === DxHash.Tea) return (name) => finish(teaHash(name, seed, isSigned));
-  return (name) => finish(halfMd4Hash(name, seed, isSigned));
+  if (version === DxHash.Tea) return (name) => finish(teaHash(name, sb.bytes, isSigned));
+  return (name) => finish(halfMd4Hash(name, sb.bytes, isSigned));
 }
 
-/** A seed of zeros stands for the constants of MD4. */
-function seedOf(bytes: Buffer): readonly number[] {
-  const seed: number[] = [];
-  for (let i = 0; i < SEED_WORDS; i++) seed.push(bytes.readUInt32LE(SuperField.HashSeed + 4 * i));
-  return seed.every((word) => word === 0) ? DEFAULT_SEED : seed;
+/** Sets the state to the seed of a superblock; one of zeros stands for the constants of MD4. */
+function seedState(superblock: Buffer): void {
+  let isSeeded = false;
+  for (let i = 0; i < SEED_WORDS; i++) {
+    const word = superblock.readUInt32LE(SuperField.HashSeed + 4 * i);
+    state[i] = word;
+    isSeeded ||= word !== 0;
+  }
+  if (!isSeeded) state.set(DEFAULT_SEED);
 }
 
 /** Bit 0 marks a continued hash in the index, so no name has it. */
@@ -74,8 +77,8 @@ function legacyHash(name: Uint8Array, isSigned: boolean): number {
 }
 
 /** @hot Once a name hashed. */
-function halfMd4Hash(name: Uint8Array, seed: readonly number[], isSigned: boolean): number {
-  state.set(seed);
+function halfMd4Hash(name: Uint8Array, superblock: Buffer, isSigned: boolean): number {
+  seedState(superblock);
   for (let start = 0; start < name.length; start += 32) {
     fillWords(name, start, 8, isSigned);
     halfMd4(state, words);
@@ -84,8 +87,8 @@ function halfMd4Hash(name: Uint8Array, seed: readonly number[], isSigned: boolea
 }
 
 /** @hot Once a name hashed. */
-function teaHash(name: Uint8Array, seed: readonly number[], isSigned: boolean): number {
-  state.set(seed);
+function teaHash(name: Uint8Array, superblock: Buffer, isSigned: boolean): number {
+  seedState(superblock);
   for (let start = 0; start < name.length; start += 16) {
     fillWords(name, start, 4, isSigned);
     tea(state, words);

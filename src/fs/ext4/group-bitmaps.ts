@@ -37,7 +37,11 @@ export function readBlockBitmap(source: BlockSource, volume: Volume, number: num
   return bits;
 }
 
-/** The block bitmap of a group, to change; sealed with its descriptor at the commit. */
+/**
+ * The block bitmap of a group, to change; sealed at the commit, before its descriptor.
+ *
+ * @param group as `modifyGroup` gives it
+ */
 export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
   const isUninit = (group.flags & GroupFlag.BlockUninit) !== 0;
   const current = readBlockBitmap(txn, volume, group.number);
@@ -49,7 +53,6 @@ export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group
   }
   txn.sealAtCommit(`block bitmap ${group.number}`, () => {
     group.setBlockBitmapChecksum(blockChecksum(volume, bits));
-    group.seal(volume.superblock.checksumSeed);
   });
   return bits;
 }
@@ -79,8 +82,10 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
 }
 
 /**
- * The inode bitmap of a group, to change; sealed with its descriptor at the commit. A group
+ * The inode bitmap of a group, to change; sealed at the commit, before its descriptor. A group
  * whose first inode is taken gets its block bitmap written too, as e2fsck expects it.
+ *
+ * @param group as `modifyGroup` gives it
  */
 export function modifyInodeBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
   if ((group.flags & GroupFlag.BlockUninit) !== 0) modifyBlockBitmap(txn, volume, group);
@@ -94,7 +99,6 @@ export function modifyInodeBitmap(txn: Transaction, volume: Volume, group: Group
   }
   txn.sealAtCommit(`inode bitmap ${group.number}`, () => {
     group.setInodeBitmapChecksum(inodeChecksum(volume, bits));
-    group.seal(volume.superblock.checksumSeed);
   });
   return bits;
 }

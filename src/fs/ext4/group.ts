@@ -1,11 +1,14 @@
 import { DaxdError } from '../../lib/errno.js';
-import { crc32cExcept, crc32cU32 } from './checksum.js';
+import { crc32c } from './checksum.js';
 import { BLOCK_SIZE, GroupField } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** Descriptors of this size and above carry the high halves of all fields. */
 const WIDE_DESC_SIZE = 64;
+/** The number of its group, before a descriptor where its checksum is computed. */
+const NUMBER_SIZE = 4;
+const scratch = Buffer.alloc(NUMBER_SIZE + BLOCK_SIZE);
 /** The first copy of the descriptor table begins behind the superblock's block. */
 const GDT_START = 1;
 
@@ -109,9 +112,13 @@ export class Group {
     return this.#bytes.length >= WIDE_DESC_SIZE;
   }
 
+  /** @hot Once a descriptor changed. */
   #compute(fsSeed: number): number {
-    const seed = crc32cU32(fsSeed, this.number);
-    return crc32cExcept(seed, this.#bytes, { offset: GroupField.Checksum, length: 2 }) & 0xffff;
+    const covered = scratch.subarray(0, NUMBER_SIZE + this.#bytes.length);
+    covered.writeUInt32LE(this.number, 0);
+    covered.set(this.#bytes, NUMBER_SIZE);
+    covered.writeUInt16LE(0, NUMBER_SIZE + GroupField.Checksum);
+    return crc32c(fsSeed, covered) & 0xffff;
   }
 
   #long(lo: number, hi: number): number {

@@ -2,7 +2,7 @@ import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE } from '../../lib/units.js';
 import {
-  hasRoom,
+  findRoom,
   insertEntry,
   moveFirstRecords,
   packEntries,
@@ -53,13 +53,15 @@ export function insertIndexed(
   const hash = hashOf(entry.name);
   let walk = new IndexWalk(blocks, hash);
   let { leaf } = walk;
-  if (!hasRoom(blocks.leaf(leaf), entry.name.length)) {
+  let room = findRoom(blocks.leaf(leaf), entry.name.length);
+  if (room < 0) {
     while (makeRoomAbove(blocks, walk)) walk = new IndexWalk(blocks, hash);
     const split = splitLeaf(blocks, hashOf, walk);
     if (split !== undefined && hash >= split.boundary) leaf = split.added;
+    room = findRoom(blocks.leaf(leaf), entry.name.length);
   }
   blocks.changeLeaf(leaf, (block) => {
-    insertEntry(block, entry);
+    insertEntry(block, room, entry);
   });
 }
 

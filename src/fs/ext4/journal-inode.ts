@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
 import { mapExtents } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
@@ -14,13 +15,21 @@ export function hasJournal({ superblock }: Volume): boolean {
 }
 
 /**
- * The blocks of the filesystem's journal, by the extents of its inode.
+ * The journal of a filesystem that has one, in the blocks that the extents of its inode name.
  *
- * @throws DaxdError EUCLEAN, EBADMSG for an inode that is none, EOPNOTSUPP for a journal on
- *   another device
+ * @throws DaxdError EUCLEAN without the feature, EUCLEAN, EBADMSG for an inode that is no
+ *   journal's, EOPNOTSUPP for a journal on
+ *   another device, and as `JournalSuperblock.load` does
  * @kernel ext4_get_journal_inode (fs/ext4/super.c)
  */
-export function openLogArea(volume: Volume): LogArea {
+export function openJournal(volume: Volume): Journal {
+  if (!hasJournal(volume)) {
+    throw new DaxdError('EUCLEAN', 'superblock: recovery without a journal; run e2fsck -fy');
+  }
+  return new Journal(openLogArea(volume), volume.clock);
+}
+
+function openLogArea(volume: Volume): LogArea {
   const number = volume.superblock.bytes.readUInt32LE(SuperField.JournalInode);
   if (number === 0) {
     throw new DaxdError('EOPNOTSUPP', 'superblock: its journal is on another device');

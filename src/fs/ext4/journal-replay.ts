@@ -1,8 +1,6 @@
-import { JournalSuperblock } from '../jbd2/journal-superblock.js';
-import type { LogArea } from '../jbd2/log-area.js';
+import type { Journal } from '../jbd2/journal.js';
 import { planReplay, readLogged } from '../jbd2/recovery.js';
 import type { ReplayPlan } from '../jbd2/recovery.js';
-import { openLogArea } from './journal-inode.js';
 import { BLOCK_SIZE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
 import { storeSuperblockBytes, SUPERBLOCK_BLOCK } from './superblock-store.js';
 import type { Volume } from './volume.js';
@@ -22,9 +20,8 @@ export interface VolumeReplay {
  * @throws DaxdError EBADMSG, EUCLEAN, EOPNOTSUPP for a journal that cannot be replayed
  * @kernel ext4_load_journal (fs/ext4/super.c)
  */
-export function planVolumeReplay(volume: Volume): VolumeReplay {
-  const area = openLogArea(volume);
-  const superblock = JournalSuperblock.load(area);
+export function planVolumeReplay(volume: Volume, journal: Journal): VolumeReplay {
+  const { area, superblock } = journal;
   const { blocksCount } = volume.superblock;
   const plan = planReplay(
     area,
@@ -33,7 +30,7 @@ export function planVolumeReplay(volume: Volume): VolumeReplay {
   );
   return {
     store: async () => {
-      await storeReplay(volume, { area, superblock, plan });
+      await storeReplay(volume, journal, plan);
     },
     show: (target) => {
       for (const [home, copy] of plan.homes) {
@@ -44,19 +41,9 @@ export function planVolumeReplay(volume: Volume): VolumeReplay {
 }
 
 /** A power cut in here does no harm: the next mount replays the same log again. */
-async function storeReplay(
-  volume: Volume,
-  {
-    area,
-    superblock,
-    plan,
-  }: {
-    readonly area: LogArea;
-    readonly superblock: JournalSuperblock;
-    readonly plan: ReplayPlan;
-  },
-): Promise<void> {
+async function storeReplay(volume: Volume, journal: Journal, plan: ReplayPlan): Promise<void> {
   const { range, log } = volume;
+  const { area } = journal;
   range.backing.checkSize();
   const homes = [...plan.homes.keys()].toSorted((a, b) => a - b);
   for (const home of homes) {
@@ -71,7 +58,7 @@ async function storeReplay(
     const logged = readLogged(area, first).subarray(SUPERBLOCK_OFFSET, superblockEnd);
     await storeSuperblockBytes(range, logged);
   }
-  await superblock.update({ start: 0, sequence: plan.nextSequence });
+  await journal.empty();
   log.info(
     { label: volume.superblock.label, transactions: plan.transactions, blocks: homes.length },
     'journal replayed',

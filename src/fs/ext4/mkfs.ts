@@ -11,6 +11,7 @@ import {
   clearDirectoryBlock,
   EntryType,
   initDirectoryBlock,
+  findRoom,
   insertEntry,
   sealDirectoryBlock,
 } from './directory-block.js';
@@ -190,7 +191,8 @@ function writeFirstFiles(media: MkfsMedia, geometry: MkfsGeometry, uuid: Buffer)
   const root = Buffer.alloc(BLOCK_SIZE);
   initDirectoryBlock(root, MkfsInode.Root, MkfsInode.Root);
   const name = Buffer.from('lost+found');
-  insertEntry(root, { inode: MkfsInode.LostAndFound, entryType: EntryType.Directory, name });
+  const entry = { inode: MkfsInode.LostAndFound, entryType: EntryType.Directory, name };
+  insertEntry(root, findRoom(root, name.length), entry);
   sealDirectoryBlock(root, inodeChecksumSeed(seed, MkfsInode.Root, 0));
   media.put(rootDirectory.start, root);
 

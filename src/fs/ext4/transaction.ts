@@ -5,8 +5,9 @@ import { copyBlock, newBlock } from './block-copy.js';
 /** Where metadata is read from: the volume, or a transaction with its changes on top. */
 export interface BlockSource {
   /**
-   * The 4096 bytes of a block, to read only. They do not change under the reader: a later
-   * change has bytes of its own.
+   * The 4096 bytes of a block, to read only and within one synchronous stretch. They do not
+   * change under the reader: a later change has bytes of its own. After an await their memory
+   * may serve for another block.
    *
    * @throws DaxdError EUCLEAN when there is no such block
    */
@@ -123,8 +124,8 @@ export class Transaction implements BlockSource {
 
   /**
    * Runs `seal` once before the commit, to write checksums over what changes many times
-   * within one transaction. A second call with the same key does nothing. The key of a
-   * seal that goes when its block is forgotten is `block N`.
+   * within one transaction; before those that were asked for earlier. A second call with the
+   * same key does nothing. The key of a seal that goes when its block is forgotten is `block N`.
    */
   sealAtCommit(key: string, seal: () => void): void {
     if (!this.#seals.has(key)) this.#seals.set(key, seal);
@@ -150,9 +151,12 @@ export class Transaction implements BlockSource {
     this.#layouts.add(layout);
   }
 
-  /** Writes every checksum that is due. Only `Volume.transact` calls this. */
+  /**
+   * Writes every checksum that is due, those that were asked for last first: whoever changes a
+   * bitmap has the descriptor that holds its checksum. Only `Volume.transact` calls this.
+   */
   seal(): void {
-    for (const seal of this.#seals.values()) seal();
+    for (const seal of [...this.#seals.values()].toReversed()) seal();
     this.#state = 'sealed';
   }
 

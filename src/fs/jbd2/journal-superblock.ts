@@ -1,5 +1,7 @@
+import { assert } from '../../lib/assert.js';
 import { CRC_INIT, crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
+import { solveWord } from './checksum-word.js';
 import {
   BlockType,
   HeaderField,
@@ -8,18 +10,27 @@ import {
   JOURNAL_INCOMPAT,
   JournalIncompat,
   JSB_BYTES,
-  JSB_SHADOW_OFFSET,
   JsbField,
   LOG_BLOCK_SIZE,
 } from './layout.js';
 import type { LogArea } from './log-area.js';
 import type { JournalIdentity } from './log-records.js';
 
+/** What is stored at once: an aligned word reaches persistent memory whole or not at all. */
+const WORD_BYTES = 8;
+/** The words with the features, with the type of the checksums, and with this one's checksum. */
+const FEATURES_WORD = JsbField.FeatureIncompat;
+const CHECKSUM_TYPE_WORD = JsbField.ChecksumType;
+const CHECKSUM_WORD = JsbField.Checksum - 4;
+/** The word with the sequence and the start. */
+const START_WORD = JsbField.Sequence;
+
 /**
  * The journal's superblock, block 0 of the log: where the log starts and with which
- * transaction. Its checksum lies in another cache line than its fields, so a power cut during
- * an update may tear it: a copy is made durable first, in the same block behind it, and the
- * next mount takes that one.
+ * transaction. Its checksum lies in another cache line than its fields, and over a torn one the
+ * kernel refuses the mount. So each store is one aligned word, after which it is right: the log
+ * moves its start together with a sequence that leaves the checksum as it is, and what needs
+ * another checksum happens while the features say that there is none.
  *
  * @kernel struct journal_superblock_s (include/linux/jbd2.h)
  */
@@ -35,23 +46,15 @@ export class JournalSuperblock implements JournalIdentity {
   }
 
   /**
-   * Reads and checks it; where it is torn, the copy made before it.
+   * Reads and checks it.
    *
-   * @throws DaxdError EBADMSG when neither is whole, EUCLEAN for fields that do not fit the
-   *   log, EOPNOTSUPP for features
+   * @throws DaxdError EBADMSG for its checksum, EUCLEAN for fields that do not fit the log,
+   *   EOPNOTSUPP for features
    * @kernel journal_get_superblock, journal_load_superblock (fs/jbd2/journal.c)
    */
   static load(area: LogArea): JournalSuperblock {
     if (area.blocks === 0) throw damaged('the journal has no blocks');
-    const block = area.read(0);
-    const first = block.subarray(0, JSB_BYTES);
-    const shadow = block.subarray(JSB_SHADOW_OFFSET, JSB_SHADOW_OFFSET + JSB_BYTES);
-    const isWhole = (bytes: Buffer): boolean => isJournalSuperblock(bytes) && isSealed(bytes);
-    // Torn in the middle of the first update, it has its new start and not the checksum yet.
-    const isBegun = !hasChecksum(first) && first.readUInt32BE(JsbField.Start) !== 0;
-    // Only a copy with a checksum is a copy: what else stands there is anything.
-    const isShadow = (isBegun || !isWhole(first)) && hasChecksum(shadow) && isWhole(shadow);
-    const bytes = Buffer.from(isShadow ? shadow : first);
+    const bytes = area.read(0).subarray(0, JSB_BYTES);
     if (!isJournalSuperblock(bytes)) throw damaged('journal superblock: there is none');
     if (!isSealed(bytes)) {
       throw new DaxdError(
@@ -88,23 +91,65 @@ export class JournalSuperblock implements JournalIdentity {
     return this.#bytes.readUInt32BE(JsbField.Sequence);
   }
 
-  /** Makes a new start durable; sets the features that daxd writes by. @throws DaxdError EIO */
-  async update({ start, sequence }: { start: number; sequence: number }): Promise<void> {
-    const bytes = this.#bytes;
+  /**
+   * The sequence with which a log that starts there has the same checksum. Any sequence will do:
+   * it is compared within one log alone.
+   */
+  sequenceFor(start: number): number {
+    const bytes = Buffer.from(this.#bytes);
     bytes.writeUInt32BE(start, JsbField.Start);
-    bytes.writeUInt32BE(sequence, JsbField.Sequence);
-    const incompat = bytes.readUInt32BE(JsbField.FeatureIncompat);
-    bytes.writeUInt32BE(incompat | JOURNAL_INCOMPAT, JsbField.FeatureIncompat);
-    bytes.writeUInt8(JOURNAL_CHECKSUM_CRC32C, JsbField.ChecksumType);
-    bytes.writeUInt32BE(checksum(bytes), JsbField.Checksum);
-    await this.#store(bytes, JSB_SHADOW_OFFSET);
-    await this.#store(bytes, 0);
-    // Once somebody else changes the superblock the copy says nothing.
-    await this.#store(NO_SHADOW, JSB_SHADOW_OFFSET);
+    return solveWord((sequence) => {
+      bytes.writeUInt32BE(sequence, JsbField.Sequence);
+      return checksum(bytes);
+    }, bytes.readUInt32BE(JsbField.Checksum));
   }
 
-  async #store(bytes: Buffer, offset: number): Promise<void> {
-    this.#area.write(0, bytes, offset);
+  /**
+   * Moves the start of the log, durably and at once; to 0 for an empty one. The transaction
+   * there has the sequence that {@link sequenceFor} says.
+   *
+   * @throws DaxdError EIO
+   */
+  async moveStart(start: number): Promise<void> {
+    this.#setStart(start, this.sequenceFor(start));
+    assert(isSealed(this.#bytes), 'the sequence leaves the checksum as it is');
+    await this.#store(START_WORD);
+  }
+
+  /**
+   * Begins an empty log, durably, with the features that daxd writes by. It stays empty, and
+   * whole for everybody, at each step: without the feature nobody looks at the checksum.
+   *
+   * @throws DaxdError EIO
+   */
+  async begin(start: number, sequence: number): Promise<void> {
+    const bytes = this.#bytes;
+    assert(this.start === 0, 'an empty log is begun');
+    const incompat = bytes.readUInt32BE(JsbField.FeatureIncompat);
+    if (hasChecksum(bytes)) {
+      bytes.writeUInt32BE(incompat & ~JournalIncompat.CsumV3, JsbField.FeatureIncompat);
+      await this.#store(FEATURES_WORD);
+    }
+    // The checksum of what it will be in the end.
+    this.#setStart(start, sequence);
+    bytes.writeUInt32BE(JOURNAL_INCOMPAT, JsbField.FeatureIncompat);
+    bytes.writeUInt8(JOURNAL_CHECKSUM_CRC32C, JsbField.ChecksumType);
+    bytes.writeUInt32BE(checksum(bytes), JsbField.Checksum);
+    await this.#store(CHECKSUM_TYPE_WORD);
+    await this.#store(CHECKSUM_WORD);
+    await this.moveStart(0);
+    await this.#store(FEATURES_WORD);
+    await this.moveStart(start);
+    assert(this.sequence === sequence, 'one sequence fits a checksum');
+  }
+
+  #setStart(start: number, sequence: number): void {
+    this.#bytes.writeUInt32BE(start, JsbField.Start);
+    this.#bytes.writeUInt32BE(sequence, JsbField.Sequence);
+  }
+
+  async #store(word: number): Promise<void> {
+    this.#area.write(0, this.#bytes.subarray(word, word + WORD_BYTES), word);
     await this.#area.persist(0, 1);
   }
 
@@ -147,8 +192,6 @@ export function encodeEmptyJournal(uuid: Buffer, blocks: number): Buffer {
   bytes.writeUInt32BE(checksum(bytes), JsbField.Checksum);
   return bytes;
 }
-
-const NO_SHADOW = Buffer.alloc(JSB_BYTES);
 
 function isJournalSuperblock(bytes: Buffer): boolean {
   return (

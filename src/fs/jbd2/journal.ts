@@ -1,5 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import type { Clock } from '../../lib/clock.js';
+import { randomU32 } from '../../lib/random-u32.js';
 import { JournalSuperblock } from './journal-superblock.js';
 import { JBD2_MAGIC, LOG_BLOCK_SIZE, REVOKES_MAX, TAGS_MAX } from './layout.js';
 import type { LogArea } from './log-area.js';
@@ -16,11 +17,21 @@ export interface JournalTransaction {
 const COMMIT_WORD_BYTES = 8;
 const NO_WORD = Buffer.alloc(COMMIT_WORD_BYTES);
 
+/** Blocks that may be kept in the log, see {@link Journal.keep}. */
+const KEPT_MAX = 1;
+/** What logging them again takes. */
+const KEPT_LOG_BLOCKS = logBlocks(KEPT_MAX, 0);
+/** Left free behind every transaction: for those, and the block behind whose first word is cleared. */
+const SPARE_BLOCKS = KEPT_LOG_BLOCKS + 1;
+const NONE: ReadonlySet<number> = new Set();
+
 /**
- * The log of a mounted filesystem. Transactions are appended one at a time, and each is in
- * its place on the media before the next one begins: so the log never runs full, it is
- * started anew at its first block when a transaction does not fit behind the last one, and
- * its superblock is not touched in between.
+ * The log of a mounted filesystem. Transactions are appended one at a time, around its end, and
+ * each is in its place on the media before the next one begins: so the log never runs full. Where
+ * a transaction does not fit any more, the start of the log moves up to its end, which is the only
+ * change of its superblock meanwhile.
+ *
+ * A block may be kept out of its place: then the log holds its newest copy until it stops.
  *
  *     loaded --start--> running --stop--> stopped
  */
@@ -31,8 +42,13 @@ export class Journal {
   /** Records are made here, one after the other. */
   readonly #record = Buffer.alloc(LOG_BLOCK_SIZE);
   readonly #commitRecord = Buffer.alloc(LOG_BLOCK_SIZE);
+  readonly #firstWord = Buffer.alloc(COMMIT_WORD_BYTES);
+  readonly #kept = new Map<number, Buffer>();
+  /** Where the next transaction begins. */
   #head = 0;
-  #sequence: number;
+  /** Blocks from the start of the log to there. */
+  #used = 0;
+  #sequence = 0;
   #state: 'loaded' | 'running' | 'stopped' = 'loaded';
 
   /** @throws DaxdError as {@link JournalSuperblock.load} does */
@@ -40,7 +56,6 @@ export class Journal {
     this.superblock = JournalSuperblock.load(area);
     this.#area = area;
     this.#clock = clock;
-    this.#sequence = this.superblock.sequence;
   }
 
   /** The blocks of the log. */
@@ -48,72 +63,117 @@ export class Journal {
     return this.#area;
   }
 
+  /** The newest copies of the blocks that are not in their place. */
+  get kept(): ReadonlyMap<number, Buffer> {
+    return this.#kept;
+  }
+
   /** Whether a transaction with so many blocks and revocations fits into the empty log. */
   fits(blocks: number, revoked: number): boolean {
-    const { maxLen, first } = this.superblock;
-    return logBlocks(blocks, revoked) <= maxLen - first;
+    return logBlocks(blocks, revoked) <= this.#capacity - KEPT_LOG_BLOCKS - SPARE_BLOCKS;
   }
 
   /** Forgets what is in the log, durably: all of it is in its place too. @throws DaxdError EIO */
   async empty(): Promise<void> {
     assert(this.#state === 'loaded', 'a log is emptied before it runs');
     if (this.superblock.start === 0) return;
-    await this.superblock.update({ start: 0, sequence: this.#sequence });
+    await this.superblock.moveStart(0);
   }
 
   /** Begins logging with an empty log. The filesystem says durably by then that it needs recovery. */
   async start(): Promise<void> {
     assert(this.#state === 'loaded' && this.superblock.start === 0, 'a log starts empty');
     this.#state = 'running';
-    await this.#restart();
+    this.#head = this.superblock.first;
+    // What is left of an older log must not look like the next transaction of this one.
+    this.#sequence = randomU32();
+    await this.#clearWords([0]);
+    await this.superblock.begin(this.#head, this.#sequence);
   }
 
   /**
    * Appends a transaction; settles when it is durable. What it changes is not in its place
-   * then: the caller sees to that, durably, before the next commit.
-   *
-   * The commit record goes in two steps, its first word last. A record of which only the
-   * header is there would have the kernel refuse the mount.
+   * then: the caller sees to that, durably, before the next commit, or has it kept.
    *
    * @throws DaxdError EIO; then the log is not to be used any more
    * @kernel jbd2_journal_commit_transaction (fs/jbd2/commit.c)
    */
-  async commit({ blocks, revoked }: JournalTransaction): Promise<void> {
+  async commit(transaction: JournalTransaction): Promise<void> {
     assert(this.#state === 'running', 'only a running log takes transactions');
-    const length = logBlocks(blocks.size, revoked.size);
+    const { blocks, revoked } = transaction;
     assert(this.fits(blocks.size, revoked.size), 'a transaction fits the log');
-    if (this.#head + length > this.superblock.maxLen) await this.#restart();
-
-    const first = this.#head;
-    const commitIndex = first + length - 1;
-    const commit = this.#commitRecord;
-    encodeCommit(commit, this.superblock.seed, this.#sequence, this.#clock.wallMs());
-    await this.#clearWords(recordIndexes(first, blocks.size, revoked.size));
-    this.#writeRecords({ blocks, revoked });
-    this.#area.write(commitIndex, NO_WORD);
-    await this.#area.persist(first, length + this.#clearNext(first + length));
-    this.#area.write(commitIndex, commit.subarray(COMMIT_WORD_BYTES), COMMIT_WORD_BYTES);
-    await this.#area.persist(commitIndex, 1);
-    this.#area.write(commitIndex, commit.subarray(0, COMMIT_WORD_BYTES));
-    await this.#area.persist(commitIndex, 1);
-
-    this.#head = first + length;
-    this.#sequence = (this.#sequence + 1) >>> 0;
+    const length = logBlocks(blocks.size, revoked.size);
+    if (this.#used + length + SPARE_BLOCKS > this.#capacity) await this.#moveStart();
+    await this.#append(transaction, length);
   }
 
-  /** Ends the use of the log, durably empty. @throws DaxdError EIO */
+  /**
+   * Says that a block which was just committed does not go to its place: it is logged again
+   * before the log forgets it. Whoever recovers finds it there.
+   */
+  keep(home: number, bytes: Buffer): void {
+    this.#kept.set(home, Buffer.from(bytes));
+    assert(this.#kept.size <= KEPT_MAX, 'there is room to log again what is kept');
+  }
+
+  /** Ends the use of the log, durably empty: all is in its place by now. @throws DaxdError EIO */
   async stop(): Promise<void> {
     assert(this.#state === 'running', 'only a running log is stopped');
     this.#state = 'stopped';
-    await this.superblock.update({ start: 0, sequence: this.#sequence });
+    await this.superblock.moveStart(0);
   }
 
-  async #restart(): Promise<void> {
-    const { first } = this.superblock;
-    // All of the old log is in its place: without its first record it is an empty one.
-    await this.#clearWords([first]);
-    await this.superblock.update({ start: first, sequence: this.#sequence });
-    this.#head = first;
+  get #capacity(): number {
+    return this.superblock.maxLen - this.superblock.first;
+  }
+
+  /**
+   * The log begins where it ended, with what is kept, and with a sequence of its own: until the
+   * start has moved nobody takes that for a part of the old log, of which nothing is overwritten.
+   */
+  async #moveStart(): Promise<void> {
+    const start = this.#head;
+    this.#sequence = this.superblock.sequenceFor(start);
+    const length = this.#kept.size > 0 ? logBlocks(this.#kept.size, 0) : 0;
+    if (length > 0) await this.#append({ blocks: this.#kept, revoked: NONE }, length);
+    await this.superblock.moveStart(start);
+    this.#used = length;
+  }
+
+  /**
+   * The commit record goes in two steps, its first word last. A record of which only the
+   * header is there would have the kernel refuse the mount.
+   */
+  async #append({ blocks, revoked }: JournalTransaction, length: number): Promise<void> {
+    const commit = this.#commitRecord;
+    const last = length - 1;
+    encodeCommit(commit, this.superblock.seed, this.#sequence, this.#clock.wallMs());
+    await this.#clearWords(recordPlaces(blocks.size, revoked.size));
+    this.#writeRecords({ blocks, revoked });
+    this.#area.write(this.#index(last), NO_WORD);
+    await this.#persist(0, length + this.#clearNext(length));
+    this.#area.write(this.#index(last), commit.subarray(COMMIT_WORD_BYTES), COMMIT_WORD_BYTES);
+    await this.#persist(last, 1);
+    this.#area.write(this.#index(last), commit.subarray(0, COMMIT_WORD_BYTES));
+    await this.#persist(last, 1);
+
+    this.#head = this.#index(length);
+    this.#used += length;
+    this.#sequence = (this.#sequence + 1) >>> 0;
+  }
+
+  /** Index of a block of the log, counted from the head on and around its end. */
+  #index(place: number): number {
+    const index = this.#head + place;
+    return index < this.superblock.maxLen ? index : index - this.#capacity;
+  }
+
+  /** Makes `count` blocks from a place on durable. */
+  async #persist(place: number, count: number): Promise<void> {
+    const index = this.#index(place);
+    const beforeEnd = Math.min(count, this.superblock.maxLen - index);
+    await this.#area.persist(index, beforeEnd);
+    if (beforeEnd < count) await this.#area.persist(this.superblock.first, count - beforeEnd);
   }
 
   /**
@@ -122,49 +182,51 @@ export class Journal {
    * have the new sequence: a commit record without its checksum, over which the kernel
    * refuses the mount.
    */
-  async #clearWords(indexes: readonly number[]): Promise<void> {
-    const stale = indexes.filter((index) => this.#isRecord(index));
-    for (const index of stale) this.#area.write(index, NO_WORD);
-    await Promise.all(stale.map((index) => this.#area.persist(index, 1)));
+  async #clearWords(places: readonly number[]): Promise<void> {
+    const stale = places.filter((place) => this.#isRecord(place));
+    if (stale.length === 0) return;
+    for (const place of stale) this.#area.write(this.#index(place), NO_WORD);
+    await Promise.all(stale.map((place) => this.#persist(place, 1)));
   }
 
   /**
    * Does the same for where the next transaction begins, to become durable with what is
    * persisted anyway; answers how many blocks more those are.
    */
-  #clearNext(index: number): 0 | 1 {
-    if (index >= this.superblock.maxLen || !this.#isRecord(index)) return 0;
-    this.#area.write(index, NO_WORD);
+  #clearNext(place: number): 0 | 1 {
+    if (!this.#isRecord(place)) return 0;
+    this.#area.write(this.#index(place), NO_WORD);
     return 1;
   }
 
-  #isRecord(index: number): boolean {
-    return this.#area.read(index, COMMIT_WORD_BYTES).readUInt32BE(0) === JBD2_MAGIC;
+  #isRecord(place: number): boolean {
+    this.#area.readInto(this.#index(place), this.#firstWord);
+    return this.#firstWord.readUInt32BE(0) === JBD2_MAGIC;
   }
 
   /** Stores all records but the commit: revocations, then each descriptor and its blocks. */
   #writeRecords({ blocks, revoked }: JournalTransaction): void {
-    let index = this.#head;
+    let place = 0;
     const { superblock } = this;
     for (const some of chunks([...revoked], REVOKES_MAX)) {
       encodeRevoke(this.#record, superblock.seed, this.#sequence, some);
-      this.#area.write(index++, this.#record);
+      this.#area.write(this.#index(place++), this.#record);
     }
     const logged: LoggedBlock[] = [];
     for (const [home, bytes] of blocks) logged.push(escapeBlock(home, bytes));
     for (const some of chunks(logged, TAGS_MAX)) {
       encodeDescriptor(this.#record, superblock, this.#sequence, some);
-      this.#area.write(index++, this.#record);
-      for (const { bytes } of some) this.#area.write(index++, bytes);
+      this.#area.write(this.#index(place++), this.#record);
+      for (const { bytes } of some) this.#area.write(this.#index(place++), bytes);
     }
   }
 }
 
 /** Where the records of a transaction go, but for the commit, as `#writeRecords` lays them. */
-function recordIndexes(first: number, blocks: number, revoked: number): number[] {
+function recordPlaces(blocks: number, revoked: number): number[] {
   const revokes = Math.ceil(revoked / REVOKES_MAX);
   return Array.from({ length: revokes + Math.ceil(blocks / TAGS_MAX) }, (_, i) =>
-    i < revokes ? first + i : first + revokes + (i - revokes) * (TAGS_MAX + 1),
+    i < revokes ? i : revokes + (i - revokes) * (TAGS_MAX + 1),
   );
 }
 

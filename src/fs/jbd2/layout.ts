@@ -31,8 +31,6 @@ export const JsbField = {
 } as const;
 /** Bytes of it that mean something; the rest of its block is free. */
 export const JSB_BYTES = 1024;
-/** Where in its block a copy stands while the first is written. */
-export const JSB_SHADOW_OFFSET = 1024;
 
 /** @kernel JBD2_FEATURE_INCOMPAT_* (include/linux/jbd2.h) */
 export const JournalIncompat = { Revoke: 0x1, Bit64: 0x2, CsumV3: 0x10 } as const;

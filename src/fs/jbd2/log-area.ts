@@ -32,11 +32,17 @@ export class LogArea {
     return this.#runs.some(({ start, count }) => block >= start && block < start + count);
   }
 
-  /** Copies some bytes of a log block, from its start on. */
-  read(index: number, length: number = LOG_BLOCK_SIZE): Buffer {
-    const bytes = Buffer.allocUnsafe(length);
-    this.#range.read(this.#offset(index), bytes);
+  /** A copy of a log block. */
+  read(index: number): Buffer {
+    const bytes = Buffer.allocUnsafe(LOG_BLOCK_SIZE);
+    this.readInto(index, bytes);
     return bytes;
+  }
+
+  /** Fills `bytes` from the start of a log block. */
+  readInto(index: number, bytes: Buffer): void {
+    assert(bytes.length <= LOG_BLOCK_SIZE, 'a read stays in its log block');
+    this.#range.read(this.#offset(index), bytes);
   }
 
   /** Stores bytes to a log block. Durable only after {@link persist}. */
@@ -45,17 +51,19 @@ export class LogArea {
     this.#range.write(this.#offset(index) + within, bytes);
   }
 
-  /** Makes the stores to log blocks [index, index + count) durable. @throws DaxdError EIO */
+  /**
+   * Makes the stores to log blocks [index, index + count) durable.
+   *
+   * @throws DaxdError EIO
+   */
   async persist(index: number, count: number): Promise<void> {
-    const persists: Promise<void>[] = [];
     for (const { first, start, count: length } of this.#runs) {
       const from = Math.max(index, first);
       const to = Math.min(index + count, first + length);
       if (from >= to) continue;
       const offset = (start + from - first) * LOG_BLOCK_SIZE;
-      persists.push(this.#range.persist(offset, (to - from) * LOG_BLOCK_SIZE));
+      await this.#range.persist(offset, (to - from) * LOG_BLOCK_SIZE);
     }
-    await Promise.all(persists);
   }
 
   #offset(index: number): number {

@@ -23,8 +23,6 @@ export interface ReplayPlan {
   /** Newest copy of each block, by the block's number. */
   readonly homes: ReadonlyMap<number, LoggedCopy>;
   readonly transactions: number;
-  /** For the first transaction after the recovery. */
-  readonly nextSequence: number;
 }
 
 /** Records of one transaction, in the order of the log. */
@@ -63,12 +61,7 @@ export function planReplay(
     // In order, so that a block logged again after its revocation comes back.
     for (const block of revoked) homes.delete(block);
   }
-  return {
-    homes,
-    transactions: transactions.length,
-    // One more than needed: what an unfinished transaction left must not look like the next.
-    nextSequence: (superblock.sequence + transactions.length + 1) >>> 0,
-  };
+  return { homes, transactions: transactions.length };
 }
 
 /** The content of a logged block as it belongs in its place. */

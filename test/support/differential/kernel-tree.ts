@@ -3,6 +3,7 @@ import type { BigIntStats } from 'node:fs';
 
 import type { InodeType } from '../../../src/fs/ext4/inode.js';
 import { fiemap, getXattr, listXattrs } from './kernel-calls.js';
+import type { KernelExtent } from './kernel-calls.js';
 import { KernelInodes } from './kernel-inodes.js';
 import { joinSnapshotExtents } from './snapshot.js';
 import type { SnapshotEntry } from './snapshot.js';
@@ -90,11 +91,31 @@ function mapOf(
           unwritten,
         })),
       ),
-      fragments: extents.reduce((sum, { length }) => sum + Math.ceil(length / EXTENT_BYTES_MAX), 0),
+      fragments: fragmentsOf(extents),
     };
   } finally {
     closeSync(fd);
   }
+}
+
+/**
+ * What the tree has to hold at least. The kernel answers from what it keeps in memory, where one
+ * extent of the media may stand in pieces.
+ */
+function fragmentsOf(extents: readonly KernelExtent[]): number {
+  const joined: { start: number; end: number; unwritten: boolean; length: number }[] = [];
+  for (const { logical, physical, length, unwritten } of extents) {
+    const start = physical - logical;
+    const last = joined.at(-1);
+    const isNext = last?.end === logical && last.start === start && last.unwritten === unwritten;
+    if (isNext) {
+      last.end += length;
+      last.length += length;
+    } else {
+      joined.push({ start, end: logical + length, unwritten, length });
+    }
+  }
+  return joined.reduce((sum, { length }) => sum + Math.ceil(length / EXTENT_BYTES_MAX), 0);
 }
 
 const FAST_TARGET_BYTES = 60n;

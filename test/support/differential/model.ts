@@ -196,7 +196,8 @@ const CHANGES: { readonly [K in OperationKind]?: Change<K> } = {
   },
   collapse: (model, { path, length }) => {
     const node = fileOf(model, path);
-    if (node !== undefined) node.size -= length;
+    // The model is not told of every growth, as through a symlink; a size is none below 0.
+    if (node !== undefined) node.size = Math.max(0, node.size - length);
   },
   insert: (model, { path, length }) => {
     const node = fileOf(model, path);

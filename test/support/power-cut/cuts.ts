@@ -6,13 +6,13 @@ import type { PowerEvent } from './power-log.js';
 import type { Progress, Situation } from './situation.js';
 import type { Recording } from './workload.js';
 
-/** A stretch of the media whose update no medium makes whole, by offset. */
+/** A stretch of the media that the kernel looks at before it replays the journal, by offset. */
 export interface Window {
   readonly name: 'superblock' | 'journal superblock' | 'descriptors';
   readonly from: number;
   readonly to: number;
-  /** Where the kernel may refuse the mount for it. */
-  readonly excuses: 'at mount and unmount' | 'at any time' | 'when lines are torn';
+  /** Where a medium may leave it torn, and the kernel refuse the mount for it. */
+  readonly excuses: 'at mount and unmount' | 'when lines are torn' | 'never';
 }
 
 /** One way in which the power may go. */
@@ -29,6 +29,8 @@ export interface Cut {
   readonly durable: bigint;
   /** How many lines were stored and not durable. */
   readonly pendingLines: number;
+  /** An update of a superblock is under way. */
+  readonly isRare: boolean;
 }
 
 /** Which cuts to make. */
@@ -90,14 +92,17 @@ function* cutsAt(
   situation: Situation,
   options: CutOptions,
 ): Generator<Cut> {
-  if (options.random.below(options.oneIn ?? 1) > 0 && !isRare(pending, options.windows)) return;
+  const isRare = holdsSuperblock(pending, options.windows);
+  if (options.random.below(options.oneIn ?? 1) > 0 && !isRare) return;
   const seen = new Set<bigint>();
   for (const { kind, lines } of choices(pending, options)) {
     const identity = pending.identityOf(lines);
     if (seen.has(identity)) continue;
     seen.add(identity);
     const changed = new Map(lines.map(({ offset, bytes }) => [offset, bytes]));
-    const torn = options.windows.filter(({ from, to }) => pending.isTorn(changed, from, to));
+    const torn = options.windows.filter(
+      ({ from, to, excuses }) => excuses !== 'never' && pending.isTorn(changed, from, to),
+    );
     const running = situation.operations.map(({ operation, progress }) => {
       return `${operation.name} ${progress}`;
     });
@@ -110,12 +115,13 @@ function* cutsAt(
       torn,
       durable: pending.identityOf([]),
       pendingLines: pending.size,
+      isRare,
     };
   }
 }
 
 /** Updates of superblocks are few: they are looked at always. */
-function isRare(pending: PendingLines, windows: readonly Window[]): boolean {
+function holdsSuperblock(pending: PendingLines, windows: readonly Window[]): boolean {
   return windows.some(({ name, from, to }) => name !== 'descriptors' && pending.holds(from, to));
 }
 

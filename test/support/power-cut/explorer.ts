@@ -24,7 +24,7 @@ export interface Tally {
 
 /** How {@link explore} goes about it. */
 export interface ExploreOptions extends CutOptions {
-  /** Asks the kernel about one cut in so many, and about all in windows; never without. */
+  /** Asks the kernel about one cut in so many, and about all of superblocks; never without. */
   readonly kernelOneIn?: number;
   /** Uses one recovered filesystem in so many; never without. */
   readonly useOneIn?: number;
@@ -127,8 +127,8 @@ class Explorer {
     const fsck = known?.fsck ?? (await this.#askFsck(cut));
     this.#judge('e2fsck', cut, fsck);
     const oneIn = this.#options.kernelOneIn ?? 0;
-    if (this.#isChosen(cut.torn.length > 0 ? Math.min(1, oneIn) : oneIn))
-      await this.#askKernel(cut);
+    const isAlways = cut.torn.length > 0 || cut.isRare;
+    if (this.#isChosen(isAlways ? Math.min(1, oneIn) : oneIn)) await this.#askKernel(cut);
     // Last, for it changes the image.
     const own = known?.own ?? (await this.#recoverOwn(cut));
     this.#judge('daxd', cut, own);
@@ -166,8 +166,7 @@ class Explorer {
     const name = running?.operation.name ?? 'nothing';
     const isMount = name === 'mount' || name === 'unmount';
     const window = torn.find(({ excuses }) => {
-      if (excuses === 'when lines are torn') return situation.unit === WORDS_UNIT;
-      return isMount || excuses === 'at any time';
+      return excuses === 'when lines are torn' ? situation.unit === WORDS_UNIT : isMount;
     });
     return window === undefined
       ? undefined

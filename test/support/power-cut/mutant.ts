@@ -12,13 +12,16 @@ export interface Mutation {
   readonly instead: string;
 }
 
+/** Workloads that a mutant is put to. */
+export type PowerCutWorkload = 'scripted' | 'revoke' | 'restart' | 'mount';
+
 /** What {@link Mutants.run} runs. */
 export interface RunOptions {
-  readonly workload: 'scripted' | 'revoke' | 'mount';
+  readonly workload: PowerCutWorkload;
   readonly seed: number;
   readonly mutations: readonly Mutation[];
-  /** Looks at one place of the log in so many. */
-  readonly oneIn?: number;
+  /** Looks at one place of the log in so many; 1 by default. */
+  readonly oneIn?: number | undefined;
 }
 
 /** What a run of the power cuts over a mutant came to. */

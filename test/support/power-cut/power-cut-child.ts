@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
 import { explore, newTally } from './explorer.js';
 import { messageOf } from './recoverers.js';
+import { restartWorkload } from './restart-workload.js';
 import { revokeWorkload } from './revoke-workload.js';
 import { scriptedWorkload } from './scripted-workload.js';
 import { makeTrial } from './trial.js';
@@ -20,7 +21,8 @@ async function main([
   const random = new SeededRandom(Number(seed));
   const scratch = mkdtempSync(join(directory, 'trial-'));
   const tally = newTally();
-  const trial = await makeTrial(scratch, 'mke2fs, orphan file');
+  // Only without an orphan file does the list of orphans begin in the superblock.
+  const trial = await makeTrial(scratch, kind === 'restart' ? 'mke2fs' : 'mke2fs, orphan file');
   let error: string | undefined;
   try {
     const recording = await record(trial.image, workloadOf(kind), { random });
@@ -45,6 +47,7 @@ async function main([
 
 function workloadOf(kind: string): Batch[] {
   if (kind === 'mount') return [];
+  if (kind === 'restart') return restartWorkload(40);
   return kind === 'revoke' ? revokeWorkload() : scriptedWorkload();
 }
 

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { scratchDirectory } from '../../../support/ext4-image.js';
 import { Mutants } from '../../../support/power-cut/mutant.js';
-import type { Mutation } from '../../../support/power-cut/mutant.js';
+import type { Mutation, PowerCutWorkload } from '../../../support/power-cut/mutant.js';
 import { testSeed } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
 
@@ -15,12 +15,17 @@ const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'umount'], r
 
 interface Control {
   readonly name: string;
-  readonly workload: 'scripted' | 'revoke' | 'mount';
+  readonly workload: PowerCutWorkload;
   readonly mutations: readonly Mutation[];
+  /** Looks at one place of the log in so many, and at all updates of superblocks. */
+  readonly oneIn?: number;
 }
 
 const COMMIT = 'await this.#journal?.commit(compound);';
-const PERSIST_LOG = 'await this.#area.persist(first, length + this.#clearNext(first + length));';
+const PERSIST_LOG = 'await this.#persist(0, length + this.#clearNext(length));';
+const LOG_KEPT =
+  'if (length > 0) await this.#append({ blocks: this.#kept, revoked: NONE }, length);';
+const MOVE_START = 'await this.superblock.moveStart(start);';
 const CHECKPOINT = 'await this.#storeInPlace(compound);';
 
 const CONTROLS: readonly Control[] = [
@@ -91,7 +96,7 @@ const CONTROLS: readonly Control[] = [
       {
         file: 'src/fs/jbd2/journal.ts',
         text: PERSIST_LOG,
-        instead: 'this.#clearNext(first + length); await this.#area.persist(first, length - 2);',
+        instead: 'this.#clearNext(length); await this.#persist(0, length - 2);',
       },
     ],
   },
@@ -102,6 +107,27 @@ const CONTROLS: readonly Control[] = [
       {
         file: 'src/fs/ext4/data-stores.ts',
         text: 'await Promise.all(stored.map(({ from, to }) => this.#volume.persist(from, to - from)));',
+        instead: '',
+      },
+    ],
+  },
+  {
+    name: 'a log that moves before what is kept is logged again',
+    workload: 'restart',
+    oneIn: 200,
+    mutations: [
+      { file: 'src/fs/jbd2/journal.ts', text: LOG_KEPT, instead: '' },
+      { file: 'src/fs/jbd2/journal.ts', text: MOVE_START, instead: `${MOVE_START} ${LOG_KEPT}` },
+    ],
+  },
+  {
+    name: 'a log that moves with the next sequence, and another checksum',
+    workload: 'restart',
+    oneIn: 200,
+    mutations: [
+      {
+        file: 'src/fs/jbd2/journal.ts',
+        text: 'this.#sequence = this.superblock.sequenceFor(start);',
         instead: '',
       },
     ],
@@ -135,9 +161,14 @@ t.test('each way to be wrong that a power cut shows is caught', async (t) => {
     t.match(run, { failures: [], error: undefined });
     t.ok(run.cutPoints > 20, `${run.cutPoints} cut points`);
   });
-  for (const { name, workload, mutations } of CONTROLS) {
+  for (const { name, workload, mutations, oneIn } of CONTROLS) {
     await t.test(name, async (t) => {
-      const { cutPoints, failures, error } = await mutants.run({ workload, seed, mutations });
+      const { cutPoints, failures, error } = await mutants.run({
+        workload,
+        seed,
+        mutations,
+        oneIn,
+      });
       t.equal(error, undefined, 'the workload itself does not fail');
       t.ok(failures.length > 0, `caught within ${cutPoints} cut points`);
       t.comment(`caught after ${cutPoints} cut points: ${failures[0]?.slice(0, 300)}`);

@@ -7,7 +7,8 @@ import { randomWorkload } from '../../../support/power-cut/random-workload.js';
 import { restartWorkload } from '../../../support/power-cut/restart-workload.js';
 import { revokeWorkload } from '../../../support/power-cut/revoke-workload.js';
 import { scriptedWorkload } from '../../../support/power-cut/scripted-workload.js';
-import { trialFor } from '../../../support/power-cut/trial.js';
+import { putSpreadFiles, piecesWorkload } from '../../../support/power-cut/pieces-workload.js';
+import { MANY_GROUPS, trialFor } from '../../../support/power-cut/trial.js';
 import type { TrialKind } from '../../../support/power-cut/trial.js';
 import { record } from '../../../support/power-cut/workload.js';
 import type { Workload } from '../../../support/power-cut/workload.js';
@@ -106,15 +107,38 @@ t.test(
   },
 );
 
-t.test('ext4.md 7.19: a log that begins anew', async (t) => {
+t.test('ext4.md 7.19: a log that goes round, with orphans all the while', async (t) => {
   if (!requires(t, JUDGES)) return;
-  await cutOn(t, () => restartWorkload(40), {
-    kind: 'mke2fs, orphan file',
-    seed: testSeed(t),
-    subsets: 2,
-    oneIn: times(1) > 1 ? 4 : 40,
-    kernelOneIn: 20,
-  });
+  const seed = testSeed(t);
+  const oneIn = times(1) > 1 ? 4 : 80;
+  for (const kind of ['mke2fs', 'mke2fs, orphan file'] satisfies TrialKind[]) {
+    const options = { kind, seed, subsets: 2, oneIn, kernelOneIn: 20 };
+    await cutOn(t, () => restartWorkload(40), options);
+  }
+});
+
+t.test('ext4.md 3.7: a truncate and a removal that take several transactions', async (t) => {
+  if (!requires(t, JUDGES)) return;
+  const random = new SeededRandom(testSeed(t));
+  for (const kind of ['mke2fs', 'mke2fs, orphan file'] satisfies TrialKind[]) {
+    await t.test(kind, async (t) => {
+      const { image, windows, recoverers } = await trialFor(t, kind, MANY_GROUPS);
+      await putSpreadFiles(image);
+      const commits = new Map<string, number>();
+      const tally = newTally();
+      const recording = await record(image, piecesWorkload(commits), { random });
+      const oneIn = times(1) > 1 ? 1 : 2;
+      const options = { random, windows, subsets: 1, oneIn, kernelOneIn: 20, useOneIn: 20 };
+      await explore(recording, recoverers, tally, options);
+      t.comment(describeTally(tally));
+      t.strictSame(tally.failures, [], 'every cut is recovered to before or after');
+      cutPoints += tally.cutPoints;
+      for (const [name, count] of commits) t.ok(count > 1, `${name} took ${count} transactions`);
+      const { orphansCleared, orphansTruncated } = recoverers.runs;
+      t.ok(orphansTruncated > 0, `e2fsck found it half cut ${orphansTruncated} times`);
+      t.ok(orphansCleared > 0, `and half removed ${orphansCleared} times`);
+    });
+  }
 });
 
 t.test('ext4.md 7.20: stores torn at 8 bytes', async (t) => {

@@ -7,7 +7,7 @@ import {
   entryBytes,
   EntryType,
   findEntry,
-  hasRoom,
+  findRoom,
   initDirectoryBlock,
   insertEntry,
   isDotName,
@@ -27,11 +27,16 @@ function entry(name: string | Buffer, inode = 20) {
   return { inode, entryType: EntryType.Regular, name: Buffer.from(name) };
 }
 
+/** Puts an entry where there is room for it. */
+function put(block: Buffer, added: ReturnType<typeof entry>): void {
+  insertEntry(block, findRoom(block, added.name.length), added);
+}
+
 /** A second block with these names, sealed. */
 function leafWith(...names: (string | Buffer)[]): Buffer {
   const block = Buffer.alloc(4096);
   clearDirectoryBlock(block);
-  for (const name of names) insertEntry(block, entry(name));
+  for (const name of names) put(block, entry(name));
   sealDirectoryBlock(block, SEED);
   return block;
 }
@@ -59,18 +64,19 @@ t.test('insertEntry: names of 1 and 255 bytes and bytes from 0x80 on come back',
   const block = leafWith('a', long, Buffer.from([0x80, 0xfe]));
   checkDirectoryBlock(block, SEED, SECOND);
   t.strictSame(namesOf(block), ['a', long.toString('latin1'), '\x80\xfe']);
-  t.throws(() => insertEntry(block, entry(Buffer.alloc(256, 0x61))), InvariantError);
+  t.throws(() => put(block, entry(Buffer.alloc(256, 0x61))), InvariantError);
 });
 
 t.test('insertEntry: fills a block to its last byte and not further', async (t) => {
   const block = leafWith();
   let count = 0;
-  for (; hasRoom(block, 4); count++) insertEntry(block, entry(String(count).padStart(4, '0')));
+  for (; findRoom(block, 4) >= 0; count++) put(block, entry(String(count).padStart(4, '0')));
   t.equal(count, Math.floor(ENTRIES_END / entryBytes(4)));
   sealDirectoryBlock(block, SEED);
   checkDirectoryBlock(block, SEED, SECOND);
   t.equal(namesOf(block).length, count);
-  t.throws(() => insertEntry(block, entry('5000')), InvariantError, 'nothing fits any more');
+  t.throws(() => put(block, entry('5000')), InvariantError, 'nothing fits any more');
+  t.throws(() => insertEntry(block, 0, entry('5000')), InvariantError, 'nor behind another');
 });
 
 t.test('removeEntry: first, middle and last of a block; the room is used again', async (t) => {
@@ -86,7 +92,7 @@ t.test('removeEntry: first, middle and last of a block; the room is used again',
     t.equal(findEntry(block, ENTRIES_END, Buffer.from(gone)), undefined);
     t.notOk(block.includes(gone), 'the name does not stay in the block');
 
-    insertEntry(block, entry('four'));
+    put(block, entry('four'));
     sealDirectoryBlock(block, SEED);
     checkDirectoryBlock(block, SEED, SECOND);
     t.ok(namesOf(block).includes('four'));

@@ -1,6 +1,11 @@
 import t from 'tap';
 
-import { insertEntry, packEntries, readEntries } from '../../../../src/fs/ext4/directory-block.js';
+import {
+  findRoom,
+  insertEntry,
+  packEntries,
+  readEntries,
+} from '../../../../src/fs/ext4/directory-block.js';
 import { insertIndexed, makeIndexed } from '../../../../src/fs/ext4/htree-insert.js';
 import { IndexWalk } from '../../../../src/fs/ext4/htree-walk.js';
 import {
@@ -36,7 +41,7 @@ function setUp(hashOf = spreadHash): { blocks: MemoryIndexBlocks; names: string[
     const name = longName(i);
     names.push(name.toString());
     blocks.changeLeaf(0, (block) => {
-      insertEntry(block, entry(name));
+      insertEntry(block, findRoom(block, name.length), entry(name));
     });
   }
   makeIndexed(blocks, hashOf, { parent: 2, hashVersion: 1 });

@@ -53,6 +53,16 @@ t.test('fresh: zeros, whatever the media hold; forget drops a change', async (t)
   t.strictSame([...txn.changes.keys()], []);
 });
 
+t.test('sealAtCommit: what was asked for last comes first', async (t) => {
+  const txn = new Transaction(setUp());
+  const sealed: string[] = [];
+  for (const name of ['descriptor', 'bitmap', 'descriptor']) {
+    txn.sealAtCommit(name, () => sealed.push(name));
+  }
+  txn.seal();
+  t.strictSame(sealed, ['bitmap', 'descriptor']);
+});
+
 t.test('sealAtCommit: once a key, and not for a forgotten block', async (t) => {
   const txn = new Transaction(setUp());
   const sealed: string[] = [];

@@ -3,7 +3,7 @@ import t from 'tap';
 import { JBD2_MAGIC } from '../../../../src/fs/jbd2/layout.js';
 import { readLogged } from '../../../../src/fs/jbd2/recovery.js';
 import { InvariantError } from '../../../../src/lib/assert.js';
-import { filled, newLog } from './set-up.js';
+import { filled, LOG_START, newLog, watchStores } from './set-up.js';
 
 const NONE: ReadonlySet<number> = new Set();
 
@@ -15,7 +15,6 @@ t.test('commit: what was committed is what a replay finds, the newest copy of ea
   await journal.commit({ blocks: new Map([[3, filled(5)]]), revoked: NONE });
   t.strictSame(log.replayed(), [[3, 5], [4, 2]]); // prettier-ignore
   t.equal(log.plan().transactions, 2);
-  t.equal(log.plan().nextSequence, 4, 'one number more is left out');
 });
 
 t.test('commit: a revoked block stays out, unless it is logged again later', async (t) => {
@@ -40,30 +39,97 @@ t.test('commit: a block that begins with the magic comes back with it', async (t
   t.ok(copy !== undefined && readLogged(log.area, copy).equals(block));
 });
 
-t.test(
-  'commit: a log that is full starts anew, and only then its superblock changes',
-  async (t) => {
+t.test('commit: a log that is full moves its start to its end, and goes round', async (t) => {
+  const log = newLog();
+  const journal = log.open();
+  await journal.start();
+  const before = log.area.read(0);
+  // Three blocks each: nine of them, and four that stay free, fill the 31 blocks.
+  for (let i = 0; i < 9; i++) {
+    await journal.commit({ blocks: new Map([[3, filled(i)]]), revoked: NONE });
+  }
+  t.ok(log.area.read(0).equals(before));
+  for (let i = 0; i < 100; i++) {
+    await journal.commit({ blocks: new Map([[4, filled(i)], [5, filled(i)]]), revoked: NONE }); // prettier-ignore
+    t.strictSame(log.replayed().slice(-2), [[4, i], [5, i]], `${i} is found`); // prettier-ignore
+  }
+  t.notOk(log.area.read(0).equals(before));
+  t.notOk(log.plan().homes.has(3), 'what was in place already is not replayed');
+});
+
+t.test('commit: the log changes its superblock by one word, and the checksum stays', async (t) => {
+  const log = newLog();
+  const journal = log.open();
+  await journal.start();
+  let before = log.area.read(0);
+  const changed: number[][] = [];
+  for (let i = 0; i < 60; i++) {
+    await journal.commit({ blocks: new Map([[3, filled(i)]]), revoked: NONE });
+    const after = log.area.read(0);
+    const words = Array.from({ length: 512 }, (_, word) => word * 8).filter(
+      (at) => !after.subarray(at, at + 8).equals(before.subarray(at, at + 8)),
+    );
+    if (words.length > 0) changed.push(words);
+    before = after;
+  }
+  t.ok(changed.length >= 6, `${changed.length} times`);
+  t.ok(changed.every((words) => words.join() === '24'), 'sequence and start'); // prettier-ignore
+  t.doesNotThrow(() => log.open(), 'the checksum is right');
+});
+
+t.test('keep: what is kept out of its place is found however long ago it was', async (t) => {
+  const log = newLog();
+  const journal = log.open();
+  await journal.start();
+  for (let i = 0; i < 60; i++) {
+    if (i % 25 === 3) {
+      const block = filled(100 + i);
+      await journal.commit({ blocks: new Map([[9, block]]), revoked: NONE });
+      journal.keep(9, block);
+      block.fill(0);
+    }
+    await journal.commit({ blocks: new Map([[3, filled(i)]]), revoked: NONE });
+    const kept = i < 3 ? undefined : 100 + i - ((i - 3) % 25);
+    t.equal(new Map(log.replayed()).get(9), kept, `after ${i}`);
+  }
+  t.equal(journal.kept.get(9)?.[0], 153);
+  t.throws(() => journal.keep(10, filled(1)), InvariantError, 'there is room for one');
+});
+
+t.test('keep: wherever the power goes while the log moves, it is there', async (t) => {
+  for (let cut = 0; ; cut++) {
     const log = newLog();
+    let left = Infinity;
+    let isMoving = false;
     const journal = log.open();
     await journal.start();
-    const before = log.area.read(0);
-    // Three blocks each: ten of them fill the 31 blocks but for one.
-    for (let i = 0; i < 10; i++) {
+    await journal.commit({ blocks: new Map([[9, filled(77)]]), revoked: NONE });
+    journal.keep(9, filled(77));
+    for (let i = 0; i < 8; i++) {
       await journal.commit({ blocks: new Map([[3, filled(i)]]), revoked: NONE });
     }
-    t.ok(log.area.read(0).equals(before));
-    await journal.commit({ blocks: new Map([[4, filled(99)]]), revoked: NONE });
-    t.notOk(log.area.read(0).equals(before));
-    t.strictSame(log.replayed(), [[4, 99]], 'what was in place already is not replayed');
-  },
-);
+    const before = log.area.read(0);
+    left = cut;
+    watchStores(log, (_offset, _bytes, store) => {
+      if (left-- > 0) store();
+    });
+    await journal.commit({ blocks: new Map([[3, filled(50)]]), revoked: NONE });
+    isMoving = !log.area.read(0).equals(before);
+    t.equal(new Map(log.replayed()).get(9), 77, `after ${cut} stores`);
+    if (left > 0) {
+      t.ok(isMoving, 'the log has moved');
+      t.ok(cut > 10, `${cut} stores`);
+      return;
+    }
+  }
+});
 
-t.test('fits: what the whole log holds, records included', async (t) => {
+t.test('fits: what the whole log holds, with its records, and what is kept', async (t) => {
   const journal = newLog().open();
-  t.ok(journal.fits(29, 0), '31 blocks less descriptor and commit');
-  t.notOk(journal.fits(30, 0));
-  t.ok(journal.fits(28, 1));
-  t.notOk(journal.fits(29, 1));
+  t.ok(journal.fits(22, 0), '31 blocks less 7, descriptor and commit');
+  t.notOk(journal.fits(23, 0));
+  t.ok(journal.fits(21, 1));
+  t.notOk(journal.fits(22, 1));
 });
 
 t.test('stop: leaves an empty log, durably, and takes no more', async (t) => {
@@ -73,21 +139,37 @@ t.test('stop: leaves an empty log, durably, and takes no more', async (t) => {
   await journal.commit({ blocks: new Map([[3, filled(1)]]), revoked: NONE });
   await journal.stop();
   t.strictSame(log.replayed(), []);
-  t.equal(log.open().superblock.sequence, 2);
+  t.equal(log.open().superblock.start, 0);
   await t.rejects(journal.commit({ blocks: new Map(), revoked: NONE }), InvariantError);
 });
 
-t.test('JournalSuperblock: a torn one is taken from the copy made before it', async (t) => {
+t.test('JournalSuperblock: whole after each store, from its first features on', async (t) => {
   const log = newLog();
-  const journal = log.open();
-  await journal.start();
-  const whole = log.area.read(0).subarray(0, 1024);
-  const torn = Buffer.from(whole);
+  let stores = 0;
+  watchStores(log, (offset, bytes, store) => {
+    store();
+    if (Math.floor(offset / 4096) !== LOG_START) return;
+    stores++;
+    t.equal(bytes.length, 8, 'one word');
+    t.equal(offset % 8, 0);
+    t.doesNotThrow(() => log.open());
+    t.strictSame(log.replayed(), []);
+  });
+  for (let mounts = 0; mounts < 3; mounts++) {
+    const journal = log.open();
+    await journal.start();
+    await journal.stop();
+  }
+  t.equal(stores, 6 + 2 * 7, 'with features there is one more to begin with');
+});
+
+t.test('JournalSuperblock: one with a wrong checksum is refused', async (t) => {
+  const log = newLog();
+  await log.open().start();
+  const torn = log.area.read(0);
   torn.writeUInt32BE(77, 0x18);
   log.area.write(0, torn);
   t.throws(() => log.open(), { code: 'EBADMSG', message: /journal superblock/ });
-  log.area.write(0, whole, 1024);
-  t.equal(log.open().superblock.sequence, 1);
 });
 
 t.test('JournalSuperblock: what is not to be believed is refused', async (t) => {

@@ -10,10 +10,12 @@ import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 
 /** Blocks of the media of these tests; the log takes some in two runs. */
 export const MEDIA_BLOCKS = 256;
-export const LOG_BLOCKS = 32;
+const LOG_BLOCKS = 32;
+/** Block of the media with the log's superblock. */
+export const LOG_START = 100;
 /** Two runs in the wrong order, so that nothing works by accident. */
 const RUNS = [
-  { start: 100, count: 12 },
+  { start: LOG_START, count: 12 },
   { start: 40, count: 20 },
 ];
 
@@ -49,6 +51,19 @@ export function newLog(): TestLog {
     plan,
     replayed: () =>
       [...plan().homes].map(([home, copy]) => [home, readLogged(area, copy).readUInt8(0)]),
+  };
+}
+
+/** Has `visit` decide about each store to the media: it calls `store`, or not. */
+export function watchStores(
+  { range }: TestLog,
+  visit: (offset: number, bytes: Uint8Array, store: () => void) => void,
+): void {
+  const write = range.write.bind(range);
+  range.write = (offset, bytes) => {
+    visit(offset, bytes, () => {
+      write(offset, bytes);
+    });
   };
 }
 
