@@ -3,7 +3,11 @@ import { NbdWorker, type SharedBirth } from './nbd-worker.js';
 /** Workers that wait for connections, so that one need not wait for a thread to start. */
 const WARM_WORKERS = 4;
 
-/** The workers of a server: as many as there are connections, and a few that wait. */
+/**
+ * The workers of a server: a few that wait from the start, and as many as there ever were
+ * connections at a time. A thread that ended leaves memory of its native parts behind, so none
+ * ends before the server does.
+ */
 export class WorkerPool {
   readonly #birth: SharedBirth;
   readonly #onFailure: (error: Error) => void;
@@ -30,8 +34,7 @@ export class WorkerPool {
 
   give(worker: NbdWorker): void {
     this.#busy.delete(worker);
-    if (this.#idle.length < WARM_WORKERS) this.#idle.push(worker);
-    else void worker.end();
+    this.#idle.push(worker);
   }
 
   /** Ends all workers, of which none serves any more. */
