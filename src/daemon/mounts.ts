@@ -97,14 +97,11 @@ export class Mounts implements LeaseTargets {
     const mount = this.#mounts.get(name);
     if (mount?.live === false) throw new DaxdError('EBUSY', `${name} is being unmounted`);
     const partition = mount?.partition ?? this.#options.pmem.disk.partition(name);
-    const dax = this.daxSupport(partition);
+    const dax = mount?.dax ?? this.daxSupport(partition);
     if (!dax.supported) {
       throw new DaxdError('EOPNOTSUPP', `${name} has no direct access: ${dax.reason}`);
     }
-    if (mount !== undefined) {
-      const { fs, layouts } = mount;
-      return { kind: 'filesystem', fs, layouts, range: partition.range };
-    }
+    if (mount !== undefined) return mount.leaseTarget;
     return {
       kind: 'raw',
       range: partition.range,
@@ -233,6 +230,7 @@ export class Mounts implements LeaseTargets {
       log,
       pageFreeLatency,
       truncateWait,
+      dax,
       device: dax.supported && pgmap !== undefined ? { pgmap, waiters } : undefined,
       onChange: (change) => {
         onChange(partition.name, change);
