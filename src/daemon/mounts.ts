@@ -37,6 +37,8 @@ export interface MountsOptions {
   readonly truncateWait: LayoutsOptions['truncateWait'];
   /** Told of each change of a file as its barrier goes up. */
   readonly onChange: (partition: string, change: PendingChange) => void;
+  /** Told of each change of a file as its barrier comes down. */
+  readonly onChangeEnd: (change: PendingChange) => void;
 }
 
 /** The filesystems of one device: what is mounted where, and what leases can stand on. */
@@ -220,7 +222,7 @@ export class Mounts implements LeaseTargets {
   }
 
   #ports(partition: Partition): Parameters<typeof Mount.open>[2] {
-    const { pmem, waiters, onChange } = this.#options;
+    const { pmem, waiters, onChange, onChangeEnd } = this.#options;
     const { clock, ids, log, pageFreeLatency, truncateWait } = this.#options;
     const dax = this.daxSupport(partition);
     const { pgmap } = pmem;
@@ -235,6 +237,7 @@ export class Mounts implements LeaseTargets {
       onChange: (change) => {
         onChange(partition.name, change);
       },
+      onChangeEnd,
     };
   }
 }
