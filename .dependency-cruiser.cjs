@@ -21,7 +21,6 @@ const owners = {
   'fastify|@fastify/[^/]+': 'src/http/',
   typebox: 'src/(http|config)/',
   'prom-client': 'src/telemetry/',
-  pino: 'src/daemon/',
   commander: 'src/cli/',
 };
 

@@ -190,10 +190,12 @@ function assemble(
     pageFreeLatency,
     truncateWait: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
-      operations.waitEnded();
     },
     onChange: (partition, change) => {
       operations.track(partition, change);
+    },
+    onChangeEnd: (change) => {
+      operations.ended(change);
     },
   });
   const processes = new ProcFs();

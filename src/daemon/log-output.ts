@@ -1,9 +1,11 @@
 import { writeSync } from 'node:fs';
 
 /** Bytes that are gathered before they are written. */
-const GATHER_BYTES = 8_192;
+const GATHER_BYTES = 65_536;
 /** Bytes kept for a reader that does not keep up; what comes beyond is dropped. */
 const KEPT_BYTES_MAX = 1_048_576;
+/** Bytes of UTF-8 that one unit of a string takes at most. */
+const UNIT_BYTES_MAX = 3;
 
 /**
  * Where log lines go: a file descriptor. Whatever happens there, the daemon goes on: it waits
@@ -12,9 +14,10 @@ const KEPT_BYTES_MAX = 1_048_576;
 export class LogOutput {
   readonly #fd: number;
   /** What the last write left, then the lines since. */
-  #rest: Buffer = Buffer.alloc(0);
-  #lines: string[] = [];
+  readonly #kept = Buffer.allocUnsafe(KEPT_BYTES_MAX);
   #bytes = 0;
+  /** Lines since the last write. */
+  #lines = 0;
   #dropped = 0;
 
   constructor(fd: number) {
@@ -28,37 +31,33 @@ export class LogOutput {
 
   /** Takes one line, with its newline. */
   write(line: string): void {
-    if (this.#bytes >= KEPT_BYTES_MAX) {
+    if (this.#bytes + line.length * UNIT_BYTES_MAX > KEPT_BYTES_MAX) {
       this.#dropped++;
       return;
     }
-    this.#lines.push(line);
-    this.#bytes += line.length;
+    this.#bytes += this.#kept.write(line, this.#bytes);
+    this.#lines++;
     if (this.#bytes >= GATHER_BYTES) this.flush();
   }
 
   /** Writes what was gathered, as far as the reader takes it now. */
   flush(): void {
-    const bytes = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
-    if (bytes.length === 0) return;
-    this.#keep(bytes.subarray(this.#put(bytes)));
+    if (this.#bytes === 0) return;
+    const done = this.#put();
+    if (done > 0) this.#kept.copyWithin(0, done, this.#bytes);
+    this.#bytes -= done;
+    this.#lines = 0;
   }
 
   /** How many of the bytes are done with. */
-  #put(bytes: Buffer): number {
+  #put(): number {
     try {
-      return writeSync(this.#fd, bytes);
+      return writeSync(this.#fd, this.#kept, 0, this.#bytes);
     } catch (error) {
       // A full pipe that does not block takes the lines later; any other failure loses them.
       if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return 0;
-      this.#dropped += this.#lines.length;
-      return bytes.length;
+      this.#dropped += this.#lines;
+      return this.#bytes;
     }
-  }
-
-  #keep(rest: Buffer): void {
-    this.#rest = rest;
-    this.#lines = [];
-    this.#bytes = rest.length;
   }
 }

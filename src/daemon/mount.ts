@@ -1,19 +1,23 @@
 import type { Claim } from '../block/claims.js';
 import type { Partition } from '../block/partition.js';
+import type { DaxSupport } from '../dax/bdev-dax-supported.js';
 import { Layouts } from '../dax/layouts.js';
 import type { LayoutsOptions } from '../dax/layouts.js';
 import type { PendingChange } from '../dax/layout-change.js';
 import { mountExt4 } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
+import type { FilesystemTarget } from '../lease/lease-target.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 
 /** What a mount works with. */
-export interface MountPorts extends Omit<LayoutsOptions, 'device'> {
+export interface MountPorts extends LayoutsOptions {
   readonly log: Logger;
-  /** The pages under the partition; undefined where it has no direct access. */
-  readonly device: LayoutsOptions['device'];
+  readonly dax: DaxSupport;
+  /** Told of each change as its barrier goes up. */
   readonly onChange: (change: PendingChange) => void;
+  /** Told of each change as its barrier comes down. */
+  readonly onChangeEnd: (change: PendingChange) => void;
 }
 
 /**
@@ -25,13 +29,23 @@ export class Mount {
   readonly fs: Ext4;
   readonly layouts: Layouts;
   readonly partition: Partition;
+  /** Whether its pages can be lent: found at the mount, for what says so ends after the unmount. */
+  readonly dax: DaxSupport;
+  /** What leases of its files stand on. */
+  readonly leaseTarget: FilesystemTarget;
   readonly #claim: Claim;
   #state: 'mounted' | 'unmounting' | 'unmounted' = 'mounted';
 
-  private constructor(fs: Ext4, layouts: Layouts, place: { partition: Partition; claim: Claim }) {
+  private constructor(
+    fs: Ext4,
+    layouts: Layouts,
+    place: { partition: Partition; claim: Claim; dax: DaxSupport },
+  ) {
     this.fs = fs;
     this.layouts = layouts;
     this.partition = place.partition;
+    this.dax = place.dax;
+    this.leaseTarget = { kind: 'filesystem', fs, layouts, range: place.partition.range };
     this.#claim = place.claim;
   }
 
@@ -45,13 +59,14 @@ export class Mount {
     try {
       const layouts = new Layouts(ports);
       layouts.onRecall(ports.onChange);
-      const { log, clock } = ports;
+      layouts.onEnd(ports.onChangeEnd);
+      const { log, clock, dax } = ports;
       const fs = await mountExt4(partition.range, { readOnly, layouts, log, clock });
       log.info(
         { partition: partition.name, label: fs.label, uuid: fs.uuid, readOnly: fs.readOnly },
         'mounted',
       );
-      return new Mount(fs, layouts, { partition, claim });
+      return new Mount(fs, layouts, { partition, claim, dax });
     } catch (error) {
       claim.release();
       throw error;

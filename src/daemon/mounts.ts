@@ -37,6 +37,8 @@ export interface MountsOptions {
   readonly truncateWait: LayoutsOptions['truncateWait'];
   /** Told of each change of a file as its barrier goes up. */
   readonly onChange: (partition: string, change: PendingChange) => void;
+  /** Told of each change of a file as its barrier comes down. */
+  readonly onChangeEnd: (change: PendingChange) => void;
 }
 
 /** The filesystems of one device: what is mounted where, and what leases can stand on. */
@@ -97,14 +99,11 @@ export class Mounts implements LeaseTargets {
     const mount = this.#mounts.get(name);
     if (mount?.live === false) throw new DaxdError('EBUSY', `${name} is being unmounted`);
     const partition = mount?.partition ?? this.#options.pmem.disk.partition(name);
-    const dax = this.daxSupport(partition);
+    const dax = mount?.dax ?? this.daxSupport(partition);
     if (!dax.supported) {
       throw new DaxdError('EOPNOTSUPP', `${name} has no direct access: ${dax.reason}`);
     }
-    if (mount !== undefined) {
-      const { fs, layouts } = mount;
-      return { kind: 'filesystem', fs, layouts, range: partition.range };
-    }
+    if (mount !== undefined) return mount.leaseTarget;
     return {
       kind: 'raw',
       range: partition.range,
@@ -223,7 +222,7 @@ export class Mounts implements LeaseTargets {
   }
 
   #ports(partition: Partition): Parameters<typeof Mount.open>[2] {
-    const { pmem, waiters, onChange } = this.#options;
+    const { pmem, waiters, onChange, onChangeEnd } = this.#options;
     const { clock, ids, log, pageFreeLatency, truncateWait } = this.#options;
     const dax = this.daxSupport(partition);
     const { pgmap } = pmem;
@@ -233,10 +232,12 @@ export class Mounts implements LeaseTargets {
       log,
       pageFreeLatency,
       truncateWait,
+      dax,
       device: dax.supported && pgmap !== undefined ? { pgmap, waiters } : undefined,
       onChange: (change) => {
         onChange(partition.name, change);
       },
+      onChangeEnd,
     };
   }
 }

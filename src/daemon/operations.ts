@@ -7,8 +7,6 @@ import type { Logger } from '../lib/logger.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
 const LONG_WAIT_MS = 1_000;
-/** How long a poll waits between two looks at a change that is being committed. */
-const COMMIT_POLL_MS = 20;
 
 /** What the operations need to know of the rest. */
 export interface OperationsOptions {
@@ -24,15 +22,16 @@ interface Tracked {
   readonly partition: string;
   readonly change: PendingChange;
   readonly cancelTimer: CancelTimer;
+  /** Called when the change has ended. */
+  readonly onEnd: Set<() => void>;
 }
 
 /** The changes that wait for pinned pages, by id, and those that waited lately. */
 export class Operations {
   readonly #options: OperationsOptions;
-  readonly #waiting = new Map<string, Tracked>();
+  /** Those whose barrier is up: they wait, or are being committed. */
+  readonly #pending = new Map<string, Tracked>();
   readonly #finished = new Map<string, Tracked>();
-  readonly #onSettled = new Set<() => void>();
-  #sweeping = false;
 
   constructor(options: OperationsOptions) {
     this.#options = options;
@@ -40,7 +39,7 @@ export class Operations {
 
   /** Changes that wait now. */
   *pending(): Generator<PendingChange> {
-    for (const { change } of this.#waiting.values()) if (isWaiting(change)) yield change;
+    for (const { change } of this.#pending.values()) if (isWaiting(change)) yield change;
   }
 
   /** Takes note of a change as its barrier goes up. */
@@ -48,22 +47,23 @@ export class Operations {
     const cancelTimer = this.#options.clock.setTimer(() => {
       this.#logWait(partition, change);
     }, LONG_WAIT_MS);
-    this.#waiting.set(change.id, { partition, change, cancelTimer });
+    this.#pending.set(change.id, { partition, change, cancelTimer, onEnd: new Set() });
   }
 
-  /** Some wait ended: finds out which, once those who told are done with it. */
-  waitEnded(): void {
-    if (this.#sweeping) return;
-    this.#sweeping = true;
-    queueMicrotask(() => {
-      this.#sweeping = false;
-      this.#sweep();
-    });
+  /** Takes note that a change's barrier is down; does nothing when it is not tracked. */
+  ended({ id }: PendingChange): void {
+    const tracked = this.#pending.get(id);
+    if (tracked === undefined) return;
+    tracked.cancelTimer();
+    this.#pending.delete(id);
+    this.#remember(id, tracked);
+    this.#logEnd(tracked.change);
+    for (const tell of tracked.onEnd) tell();
   }
 
   /** What waits now, in the order in which it came. */
   list(): Operation[] {
-    return [...this.#waiting.values()]
+    return [...this.#pending.values()]
       .filter(({ change }) => isWaiting(change))
       .map((tracked) => this.#show(tracked));
   }
@@ -75,16 +75,9 @@ export class Operations {
    */
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
     const tracked = this.#find(id);
-    const { clock } = this.#options;
-    const untilMs = clock.nowMs() + waitMs;
-    for (;;) {
-      const leftMs = untilMs - clock.nowMs();
-      if (tracked.change.state === 'ended' || leftMs <= 0 || signal.aborted) {
-        return this.#show(tracked);
-      }
-      const isCommitting = tracked.change.state === 'broken';
-      await this.#settledOrAfter(isCommitting ? Math.min(COMMIT_POLL_MS, leftMs) : leftMs, signal);
-    }
+    const isDone = tracked.change.state === 'ended' || signal.aborted;
+    if (!isDone && waitMs > 0) await this.#endOrAfter(tracked, waitMs, signal);
+    return this.#show(tracked);
   }
 
   /** Ends a wait; does nothing once it is over. @throws DaxdError ENOENT. */
@@ -92,25 +85,6 @@ export class Operations {
     const tracked = this.#find(id);
     tracked.change.cancel();
     return this.#show(tracked);
-  }
-
-  #sweep(): void {
-    for (const [id, tracked] of this.#waiting) {
-      const { change } = tracked;
-      if (isWaiting(change)) continue;
-      tracked.cancelTimer();
-      this.#waiting.delete(id);
-      this.#remember(id, tracked);
-      if (change.waitedMs() >= LONG_WAIT_MS) {
-        const { op, path, inode, state } = change;
-        const outcome = state === 'broken' ? 'pages idle' : 'given up';
-        this.#options.log.info(
-          { operation: id, op, path, inode, waitedMs: change.waitedMs(), outcome },
-          'wait for pinned pages ended',
-        );
-      }
-    }
-    for (const settled of this.#onSettled) settled();
   }
 
   #remember(id: string, tracked: Tracked): void {
@@ -123,21 +97,21 @@ export class Operations {
   }
 
   #find(id: string): Tracked {
-    const tracked = this.#waiting.get(id) ?? this.#finished.get(id);
+    const tracked = this.#pending.get(id) ?? this.#finished.get(id);
     if (tracked !== undefined) return tracked;
     throw new DaxdError('ENOENT', `no operation ${id} waits: see GET /v1/operations`);
   }
 
-  async #settledOrAfter(delayMs: number, signal: AbortSignal): Promise<void> {
+  async #endOrAfter({ onEnd }: Tracked, delayMs: number, signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve) => {
       const finish = (): void => {
         cancelTimer();
-        this.#onSettled.delete(finish);
+        onEnd.delete(finish);
         signal.removeEventListener('abort', finish);
         resolve();
       };
       const cancelTimer = this.#options.clock.setTimer(finish, delayMs);
-      this.#onSettled.add(finish);
+      onEnd.add(finish);
       signal.addEventListener('abort', finish);
     });
   }
@@ -160,6 +134,16 @@ export class Operations {
       waited_ms: change.waitedMs(),
       blocked_by: blockedBy,
     };
+  }
+
+  #logEnd(change: PendingChange): void {
+    const { id, op, path, inode, wasBroken } = change;
+    const waitedMs = change.waitedMs();
+    if (waitedMs < LONG_WAIT_MS) return;
+    this.#options.log.info(
+      { operation: id, op, path, inode, waitedMs, outcome: wasBroken ? 'pages idle' : 'given up' },
+      'wait for pinned pages ended',
+    );
   }
 
   #logWait(partition: string, change: PendingChange): void {

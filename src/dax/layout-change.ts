@@ -39,9 +39,11 @@ export interface PendingChange {
   readonly from: number;
   readonly to: number;
   readonly state: LayoutChangeState;
+  /** Whether its wait ended well: no page was pinned. */
+  readonly wasBroken: boolean;
   /** When it started, in milliseconds since the epoch. */
   readonly startedWallMs: number;
-  /** How long it waits already, or had waited when its pages were idle. */
+  /** How long it waits already, or had waited when its pages were idle or it was given up. */
   waitedMs(): number;
   /** Ends the wait with `cancelled`. Does nothing once the wait is over. */
   cancel(): void;
@@ -78,7 +80,9 @@ export class LayoutChange implements PendingChange {
   #onTurn: (() => void) | undefined;
   #onAbort: ((error: DaxdError) => void) | undefined;
   #aborted: DaxdError | undefined;
-  #brokenAfterMs: number | undefined;
+  #wasBroken = false;
+  /** How long the wait took, once it is over. */
+  #tookMs: number | undefined;
 
   constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
     const { op, inode, path, from, to, pages } = request;
@@ -101,6 +105,10 @@ export class LayoutChange implements PendingChange {
     return this.#state;
   }
 
+  get wasBroken(): boolean {
+    return this.#wasBroken;
+  }
+
   /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
@@ -109,7 +117,7 @@ export class LayoutChange implements PendingChange {
   }
 
   waitedMs(): number {
-    const waitedMs = this.#brokenAfterMs ?? this.#clock.nowMs() - this.#startedMs;
+    const waitedMs = this.#tookMs ?? this.#clock.nowMs() - this.#startedMs;
     // The clock's fractions below a microsecond are noise that people would have to read.
     return Math.round(waitedMs * 1000) / 1000;
   }
@@ -179,7 +187,7 @@ export class LayoutChange implements PendingChange {
   /** Notes that no page is pinned: from here on nothing gives the change up. */
   broken(): void {
     assert(this.#state === 'breaking', `a change that is ${this.#state} does not become broken`);
-    this.#brokenAfterMs = this.waitedMs();
+    this.#wasBroken = true;
     this.#leave('broken');
   }
 
@@ -190,6 +198,7 @@ export class LayoutChange implements PendingChange {
   }
 
   #leave(next: LayoutChangeState): void {
+    this.#tookMs ??= this.waitedMs();
     for (const unfollow of this.#unfollow.splice(0)) unfollow();
     this.#onTurn = undefined;
     this.#onAbort = undefined;

@@ -49,6 +49,7 @@ export class Layouts {
   #size = 0;
   #draining = false;
   #recall: (change: PendingChange) => void = () => {};
+  #onEnd: (change: PendingChange) => void = () => {};
 
   constructor(options: LayoutsOptions) {
     const { device, clock, pageFreeLatency } = options;
@@ -84,6 +85,11 @@ export class Layouts {
   /** Has `port` told of each change as its barrier goes up, so that holders can be asked to release. */
   onRecall(port: (change: PendingChange) => void): void {
     this.#recall = port;
+  }
+
+  /** Has `port` told of each change as its barrier comes down, also of those that recalled nobody. */
+  onEnd(port: (change: PendingChange) => void): void {
+    this.#onEnd = port;
   }
 
   /**
@@ -177,6 +183,7 @@ export class Layouts {
     changes.delete(change);
     if (changes.size === 0) this.#changes.delete(change.inode);
     this.#size--;
+    this.#onEnd(change);
   }
 }
 

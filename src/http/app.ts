@@ -10,6 +10,7 @@ import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
 import { measureRequests } from './measure-requests.js';
 import type { RequestLatencies } from './request-latencies.js';
+import { addRouteHook } from './route-hook.js';
 import { deviceRoutes } from './routes/device.js';
 import { filesystemRoutes } from './routes/filesystems.js';
 import { layoutChangeRoutes } from './routes/layout-changes.js';
@@ -76,9 +77,9 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
 
   app.addHook('onRequest', (request, _reply, done) => {
     guard.check(request.raw);
-    if (control.draining && request.routeOptions.config.change === true) throw refuseDraining();
     done();
   });
+  refuseWhileDraining(app, control);
   measureRequests(app, options.latencies, options.clock);
   addSchemaRules(app);
   parseStrictJson(app);
@@ -120,8 +121,19 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   return app;
 }
 
-function refuseDraining(): DaxdError {
-  return new DaxdError('draining', 'daxd is shutting down: it takes no new leases and changes');
+/** Refuses the routes that change something once the daemon is going down. */
+function refuseWhileDraining(app: FastifyInstance, control: Control): void {
+  app.addHook('onRoute', (route) => {
+    if (route.config?.change !== true) return;
+    addRouteHook(route, (_request, _reply, done) => {
+      if (!control.draining) done();
+      else
+        throw new DaxdError(
+          'draining',
+          'daxd is shutting down: it takes no new leases and changes',
+        );
+    });
+  });
 }
 
 /** JSON as Fastify reads it, but a body of no bytes is no body. */

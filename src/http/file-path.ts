@@ -25,7 +25,7 @@ export function pathFromTarget(target: string): string {
  * @throws DaxdError EINVAL for `.`, `..`, an empty part, NUL and half a surrogate pair.
  */
 export function pathFromText(text: string): string {
-  if (/\p{Surrogate}/u.test(text)) {
+  if (!text.isWellFormed()) {
     throw new DaxdError('EINVAL', `path ${JSON.stringify(text)} has half a surrogate pair`);
   }
   const path = text.startsWith('/') ? text.slice(1) : text;

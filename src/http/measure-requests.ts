@@ -1,8 +1,11 @@
+import type { ServerResponse } from 'node:http';
+
 import type { FastifyInstance } from 'fastify';
 
 import type { Clock } from '../lib/clock.js';
+import { addRouteHook } from './route-hook.js';
 import { STATUS_CLIENT_GONE } from './problem.js';
-import type { RequestLatencies } from './request-latencies.js';
+import type { RequestLatencies, RouteLatencies } from './request-latencies.js';
 
 /** What a request that met no route counts under: paths are no labels. */
 const NO_ROUTE = 'none';
@@ -14,27 +17,36 @@ export function measureRequests(
   latencies: RequestLatencies,
   clock: Clock,
 ): void {
-  app.addHook('onRoute', ({ url, method, schema }) => {
-    const response: object = schema?.response ?? {};
+  app.addHook('onRoute', (route) => {
+    const response: object = route.schema?.response ?? {};
     const codes = Object.keys(response).map(Number).filter(Number.isInteger);
-    for (const name of [method].flat()) {
-      for (const code of codes.length > 0 ? codes : [200])
-        latencies.declare({ route: url, method: name, code });
+    const ofMethods = new Map<string, RouteLatencies>();
+    for (const method of [route.method].flat()) {
+      const ofRoute = latencies.ofRoute(route.url, method);
+      for (const code of codes.length > 0 ? codes : [200]) ofRoute.declare(code);
+      ofMethods.set(method, ofRoute);
     }
+    addRouteHook(route, (request, reply, done) => {
+      const ofRoute = ofMethods.get(request.method);
+      if (ofRoute !== undefined) measure(reply.raw, ofRoute, clock);
+      done();
+    });
   });
 
   app.addHook('onRequest', (request, reply, done) => {
-    const startMs = clock.nowMs();
-    const { raw } = reply;
-    // It comes after the last byte, and also when the connection ended before an answer.
-    raw.once('close', () => {
-      const kind = {
-        route: request.routeOptions.url ?? NO_ROUTE,
-        method: METHODS.has(request.method) ? request.method : 'other',
-        code: raw.writableEnded ? raw.statusCode : STATUS_CLIENT_GONE,
-      };
-      latencies.observe(kind, (clock.nowMs() - startMs) / 1000);
-    });
+    if (request.is404) {
+      const method = METHODS.has(request.method) ? request.method : 'other';
+      measure(reply.raw, latencies.ofRoute(NO_ROUTE, method), clock);
+    }
     done();
+  });
+}
+
+function measure(raw: ServerResponse, latencies: RouteLatencies, clock: Clock): void {
+  const startMs = clock.nowMs();
+  // It comes once, after the last byte or when the connection ended before an answer.
+  raw.on('close', () => {
+    const code = raw.writableEnded ? raw.statusCode : STATUS_CLIENT_GONE;
+    latencies.observe(code, (clock.nowMs() - startMs) / 1000);
   });
 }

@@ -8,6 +8,11 @@ export interface ByteRange {
 
 /** The same ranges in ascending order, those that touch or overlap made one. */
 export function coalesce(ranges: readonly ByteRange[]): ByteRange[] {
+  const first = ranges[0];
+  // Nearly every lease is of one range, and each grant and release comes by here.
+  if (first !== undefined && ranges.length === 1) {
+    return [{ offset: first.offset, length: first.length }];
+  }
   const merged: { offset: number; length: number }[] = [];
   for (const { offset, length } of ranges.toSorted((a, b) => a.offset - b.offset)) {
     const last = merged.at(-1);

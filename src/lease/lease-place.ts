@@ -1,24 +1,27 @@
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import type { LeaseRequest } from './lease-request.js';
-import type { FilesystemTarget, LeaseTargets, RawTarget } from './lease-target.js';
+import type { FilesystemTarget, LeasableFile, LeaseTargets, RawTarget } from './lease-target.js';
+import type { LeaseAccess } from './lease.js';
 import { LEASE_EXTENTS_MAX } from './limits.js';
-import { joinRuns } from './page-runs.js';
+import { bytesIn, joinRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
 
 /** Where a lease would stand. `from` and `to` are whole pages; true until the next await. */
 export type LeasePlace = FilePlace | RawPlace;
 
 /** Pages of a file. */
-export interface FilePlace extends FilesystemTarget {
-  readonly inode: number;
-  readonly generation: number;
+export interface FilePlace {
+  readonly target: FilesystemTarget;
+  readonly file: LeasableFile;
   readonly from: number;
   readonly to: number;
 }
 
 /** Pages of a partition that nobody has mounted. */
-interface RawPlace extends RawTarget {
+interface RawPlace {
+  readonly target: RawTarget;
+  readonly file: undefined;
   readonly from: number;
   readonly to: number;
 }
@@ -55,56 +58,58 @@ export function findPlace(targets: LeaseTargets, request: LeaseRequest): LeasePl
  *
  * @throws DaxdError EFBIG when the file lies in more pieces than a lease may have.
  */
-export function runsOf(place: LeasePlace, access: LeaseRequest['access']): PageRun[] | undefined {
-  const { from, to, range } = place;
-  if (place.kind === 'raw') {
+export function runsOf(place: LeasePlace, access: LeaseAccess): PageRun[] | undefined {
+  const { from, to, file } = place;
+  const { range } = place.target;
+  if (file === undefined) {
     return [{ offset: from, deviceOffset: range.start + from, length: to - from }];
   }
   const runs = joinRuns(writtenRuns(place));
   if (runs.length > LEASE_EXTENTS_MAX) {
     throw new DaxdError(
       'EFBIG',
-      `inode ${place.inode} lies in ${runs.length} pieces from ${from} to ${to}, a lease has at most ${LEASE_EXTENTS_MAX}: lease less at once`,
+      `inode ${file.inode} lies in ${runs.length} pieces from ${from} to ${to}, a lease has at most ${LEASE_EXTENTS_MAX}: lease less at once`,
     );
   }
-  const mapped = runs.reduce((bytes, { length }) => bytes + length, 0);
-  return access === 'write' && mapped < to - from ? undefined : runs;
+  return access === 'write' && bytesIn(runs) < to - from ? undefined : runs;
 }
 
 /** Clips to the place: the filesystem may answer with extents that reach out of it. */
-function* writtenRuns({ fs, inode, from, to, range }: FilePlace): Generator<PageRun> {
-  for (const extent of fs.extents(inode, from, to)) {
+function writtenRuns({ target, file, from, to }: FilePlace): PageRun[] {
+  const runs: PageRun[] = [];
+  for (const extent of file.extents(from, to)) {
     const start = Math.max(from, extent.fileOffset);
     const end = Math.min(to, extent.fileOffset + extent.length);
     if (extent.unwritten || start >= end) continue;
     const mediaOffset = extent.mediaOffset + (start - extent.fileOffset);
-    yield { offset: start, deviceOffset: range.start + mediaOffset, length: end - start };
+    runs.push({
+      offset: start,
+      deviceOffset: target.range.start + mediaOffset,
+      length: end - start,
+    });
   }
+  return runs;
 }
 
 function filePlace(target: FilesystemTarget, request: LeaseRequest, path: string): FilePlace {
-  const { fs } = target;
-  const inode = fs.lookup(path, { follow: true });
-  const { generation, type, size } = fs.stat(inode);
+  const file = target.fs.fileAt(path);
+  const { type } = file;
   if (type !== 'file') {
     throw new DaxdError(
       type === 'directory' ? 'EISDIR' : 'EINVAL',
       `${path} is a ${type}: only regular files are leased`,
     );
   }
-  checkReadOnly(request, fs.readOnly);
-  return { ...target, inode, generation, ...pagesWithin(request, size, path) };
+  checkReadOnly(request, target.fs.readOnly);
+  checkWithin(request, file.size, path);
+  return { target, file, ...pagesOf(request) };
 }
 
 function rawPlace(target: RawTarget, request: LeaseRequest): RawPlace {
   const { range } = target;
   checkReadOnly(request, range.readOnly);
-  return {
-    kind: 'raw',
-    range,
-    claim: (holder) => target.claim(holder),
-    ...pagesWithin(request, range.length, request.partition),
-  };
+  checkWithin(request, range.length, request.partition);
+  return { target, file: undefined, ...pagesOf(request) };
 }
 
 function checkReadOnly({ access, partition }: LeaseRequest, readOnly: boolean): void {
@@ -113,12 +118,8 @@ function checkReadOnly({ access, partition }: LeaseRequest, readOnly: boolean): 
   }
 }
 
-/** Rounds out to pages; the end may reach to the end of the page that holds the last byte. */
-function pagesWithin(
-  { offset, length }: LeaseRequest,
-  size: number,
-  name: string,
-): { from: number; to: number } {
+/** The end may reach to the end of the page that holds the last byte. */
+function checkWithin({ offset, length }: LeaseRequest, size: number, name: string): void {
   if (offset >= size) {
     throw new DaxdError('EINVAL', `offset ${offset} is not inside ${name}, which ends at ${size}`);
   }
@@ -129,5 +130,9 @@ function pagesWithin(
       `offset ${offset} and length ${length} reach beyond ${endMax}, the end of the last page of ${name}`,
     );
   }
+}
+
+/** The whole pages that hold the bytes asked for. */
+function pagesOf({ offset, length }: LeaseRequest): { from: number; to: number } {
   return { from: roundDown(offset, PAGE_SIZE), to: roundUp(offset + length, PAGE_SIZE) };
 }

@@ -11,18 +11,22 @@ export interface LeasableExtent {
   readonly unwritten: boolean;
 }
 
+/** A file as it is now: what it says holds until the next await. */
+export interface LeasableFile {
+  readonly inode: number;
+  /** Tells files apart that had the same inode one after the other. */
+  readonly generation: number;
+  readonly type: string;
+  readonly size: number;
+  /** Extents over the bytes [from, to), ascending; holes have none. */
+  extents(from: number, to: number): Iterable<LeasableExtent>;
+}
+
 /** What a lease needs of a filesystem; the methods throw what the filesystem's own do. */
 export interface LeasableFs {
   readonly readOnly: boolean;
-  lookup(path: string, options: { readonly follow: boolean }): number;
-  stat(inode: number): {
-    /** Tells files apart that had the same inode one after the other. */
-    readonly generation: number;
-    readonly type: string;
-    readonly size: number;
-  };
-  /** Extents over the bytes [from, to), ascending; holes have none. */
-  extents(inode: number, from: number, to: number): Iterable<LeasableExtent>;
+  /** What is at a path from the partition's root, symlinks followed. */
+  fileAt(path: string): LeasableFile;
   /** For write: holes and unwritten extents become zeroed, written blocks, durably. */
   prepareDma(inode: number, offset: number, length: number, access: LeaseAccess): Promise<unknown>;
 }

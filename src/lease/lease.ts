@@ -5,6 +5,7 @@ import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { nextLeaseState } from './lease-state.js';
 import type { LeaseState } from './lease-state.js';
+import { bytesIn } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
 import type { ProcessRef } from './process-table.js';
 
@@ -27,8 +28,6 @@ export interface LeaseTerms {
   /** The process with whose end the lease ends. */
   readonly holder?: ProcessRef | undefined;
   readonly backingPath: string;
-  /** The pinned pages. */
-  readonly runs: readonly PageRun[];
 }
 
 /** A lease as the API shows it. */
@@ -36,7 +35,7 @@ export interface LeaseView {
   readonly id: string;
   readonly state: LeaseState;
   readonly partition: string;
-  readonly path?: string;
+  readonly path?: string | undefined;
   readonly offset: number;
   readonly length: number;
   readonly access: LeaseAccess;
@@ -46,12 +45,12 @@ export interface LeaseView {
   /** Pages that the lease pins. */
   readonly pages: number;
   /** What of the range asked for is not released yet. */
-  readonly ranges: ByteRange[];
+  readonly ranges: readonly ByteRange[];
   readonly backing_path: string;
-  readonly extents: LeaseExtent[];
-  readonly client?: string;
-  readonly pid?: number;
-  readonly pid_start?: number;
+  readonly extents: readonly LeaseExtent[];
+  readonly client?: string | undefined;
+  readonly pid?: number | undefined;
+  readonly pid_start?: number | undefined;
 }
 
 /** Where bytes of the lease lie; `device_offset` counts from the start of the backing. */
@@ -75,13 +74,14 @@ export class Lease implements Timed {
   #ranges: readonly ByteRange[];
   #runs: readonly PageRun[];
 
-  constructor(terms: LeaseTerms, clock: Clock) {
+  /** @param runs the pages, pinned for it. */
+  constructor(terms: LeaseTerms, runs: readonly PageRun[], clock: Clock) {
     this.terms = terms;
     this.#clock = clock;
     this.grantedMs = clock.nowMs();
     this.deadlineMs = this.grantedMs + terms.ttlMs;
     this.#ranges = [{ offset: terms.offset, length: terms.length }];
-    this.#runs = terms.runs;
+    this.#runs = runs;
   }
 
   get id(): string {
@@ -104,7 +104,7 @@ export class Lease implements Timed {
 
   /** How many pages the lease pins. */
   get pages(): number {
-    return this.#runs.reduce((bytes, { length }) => bytes + length, 0) / PAGE_SIZE;
+    return bytesIn(this.#runs) / PAGE_SIZE;
   }
 
   moveTo(state: LeaseState): void {
@@ -120,23 +120,24 @@ export class Lease implements Timed {
 
   /** How the API shows it now. */
   view(): LeaseView {
-    const { path, client, holder } = this.terms;
+    const { partition, path, offset, length, access, ttlMs, client, holder } = this.terms;
     return {
       id: this.id,
       state: this.#state,
-      partition: this.terms.partition,
-      ...(path !== undefined && { path }),
-      offset: this.terms.offset,
-      length: this.terms.length,
-      access: this.terms.access,
-      ttl_ms: this.terms.ttlMs,
+      partition,
+      path,
+      offset,
+      length,
+      access,
+      ttl_ms: ttlMs,
       remaining_ttl_ms: this.#remainingTtlMs(),
       pages: this.pages,
-      ranges: [...this.#ranges],
+      ranges: this.#ranges,
       backing_path: this.terms.backingPath,
       extents: this.#extents(),
-      ...(client !== undefined && { client }),
-      ...(holder !== undefined && { pid: holder.pid, pid_start: holder.startTicks }),
+      client,
+      pid: holder?.pid,
+      pid_start: holder?.startTicks,
     };
   }
 

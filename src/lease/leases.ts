@@ -116,9 +116,18 @@ export class Leases {
    */
   async acquire(request: LeaseRequest, signal?: AbortSignal): Promise<Lease> {
     try {
-      const lease = await this.#acquire(request, signal);
-      this.counters.requests.granted++;
-      return lease;
+      const holder = checkLeaseRequest(request);
+      let prepared: FilePlace | undefined;
+      for (let prepares = 0; ; prepares++) {
+        // All of this is looked at anew after each wait: the file, its size, the process.
+        this.#refuseUnfit(holder, signal);
+        const place = findPlace(this.#options.targets, request);
+        refuseRecalled(place, request);
+        const isReady = request.access === 'read' || isPrepared(place, prepared);
+        const runs = isReady ? runsOf(place, request.access) : undefined;
+        if (runs !== undefined) return this.#grant(request, holder, place, runs);
+        prepared = await prepare(place, request, prepares);
+      }
     } catch (error) {
       this.counters.refused(error);
       this.#logRefusal(request, error);
@@ -176,26 +185,6 @@ export class Leases {
     for (const lease of this.#index.all()) this.#end(lease, 'shutdown');
   }
 
-  async #acquire(request: LeaseRequest, signal: AbortSignal | undefined): Promise<Lease> {
-    const holder = checkLeaseRequest(request);
-    let prepared: FilePlace | undefined;
-    for (let prepares = 0; ; prepares++) {
-      // All of this is looked at anew after each wait: the file, its size, the process.
-      this.#refuseUnfit(holder, signal);
-      const place = findPlace(this.#options.targets, request);
-      refuseRecalled(place, request);
-      if (request.access === 'read' || place.kind === 'raw' || isSameFile(place, prepared)) {
-        const runs = runsOf(place, request.access);
-        if (runs !== undefined) return this.#grant(request, holder, place, runs);
-      }
-      assert(place.kind === 'filesystem', 'raw pages need no preparation');
-      if (prepares === PREPARE_ATTEMPTS_MAX) throw unprepared(request);
-      // Also where all is written: another request's writing may not be durable yet.
-      await place.fs.prepareDma(place.inode, place.from, place.to - place.from, request.access);
-      prepared = place;
-    }
-  }
-
   /** No await from {@link findPlace} to here, so what was checked still holds. */
   #grant(
     request: LeaseRequest,
@@ -206,27 +195,32 @@ export class Leases {
     const { ids, clock, log } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
     this.#pin(partition, place, runs);
-    const inode = place.kind === 'filesystem' ? place.inode : undefined;
-    const backingPath = place.range.backing.path;
-    const terms = { partition, path, inode, offset, length, access, ttlMs, client, holder };
-    const lease = new Lease({ ...terms, id: ids.next(), backingPath, runs }, clock);
+    const id = ids.next();
+    const inode = place.file?.inode;
+    const backingPath = place.target.range.backing.path;
+    const lease = new Lease(
+      { id, partition, path, inode, offset, length, access, ttlMs, client, holder, backingPath },
+      runs,
+      clock,
+    );
     this.#index.add(lease);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
+    this.counters.requests.granted++;
     this.counters.entered(lease);
     log.info(
-      { lease: lease.id, partition, path, offset, length, access, ttlMs, client, holder },
+      { lease: id, partition, path, offset, length, access, ttlMs, client, holder },
       'lease granted',
     );
     return lease;
   }
 
-  #pin(partition: string, place: LeasePlace, runs: readonly PageRun[]): void {
-    if (place.kind === 'raw') this.#rawClaims.take(partition, place);
+  #pin(partition: string, { target }: LeasePlace, runs: readonly PageRun[]): void {
+    if (target.kind === 'raw') this.#rawClaims.take(partition, target);
     try {
       pinRuns(this.#options.memremap, runs);
     } catch (error) {
-      if (place.kind === 'raw') this.#rawClaims.drop(partition);
+      if (target.kind === 'raw') this.#rawClaims.drop(partition);
       throw error;
     }
   }
@@ -262,7 +256,10 @@ export class Leases {
     this.#tombstones.add(lease);
     const heldMs = clock.nowMs() - lease.grantedMs;
     this.counters.holdSeconds.observe(heldMs / 1000);
-    log.info({ lease: lease.id, partition, path, client, reason, heldMs }, 'lease released');
+    log.info(
+      { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
+      'lease released',
+    );
   }
 
   /** Expiry ends rights, it never frees pages: the holder may still have a device that writes. */
@@ -323,9 +320,9 @@ function cancelled(signal: AbortSignal): DaxdError {
 
 /** A lease over a pending change would keep it waiting for ever. */
 function refuseRecalled(place: LeasePlace, { path }: LeaseRequest): void {
-  if (place.kind === 'raw') return;
-  const { layouts, inode, from, to } = place;
-  const pending = layouts.pendingOver(inode, from, to);
+  const { target, file, from, to } = place;
+  if (file === undefined) return;
+  const pending = target.layouts.pendingOver(file.inode, from, to);
   if (pending === undefined) return;
   throw new DaxdError(
     'recall-conflict',
@@ -333,19 +330,32 @@ function refuseRecalled(place: LeasePlace, { path }: LeaseRequest): void {
   );
 }
 
-function unprepared({ path }: LeaseRequest): DaxdError {
-  return new DaxdError(
-    'EBUSY',
-    `${path} lost its blocks ${PREPARE_ATTEMPTS_MAX} times while it was prepared for writing: ask again`,
+/** Whether a write lease may take the place, if nothing became a hole again. */
+function isPrepared(place: LeasePlace, prepared: FilePlace | undefined): boolean {
+  if (place.file === undefined) return true;
+  return (
+    prepared?.target.fs === place.target.fs &&
+    prepared.file.inode === place.file.inode &&
+    prepared.file.generation === place.file.generation
   );
 }
 
-function isSameFile(place: FilePlace, prepared: FilePlace | undefined): boolean {
-  return (
-    prepared?.fs === place.fs &&
-    prepared.inode === place.inode &&
-    prepared.generation === place.generation
-  );
+/** Prepares a file's pages for writing, also where all are written: that may not be durable yet. */
+async function prepare(
+  place: LeasePlace,
+  { path, access }: LeaseRequest,
+  prepares: number,
+): Promise<FilePlace> {
+  assert(place.file !== undefined, 'raw pages need no preparation');
+  if (prepares === PREPARE_ATTEMPTS_MAX) {
+    throw new DaxdError(
+      'EBUSY',
+      `${path} lost its blocks ${PREPARE_ATTEMPTS_MAX} times while it was prepared for writing: ask again`,
+    );
+  }
+  const { target, file, from, to } = place;
+  await target.fs.prepareDma(file.inode, from, to - from, access);
+  return place;
 }
 
 function checkReleaseRanges(ranges: readonly ByteRange[]): void {

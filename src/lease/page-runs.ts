@@ -32,6 +32,13 @@ export function joinRuns(runs: Iterable<PageRun>): PageRun[] {
   return joined;
 }
 
+/** Bytes of all runs together. */
+export function bytesIn(runs: readonly PageRun[]): number {
+  let bytes = 0;
+  for (const { length } of runs) bytes += length;
+  return bytes;
+}
+
 /**
  * Pins every page of the runs, or none.
  *

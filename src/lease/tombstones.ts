@@ -4,6 +4,9 @@
  */
 export class Tombstones<Item extends { readonly id: string }> {
   readonly #byId = new Map<string, Item>();
+  /** In the order of release, and around again: the next one takes the place of the oldest. */
+  readonly #ring: Item[] = [];
+  #next = 0;
   readonly #sizeMax: number;
 
   constructor(sizeMax: number) {
@@ -19,11 +22,10 @@ export class Tombstones<Item extends { readonly id: string }> {
   }
 
   add(item: Item): void {
+    const oldest = this.#ring[this.#next];
+    if (oldest !== undefined) this.#byId.delete(oldest.id);
+    this.#ring[this.#next] = item;
     this.#byId.set(item.id, item);
-    if (this.#byId.size <= this.#sizeMax) return;
-    for (const oldest of this.#byId.keys()) {
-      this.#byId.delete(oldest);
-      break;
-    }
+    this.#next = (this.#next + 1) % this.#sizeMax;
   }
 }

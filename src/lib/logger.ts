@@ -1,7 +1,7 @@
 /** What a log line carries beside its message: ids, paths, numbers. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
-/** Where a layer reports what an operator should see. The daemon hands one in; pino fits it. */
+/** Where a layer reports what an operator should see. The daemon hands one in. */
 export interface Logger {
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;

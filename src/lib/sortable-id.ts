@@ -1,4 +1,3 @@
-import { assert } from './assert.js';
 import { randomU32 } from './random-u32.js';
 
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
@@ -14,9 +13,9 @@ const DIGITS_PER_DRAW = 6;
  */
 export class SortableIds {
   #lastMs = 0;
-  #time = '';
-  /** Base-32 digits, the most significant first. */
-  readonly #random = new Uint8Array(RANDOM_DIGITS);
+  /** The last id: its digits, and the text that they make. */
+  readonly #digits = new Uint8Array(TIME_DIGITS + RANDOM_DIGITS);
+  readonly #text = Buffer.alloc(TIME_DIGITS + RANDOM_DIGITS, CROCKFORD[0]);
   readonly #wallMs: () => number;
 
   constructor(wallMs: () => number) {
@@ -27,42 +26,41 @@ export class SortableIds {
     const nowMs = Math.floor(this.#wallMs());
     if (nowMs > this.#lastMs) {
       this.#lastMs = nowMs;
-      this.#time = timeText(nowMs);
+      this.#setTime(nowMs);
       this.#drawRandom();
     } else {
       this.#increment();
     }
-    let id = this.#time;
-    for (let i = 0; i < RANDOM_DIGITS; i++) id += CROCKFORD[this.#random[i] ?? 0] ?? '';
-    assert(id.length === TIME_DIGITS + RANDOM_DIGITS, 'an id has 26 digits');
-    return id;
+    return this.#text.toString('latin1');
+  }
+
+  #setTime(ms: number): void {
+    for (let rest = ms, i = TIME_DIGITS - 1; i >= 0; i--) {
+      this.#set(i, rest % 32);
+      rest = Math.floor(rest / 32);
+    }
   }
 
   #drawRandom(): void {
     let bits = 0;
     for (let i = 0; i < RANDOM_DIGITS; i++) {
       if (i % DIGITS_PER_DRAW === 0) bits = randomU32();
-      this.#random[i] = bits & 31;
+      // One bit short of 80, so that increments within the millisecond cannot overflow.
+      this.#set(TIME_DIGITS + i, i === 0 ? bits & 15 : bits & 31);
       bits >>>= 5;
     }
-    // One bit short of 80, so that increments within the millisecond cannot overflow.
-    this.#random[0] = (this.#random[0] ?? 0) >> 1;
   }
 
   #increment(): void {
-    for (let i = RANDOM_DIGITS - 1; i >= 0; i--) {
-      const digit = ((this.#random[i] ?? 0) + 1) & 31;
-      this.#random[i] = digit;
+    for (let i = TIME_DIGITS + RANDOM_DIGITS - 1; i >= TIME_DIGITS; i--) {
+      const digit = ((this.#digits[i] ?? 0) + 1) & 31;
+      this.#set(i, digit);
       if (digit !== 0) return;
     }
   }
-}
 
-function timeText(ms: number): string {
-  let text = '';
-  for (let rest = ms, i = 0; i < TIME_DIGITS; i++) {
-    text = (CROCKFORD[rest % 32] ?? '') + text;
-    rest = Math.floor(rest / 32);
+  #set(i: number, digit: number): void {
+    this.#digits[i] = digit;
+    this.#text[i] = CROCKFORD.charCodeAt(digit);
   }
-  return text;
 }

@@ -1,21 +1,10 @@
-import { crc32c } from '../../lib/crc32c.js';
+import { crc32c, crc32cU32 } from '../../lib/crc32c.js';
 
-export { CRC_INIT, crc32c } from '../../lib/crc32c.js';
-
-const word = Buffer.alloc(4);
-const longWord = Buffer.alloc(8);
-
-/** Chains a little-endian 32-bit number. */
-export function crc32cU32(seed: number, value: number): number {
-  word.writeUInt32LE(value);
-  return crc32c(seed, word);
-}
+export { CRC_INIT, crc32c, crc32cU32 } from '../../lib/crc32c.js';
 
 /** Chains a little-endian 64-bit number below 2 ** 53, such as a block number. */
 export function crc32cU64(seed: number, value: number): number {
-  longWord.writeUInt32LE(value % 2 ** 32, 0);
-  longWord.writeUInt32LE(Math.floor(value / 2 ** 32), 4);
-  return crc32c(seed, longWord);
+  return crc32cU32(crc32cU32(seed, value % 2 ** 32), Math.floor(value / 2 ** 32));
 }
 
 /**
@@ -36,7 +25,5 @@ const ZEROS = Buffer.alloc(16);
 
 /** Seed of everything that belongs to an inode: its attributes, tree and directory blocks. */
 export function inodeChecksumSeed(fsSeed: number, inode: number, generation: number): number {
-  longWord.writeUInt32LE(inode, 0);
-  longWord.writeUInt32LE(generation, 4);
-  return crc32c(fsSeed, longWord);
+  return crc32cU32(crc32cU32(fsSeed, inode), generation);
 }

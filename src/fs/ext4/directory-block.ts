@@ -189,8 +189,13 @@ export function findEntry(block: Buffer, end: number, name: Uint8Array): EntryPo
   return undefined;
 }
 
+/** The inode that the entry at `offset` of a checked block names. */
+export function entryInode(block: Buffer, offset: number): number {
+  return block.readUInt32LE(offset);
+}
+
 /** The entry at `offset` of a checked block, copied. */
-export function readEntry(block: Buffer, offset: number): DirectoryEntry {
+function readEntry(block: Buffer, offset: number): DirectoryEntry {
   const start = offset + HEADER_BYTES;
   return {
     inode: block.readUInt32LE(offset),

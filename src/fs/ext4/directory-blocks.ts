@@ -134,11 +134,13 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
   }
 
   #sealIndex(physical: number, block: Buffer, logical: number): void {
+    this.#transaction.changesNames = true;
     sealIndexBlock(block, this.#inode.checksumSeed, logical);
     this.#source.markVerified(physical, this.#role(BlockKind.IndexNode, logical));
   }
 
   #sealLeaf(physical: number, block: Buffer, logical: number): void {
+    this.#transaction.changesNames = true;
     sealDirectoryBlock(block, this.#inode.checksumSeed);
     this.#source.markVerified(physical, this.#role(BlockKind.DirectoryLeaf, logical));
   }

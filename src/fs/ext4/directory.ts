@@ -2,12 +2,12 @@ import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import {
   ENTRIES_END,
+  entryInode,
   findEntry,
   findRoom,
   insertEntry,
   packEntries,
   readEntries,
-  readEntry,
   removeEntry,
   retargetEntry,
 } from './directory-block.js';
@@ -23,8 +23,9 @@ import { FeatureCompat, InodeFlag, SuperField } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
-/** An entry and where it stands. */
-export interface FoundEntry extends DirectoryEntry {
+/** What a name leads to, and where its entry stands. */
+export interface FoundEntry {
+  readonly inode: number;
   readonly logical: number;
   readonly position: EntryPosition;
 }
@@ -172,7 +173,7 @@ export class Directory {
     const block = this.#blocks.leaf(logical);
     const position = findEntry(block, ENTRIES_END, name);
     if (position === undefined) return undefined;
-    return { ...readEntry(block, position.offset), logical, position };
+    return { inode: entryInode(block, position.offset), logical, position };
   }
 
   /** Adds to a linear directory; true where it was made an indexed one instead. */

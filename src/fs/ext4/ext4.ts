@@ -9,6 +9,7 @@ import type { CommitCounters } from './commits.js';
 import { listDirectory } from './directory-listing.js';
 import type { ListedEntry } from './directory-listing.js';
 import { Evictions } from './eviction.js';
+import { FileNow } from './file-now.js';
 import { fileExtents, mergedExtents, readFile, readFileStream } from './file-read.js';
 import type { FileExtent } from './file-read.js';
 import { seekData, seekHole } from './file-seek.js';
@@ -22,11 +23,10 @@ import type { InodeType } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Change } from './layout-break.js';
 import { closeVolume, openVolume } from './mount-state.js';
-import { readFileInode, readNamedInode, resolve } from './named-inode.js';
+import { inodeAt, readFileInode } from './named-inode.js';
 import { Names } from './names.js';
 import type { RenameOptions } from './names.js';
 import type { OpenFile } from './open-file.js';
-import { parsePath } from './path.js';
 import { prepareDma } from './prepare-dma.js';
 import { putFile } from './put-file.js';
 import type { PutChange, PutResult } from './put-file.js';
@@ -159,9 +159,18 @@ export class Ext4 {
    * @throws DaxdError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EINVAL; EBADMSG, EUCLEAN
    */
   lookup(path: string, { follow = true }: { readonly follow?: boolean } = {}): number {
-    const { inode } = resolve(this.#live, this.#live, parsePath(path), { follow });
-    if (inode === undefined) throw new DaxdError('ENOENT', `there is no ${JSON.stringify(path)}`);
-    return readNamedInode(this.#live, this.#live, inode).number;
+    return inodeAt(this.#live, path, { follow }).number;
+  }
+
+  /**
+   * What is at a path, symlinks followed, with its inode read once: good until the caller next
+   * awaits.
+   *
+   * @throws DaxdError as {@link lookup} does
+   */
+  fileAt(path: string): FileNow {
+    const volume = this.#live;
+    return new FileNow(volume, inodeAt(volume, path, { follow: true }));
   }
 
   /** @throws DaxdError ENOENT when the inode was freed; EBADMSG, EUCLEAN */

@@ -4,7 +4,7 @@ import { Directory } from './directory.js';
 import { readInode } from './inode.js';
 import type { Inode, InodeType } from './inode.js';
 import { FeatureCompat, ROOT_INODE, SuperField } from './layout.js';
-import { walkPath } from './path.js';
+import { parsePath, walkPath } from './path.js';
 import type { PathEnd, PathTree } from './path.js';
 import { readTarget } from './symlink.js';
 import type { BlockSource } from './transaction.js';
@@ -82,15 +82,56 @@ export function resolve(
   parts: readonly Buffer[],
   options: { readonly follow: boolean },
 ): PathEnd {
-  const read = (number: number): Inode => readNamedInode(source, volume, number);
-  const tree: PathTree = {
-    root: ROOT_INODE,
-    kind(number) {
-      const { type } = read(number);
-      return type === 'directory' || type === 'symlink' ? type : 'other';
-    },
-    child: (directory, name) => new Directory(source, volume, read(directory)).lookup(name)?.inode,
-    target: (symlink) => readTarget(source, volume, read(symlink)),
-  };
-  return walkPath(tree, parts, options);
+  return walkPath(new NamedInodes(source, volume), parts, options);
+}
+
+/**
+ * The inode at a path from the root; `''` is the root.
+ *
+ * @throws DaxdError ENOENT, and what {@link parsePath} and {@link walkPath} throw
+ */
+export function inodeAt(
+  volume: Volume,
+  path: string,
+  { follow }: { readonly follow: boolean },
+): Inode {
+  const known = follow ? volume.paths.get(path) : undefined;
+  if (known !== undefined) return readNamedInode(volume, volume, known);
+  const inodes = new NamedInodes(volume, volume);
+  const { inode } = walkPath(inodes, parsePath(path), { follow });
+  if (inode === undefined) throw new DaxdError('ENOENT', `there is no ${JSON.stringify(path)}`);
+  if (follow) volume.paths.set(path, inode);
+  return inodes.read(inode);
+}
+
+/** The tree of names that a source shows, good for one walk: it keeps the inode it read last. */
+class NamedInodes implements PathTree {
+  readonly root = ROOT_INODE;
+  readonly #source: BlockSource;
+  readonly #volume: Volume;
+  #last: Inode | undefined;
+
+  constructor(source: BlockSource, volume: Volume) {
+    this.#source = source;
+    this.#volume = volume;
+  }
+
+  read(number: number): Inode {
+    if (this.#last?.number === number) return this.#last;
+    this.#last = readNamedInode(this.#source, this.#volume, number);
+    return this.#last;
+  }
+
+  kind(number: number): 'directory' | 'symlink' | 'other' {
+    const { type } = this.read(number);
+    return type === 'directory' || type === 'symlink' ? type : 'other';
+  }
+
+  child(directory: number, name: Buffer): number | undefined {
+    return new Directory(this.#source, this.#volume, this.read(directory)).lookup(name)?.inode;
+  }
+
+  target(symlink: number): Buffer {
+    return readTarget(this.#source, this.#volume, this.read(symlink));
+  }
 }

@@ -6,8 +6,6 @@ const PATH_BYTES_MAX = 4095;
 /** Symlinks that one resolution follows at most. @kernel MAXSYMLINKS (linux/namei.h) */
 const SYMLINKS_MAX = 40;
 
-/** Text that has no UTF-8 form. */
-const HALF_SURROGATE = /\p{Surrogate}/u;
 const SLASH = 0x2f;
 const DOT = Buffer.from('.');
 
@@ -40,7 +38,7 @@ export interface PathEnd {
  */
 export function parsePath(path: string): Buffer[] {
   if (path === '') return [];
-  if (HALF_SURROGATE.test(path)) {
+  if (!path.isWellFormed()) {
     throw new DaxdError('EINVAL', `path ${JSON.stringify(path)} has half a surrogate pair`);
   }
   const bytes = Buffer.from(path);

@@ -29,6 +29,8 @@ export interface BlockSource {
  * @kernel handle_t (include/linux/jbd2.h)
  */
 export class Transaction implements BlockSource {
+  /** Whether a directory changes, and so where paths lead. */
+  changesNames = false;
   readonly #source: BlockSource;
   readonly #changed = new Map<number, Buffer>();
   readonly #fresh = new Set<number>();

@@ -13,6 +13,7 @@ import type { CommitCounters } from './commits.js';
 import { InodeGates } from './inode-gates.js';
 import { BLOCK_SIZE } from './layout.js';
 import { OpenFiles } from './open-files.js';
+import { PathCache } from './path-cache.js';
 import { Reservations } from './reservations.js';
 import type { Superblock } from './superblock.js';
 import { SystemZone } from './system-zone.js';
@@ -47,6 +48,8 @@ export class Volume implements BlockSource {
   readonly free = { blocks: 0, inodes: 0 };
   /** Which files are open, and which are kept without a name. */
   readonly openFiles = new OpenFiles();
+  /** Where paths led, as long as no directory changed. */
+  readonly paths = new PathCache();
   readonly layouts: Layouts;
   /** First block of each group's inode table, which never moves; 0 until it is looked up. */
   readonly inodeTables: Float64Array;
@@ -274,6 +277,7 @@ export class Volume implements BlockSource {
       for (const layout of txn.layouts) layout.assertIdle();
       const durable = this.#commits.join(txn);
       txn.runStored();
+      if (txn.changesNames) this.paths.clear();
       await durable;
       return result;
     }
@@ -288,6 +292,7 @@ export class Volume implements BlockSource {
 
   /** From here on what the media hold is not known: only reading goes on. */
   #fail(reason: string): void {
+    this.paths.clear();
     if (this.#failure !== undefined) return;
     this.#failure = reason;
     this.#readOnlyReasons.push(reason);

@@ -43,9 +43,10 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseC
         response: { 204: Type.Null(), default: Problem },
       },
     },
-    async (request, reply) => {
+    (request, reply) => {
       leases.release(request.params.id);
-      return reply.code(204).send(null);
+      void reply.code(204);
+      return null;
     },
   );
   done();

@@ -26,21 +26,25 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
       },
     },
     async (request, reply) => {
-      const { path, ttl_ms: ttlMs, client, pid, pid_start: pidStart, ...range } = request.body;
+      const { partition, path, offset, length, access, client, pid } = request.body;
       const asked = {
-        ...range,
-        ttlMs,
-        ...(path !== undefined && { path: pathFromText(path) }),
-        ...(client !== undefined && { client }),
-        ...(pid !== undefined && { pid }),
-        ...(pidStart !== undefined && { pidStart }),
+        partition,
+        path: path === undefined ? undefined : pathFromText(path),
+        offset,
+        length,
+        access,
+        ttlMs: request.body.ttl_ms,
+        client,
+        pid,
+        pidStart: request.body.pid_start,
       };
       // Only for writing is there something to wait for, and so a wait to give up.
-      const signal = asked.access === 'write' ? abortOnDisconnect(reply) : undefined;
+      const signal = access === 'write' ? abortOnDisconnect(reply) : undefined;
       const lease = await leases.acquire(asked, signal);
       // Nobody will hear of a lease granted to a client that is gone: give it back.
       if (reply.raw.destroyed) leases.release(lease.id);
-      return reply.code(201).header('location', `/v1/leases/${lease.id}`).send(lease.view());
+      void reply.code(201).header('location', `/v1/leases/${lease.id}`);
+      return lease.view();
     },
   );
 

@@ -156,6 +156,33 @@ t.test('truncate: a client that goes away ends the wait, one that stays does not
   t.equal(gone?.route, '/v1/partitions/:partition/truncate');
 });
 
+t.test('latencies: each answer once, under its route, or under none', async (t) => {
+  const { listeners, control, latencies } = await setUpListeners(t, [TCP]);
+  control.fs.put('a', 'hello');
+  const port = portOf(listeners[0]);
+  const stat = '/v1/partitions/pmem0p1/stat/a';
+  await call({ port, path: stat });
+  await call({ port, path: stat, method: 'HEAD' });
+  const json = { 'content-type': 'application/json' };
+  await call({ port, path: stat, method: 'PATCH', headers: json }, '{"mode":384}');
+  await call({ port, path: '/v1/leases/none', method: 'DELETE' });
+  await call({ port, path: '/nowhere' });
+  await call({ port, path: '/nowhere', method: 'PATCH' });
+  control.draining = true;
+  await call({ port, path: '/v1/leases', method: 'POST', headers: json }, '{}');
+  const seen = [...latencies]
+    .filter(({ histogram }) => histogram.count > 0)
+    .map(({ route, method, code, histogram }) => [route, method, code, histogram.count]);
+  t.strictSame(seen.toSorted(), [
+    ['/v1/leases/:id', 'DELETE', 404, 1],
+    ['/v1/partitions/:partition/stat/*', 'GET', 200, 1],
+    ['/v1/partitions/:partition/stat/*', 'HEAD', 200, 1],
+    ['/v1/partitions/:partition/stat/*', 'PATCH', 200, 1],
+    ['none', 'GET', 404, 1],
+    ['none', 'other', 404, 1],
+  ]);
+});
+
 t.test('uploads: a body that is cut changes nothing', async (t) => {
   const { listeners, control } = await setUpListeners(t, [TCP]);
   control.fs.put('a', 'old');

@@ -15,6 +15,7 @@ class ToyChange implements PendingChange {
   readonly startedWallMs = 1_700_000_000_000;
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
+  wasBroken = false;
   waited = 0;
   cancelled = false;
 
@@ -107,13 +108,13 @@ t.test('get: answers at once, at the end, after the time, or when the asker leav
   t.equal(answers, 2);
 
   change.state = 'broken';
-  operations.waitEnded();
   await settle();
   t.equal(answers, 2, 'the file is being changed');
   change.state = 'ended';
-  clock.advance(20);
+  operations.ended(change);
   t.match(await long, { done: true, state: 'ended', blocked_by: [] });
   t.match(await operations.get('01A', 60_000, never), { done: true }, 'it is remembered');
+  t.equal(clock.timers, 0, 'nobody looks again, no timer is left');
 });
 
 t.test('get and cancel: what never waited is ENOENT', async (t) => {
@@ -132,8 +133,7 @@ t.test('finished: the oldest is forgotten first', async (t) => {
     const change = new ToyChange(id);
     operations.track('pmem0p1', change);
     change.state = 'ended';
-    operations.waitEnded();
-    await settle();
+    operations.ended(change);
   }
   t.match(await operations.get('01B', 0, never), { done: true });
   await t.rejects(operations.get('01A', 0, never), { code: 'ENOENT' });
@@ -146,13 +146,12 @@ t.test('log: a wait of over a second, with its id, and its end', async (t) => {
   operations.track('pmem0p1', quick);
   operations.track('pmem0p1', slow);
   quick.state = 'ended';
-  operations.waitEnded();
-  await settle();
+  operations.ended(quick);
   clock.advance(1_000);
   slow.waited = 2_000;
-  slow.state = 'broken';
-  operations.waitEnded();
-  await settle();
+  slow.state = 'ended';
+  slow.wasBroken = true;
+  operations.ended(slow);
   t.match(
     lines.map(({ fields, message }) => [fields['operation'], message]),
     [

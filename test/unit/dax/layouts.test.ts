@@ -38,6 +38,34 @@ t.test('onRecall: told once, with the barrier up and before the scan', async (t)
   t.equal(told.length, 1);
 });
 
+t.test('onEnd: told once the barrier is down, however the change ended', async (t) => {
+  const { layouts, pin, unpin } = await setUpLayouts();
+  const told: unknown[] = [];
+  layouts.onEnd(({ op, state, wasBroken, inode, from, to }) => {
+    told.push([op, state, wasBroken, layouts.pendingOver(inode, from, to)]);
+  });
+  pin(3);
+  const gone = new AbortController();
+  const given = watch(layouts.breakLayouts(truncateOf(0, 10, { signal: gone.signal })));
+  const waiting = watch(layouts.breakLayouts(truncateOf(20, 10, { op: 'replace' })));
+  await settle();
+  t.strictSame(told, []);
+  gone.abort();
+  await settle();
+  t.ok(given.error);
+  t.strictSame(told, [['truncate', 'ended', false, undefined]]);
+  unpin(3);
+  await settle();
+  t.equal(told.length, 1, 'the other one is being committed');
+  waiting.layout?.lift();
+  waiting.layout?.lift();
+  layouts.tryBreakLayouts(truncateOf(0, 10, { op: 'unlink' }))?.lift();
+  t.strictSame(told.slice(1), [
+    ['replace', 'ended', true, undefined],
+    ['unlink', 'ended', true, undefined],
+  ]);
+});
+
 t.test(
   'breakLayouts: overlapping changes go first come, first served; disjoint ones pass',
   async (t) => {

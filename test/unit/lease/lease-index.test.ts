@@ -4,18 +4,20 @@ import { LeaseIndex } from '../../../src/lease/lease-index.js';
 import { Lease } from '../../../src/lease/lease.js';
 import type { LeaseTerms } from '../../../src/lease/lease.js';
 import { HOLDERS_NAMED_MAX, LIST_SCAN_MAX } from '../../../src/lease/limits.js';
+import type { PageRun } from '../../../src/lease/page-runs.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { HandClock } from './set-up.js';
 
 const P = PAGE_SIZE;
+const FIRST_PAGE: readonly PageRun[] = [{ offset: 0, deviceOffset: 0, length: P }];
 
 function setUp() {
   const index = new LeaseIndex();
   const clock = new HandClock();
   let count = 0;
-  const add = (terms: Partial<LeaseTerms> = {}): Lease => {
+  const add = (terms: Partial<LeaseTerms> = {}, runs: readonly PageRun[] = FIRST_PAGE): Lease => {
     count++;
     const lease = new Lease(
       {
@@ -28,9 +30,9 @@ function setUp() {
         access: 'read',
         ttlMs: 1000,
         backingPath: '/media',
-        runs: [{ offset: 0, deviceOffset: 0, length: P }],
         ...terms,
       },
+      runs,
       clock,
     );
     index.add(lease);
@@ -43,12 +45,7 @@ const ids = (leases: readonly Lease[]): string[] => leases.map(({ id }) => id);
 
 t.test('overlapping: by pages, per inode and partition, without the holes', async (t) => {
   const { index, add } = setUp();
-  const sparse = add({
-    runs: [
-      { offset: 0, deviceOffset: 0, length: P },
-      { offset: 2 * P, deviceOffset: 9 * P, length: P },
-    ],
-  });
+  const sparse = add({}, [...FIRST_PAGE, { offset: 2 * P, deviceOffset: 9 * P, length: P }]);
   add({ inode: 13 });
   const raw = add({ path: undefined, inode: undefined, partition: 'pmem0p2' });
   t.strictSame(index.overlapping('pmem0p1', 12, P - 1, P), [sparse.id], 'a byte of the page');
@@ -69,7 +66,7 @@ t.test('overlapping: names a bounded number of holders', async (t) => {
 
 t.test('repin: the index follows the pages', async (t) => {
   const { index, add } = setUp();
-  const lease = add({ runs: [{ offset: 0, deviceOffset: 0, length: 3 * P }] });
+  const lease = add({}, [{ offset: 0, deviceOffset: 0, length: 3 * P }]);
   index.repin(lease, () => {
     lease.keep([{ offset: 2 * P, length: P }], [{ offset: 2 * P, deviceOffset: 2 * P, length: P }]);
   });

@@ -1,4 +1,4 @@
-import type { LeasableExtent, LeasableFs } from '../../../src/lease/lease-target.js';
+import type { LeasableExtent, LeasableFile, LeasableFs } from '../../../src/lease/lease-target.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 
@@ -69,26 +69,9 @@ export class ToyFs implements LeasableFs {
     this.#files.set(to, file);
   }
 
-  lookup(path: string): number {
-    return this.#file(path).inode;
-  }
-
-  stat(inode: number): { generation: number; type: string; size: number } {
-    const { generation, type, size } = this.#inode(inode);
-    return { generation, type, size };
-  }
-
-  *extents(inode: number): Generator<LeasableExtent> {
-    const { blocks } = this.#inode(inode);
-    for (const page of [...blocks.keys()].toSorted((a, b) => a - b)) {
-      const { block, unwritten } = blocks.get(page) ?? { block: 0, unwritten: true };
-      yield {
-        fileOffset: page * PAGE_SIZE,
-        mediaOffset: block * PAGE_SIZE,
-        length: PAGE_SIZE,
-        unwritten,
-      };
-    }
+  fileAt(path: string): LeasableFile {
+    const { inode, generation, type, size, blocks } = this.#file(path);
+    return { inode, generation, type, size, extents: () => extentsOf(blocks) };
   }
 
   async prepareDma(inode: number, offset: number, length: number): Promise<void> {
@@ -116,5 +99,17 @@ export class ToyFs implements LeasableFs {
   #inode(inode: number): ToyFile {
     for (const file of this.#files.values()) if (file.inode === inode) return file;
     throw new DaxdError('ENOENT', `there is no inode ${inode}`);
+  }
+}
+
+function* extentsOf(blocks: ToyFile['blocks']): Generator<LeasableExtent> {
+  for (const page of [...blocks.keys()].toSorted((a, b) => a - b)) {
+    const { block, unwritten } = blocks.get(page) ?? { block: 0, unwritten: true };
+    yield {
+      fileOffset: page * PAGE_SIZE,
+      mediaOffset: block * PAGE_SIZE,
+      length: PAGE_SIZE,
+      unwritten,
+    };
   }
 }
