@@ -7,7 +7,7 @@ const rows = [
   ['nvdimm'],
   ['fs'],
   ['lease'],
-  ['http', 'telemetry'],
+  ['http', 'nbd', 'telemetry'],
   ['daemon'],
   ['cli'],
 ];
@@ -15,7 +15,7 @@ const rows = [
 /** Packages that one place alone may import. */
 const owners = {
   'mmap-io': 'src/media/mmap-io\\.ts',
-  koffi: 'src/media/',
+  koffi: 'src/(media/|nbd/socket-calls\\.ts)',
   '@node-rs/crc32': 'src/lib/crc32c\\.ts',
   gpt: 'src/block/',
   'fastify|@fastify/[^/]+': 'src/http/',
@@ -62,7 +62,7 @@ module.exports = {
       name: 'sockets',
       comment: 'Sockets belong to the front ends and to the command line that talks to them.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(http|cli)/' },
+      from: { path: '^src/', pathNot: '^src/(http|nbd|cli)/|^src/lib/listen\\.ts' },
       to: { path: '^(node:)?(net|http|https|tls)$' },
     },
     {

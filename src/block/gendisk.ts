@@ -5,7 +5,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { MIB, PAGE_SIZE, SECTOR_SIZE } from '../lib/units.js';
 import type { BackingRange } from '../media/backing-range.js';
-import { type Claim, Claims } from './claims.js';
+import { type Claim, type ClaimMode, Claims } from './claims.js';
 import { findSpace } from './free-space.js';
 import { checkLabel, type GptEntry, LINUX_FILESYSTEM_TYPE } from './gpt-entry.js';
 import { Partition } from './partition.js';
@@ -76,6 +76,14 @@ export class Gendisk {
     return this.#partitions;
   }
 
+  /** Whoever has the disk, or a partition of it, alone; undefined where nobody does. */
+  get exclusiveHolder(): string | undefined {
+    return (
+      this.#claims.exclusiveHolder(this.name) ??
+      this.#partitions.find((one) => one.exclusiveHolder !== undefined)?.exclusiveHolder
+    );
+  }
+
   /** The disk itself, where a filesystem lies directly on it; its number is 0. */
   get wholeDisk(): Partition | undefined {
     return this.#wholeDisk;
@@ -102,13 +110,14 @@ export class Gendisk {
   }
 
   /**
-   * Takes the whole disk for one user, against every partition.
+   * Takes the whole disk for one user, or for one more of those who share it, against every
+   * partition.
    *
    * @throws DaxdError EBUSY naming the holder in the way; ENODEV after `del`.
    */
-  claim(holder: string): Claim {
+  claim(holder: string, mode: ClaimMode = 'exclusive'): Claim {
     this.#refuseDeleted();
-    return this.#claims.claimDisk(holder);
+    return this.#claims.claimDisk(holder, mode);
   }
 
   /**

@@ -1,6 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
 import type { BackingRange } from '../media/backing-range.js';
-import type { Claim, Claims } from './claims.js';
+import type { Claim, ClaimMode, Claims } from './claims.js';
 
 /** What a partition is made from. */
 export interface PartitionOptions {
@@ -54,22 +54,29 @@ export class Partition {
 
   /** Whoever keeps others from claiming this: its own holder, or that of the whole disk. */
   get holder(): string | undefined {
-    return this.#claims.diskHolder ?? this.#claims.partitionHolder(this.name);
+    return this.#claims.diskHolder ?? this.#claims.holder(this.name);
+  }
+
+  /** Whoever has this, or the whole disk, alone; undefined where it can be shared. */
+  get exclusiveHolder(): string | undefined {
+    const claims = this.#claims;
+    return claims.exclusiveHolder(claims.diskName) ?? claims.exclusiveHolder(this.name);
   }
 
   /**
-   * Takes the partition for one user; number 0 takes the whole disk.
+   * Takes the partition for one user, or for one more of those who share it; number 0 takes
+   * the whole disk.
    *
    * @throws DaxdError EBUSY naming the holder in the way; ENODEV once the partition was
    * deleted or its disk removed.
    */
-  claim(holder: string): Claim {
+  claim(holder: string, mode: ClaimMode = 'exclusive'): Claim {
     if (this.#gone) {
       throw new DaxdError('ENODEV', `${this.name} is gone: list the partitions again`);
     }
     return this.number === 0
-      ? this.#claims.claimDisk(holder)
-      : this.#claims.claimPartition(this.name, holder);
+      ? this.#claims.claimDisk(holder, mode)
+      : this.#claims.claimPartition(this.name, holder, mode);
   }
 
   /** Refuses every claim from now on. Called by the disk. */

@@ -12,6 +12,7 @@ import { addDeviceVerbs } from './verbs/device-verbs.js';
 import { addFileVerbs } from './verbs/file-verbs.js';
 import { addLeaseVerbs } from './verbs/lease-verbs.js';
 import { addNameVerbs } from './verbs/name-verbs.js';
+import { addNbdVerbs } from './verbs/nbd-verbs.js';
 import { addXattrVerbs } from './verbs/xattr-verbs.js';
 
 /** What the program is made from. */
@@ -47,6 +48,7 @@ export async function runProgram(
   addAttributeVerbs(program, verb);
   addXattrVerbs(program, verb);
   addLeaseVerbs(program, verb);
+  addNbdVerbs(program, verb);
   const isClientVerb = program.commands.some((command) => command.name() === args[0]);
   if (!isClientVerb) {
     // Its schema takes longer to load than a call to the daemon takes.

@@ -1,5 +1,5 @@
 import { assert } from '../lib/assert.js';
-import { KIB, MIB } from '../lib/units.js';
+import { GIB, KIB, MIB } from '../lib/units.js';
 
 /** What one daemon holds at most, and for how long it waits on its peers: one table. */
 export const LIMITS = {
@@ -15,8 +15,18 @@ export const LIMITS = {
   readChunkBytes: 256 * KIB,
   /** Bytes that an upload gathers before it stores them, so that one flush covers many packets. */
   writeChunkBytes: MIB,
-  /** Addresses in `--listen`. */
+  /** Addresses in `--listen`, and in `--nbd`. */
   listenersMax: 16,
+  /** Of `--nbd-connections` and `--nbd-options`. */
+  nbdCountMax: 4096,
+  /** Bytes of `--nbd-option-size`: a name of 4096 bytes fits, and no option needs more. */
+  nbdOptionBytesMin: 8 * KIB,
+  nbdOptionBytesMax: 32 * MIB,
+  /** Bytes of `--nbd-in-flight`. */
+  nbdInFlightBytesMin: 64 * KIB,
+  nbdInFlightBytesMax: GIB,
+  /** Milliseconds of `--nbd-handshake-timeout`. */
+  nbdHandshakeMsMax: 3600 * 1000,
   /** Names in `--allow-host`. */
   allowHostsMax: 64,
   /** Finished operations that can still be asked for by id. */

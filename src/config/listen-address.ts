@@ -1,6 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
 
-/** Where daxd takes HTTP calls. */
+/** Where daxd takes calls of clients. */
 export type ListenAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
@@ -15,39 +15,38 @@ const UNIX_PATH_BYTES_MAX = 107;
  * Reads `127.0.0.1:8470`, `[::1]:8470`, `localhost:8470` or `unix:/path`; port 0 takes a free
  * one.
  *
- * @throws DaxdError EINVAL when it is none of these, or TCP beyond loopback.
+ * @param option where the text stood, for messages.
+ * @throws DaxdError EINVAL when it is none of these.
  */
-export function parseListenAddress(text: string): ListenAddress {
-  return text.startsWith('unix:') ? parseUnix(text) : parseTcp(text);
+export function parseListenAddress(text: string, option: string): ListenAddress {
+  return text.startsWith('unix:') ? parseUnix(text, option) : parseTcp(text, option);
 }
 
-function parseUnix(text: string): ListenAddress {
+/** Whether clients reach an address from other machines. */
+export function isRemote(address: ListenAddress): boolean {
+  return address.kind === 'tcp' && !isLoopback(address.host);
+}
+
+function parseUnix(text: string, option: string): ListenAddress {
   const path = text.slice('unix:'.length);
   const bytes = Buffer.byteLength(path);
   if (bytes === 0 || bytes > UNIX_PATH_BYTES_MAX || path.includes('\0')) {
     throw new DaxdError(
       'EINVAL',
-      `--listen "${text}": the path of a Unix socket has 1 to ${UNIX_PATH_BYTES_MAX} bytes, this one ${bytes}`,
+      `${option} "${text}": the path of a Unix socket has 1 to ${UNIX_PATH_BYTES_MAX} bytes, this one ${bytes}`,
     );
   }
   return { kind: 'unix', path };
 }
 
-function parseTcp(text: string): ListenAddress {
+function parseTcp(text: string, option: string): ListenAddress {
   const match = TCP_ADDRESS.exec(text);
   const host = (match?.[1] ?? '').replace(/^\[|\]$/g, '');
   const port = Number(match?.[2] ?? NaN);
   if (!(port <= PORT_MAX)) {
     throw new DaxdError(
       'EINVAL',
-      `--listen "${text}" is not an address: give HOST:PORT such as 127.0.0.1:8470, or unix:/path`,
-    );
-  }
-  if (!isLoopback(host)) {
-    throw new DaxdError(
-      'EINVAL',
-      `--listen ${text} is reachable from other machines, and daxd has no access control yet: ` +
-        'listen on 127.0.0.1, [::1] or unix:/path, and forward from there',
+      `${option} "${text}" is not an address: give HOST:PORT such as 127.0.0.1:8470, or unix:/path`,
     );
   }
   return { kind: 'tcp', host, port };

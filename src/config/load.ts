@@ -3,8 +3,9 @@ import { Value } from 'typebox/value';
 import { DaxdError } from '../lib/errno.js';
 import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
 import { LIMITS } from './limits.js';
-import { parseListenAddress } from './listen-address.js';
+import { isRemote, parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
+import { loadNbdConfig, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
 
 /** What `--init` writes. */
@@ -32,6 +33,7 @@ export interface ServeConfig {
   readonly persistence: 'auto' | 'none';
   readonly listen: readonly ListenAddress[];
   readonly allowHosts: readonly string[];
+  readonly nbd: NbdConfig;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
   /** What was given but changes nothing; for the log. */
@@ -65,9 +67,21 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     forceRaw: options.forceRaw,
     readOnly: options.readOnly,
     persistence: options.persistence,
-    listen: options.listen.map((text) => parseListenAddress(text)),
+    listen: options.listen.map((text) => parseListenAddress(text, '--listen')),
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
-    drainTimeoutMs: parseDurationMs(options.drainTimeout),
+    nbd: loadNbdConfig(
+      options,
+      parseDurationMs(
+        '--nbd-handshake-timeout',
+        options.nbdHandshakeTimeout,
+        LIMITS.nbdHandshakeMsMax,
+      ),
+    ),
+    drainTimeoutMs: parseDurationMs(
+      '--drain-timeout',
+      options.drainTimeout,
+      LIMITS.drainTimeoutMsMax,
+    ),
     logLevel: options.logLevel,
     warnings: idleOptions(options),
   };
@@ -108,13 +122,13 @@ function initConfig(options: ServeOptions): InitConfig {
   };
 }
 
-function parseDurationMs(text: string): number {
+function parseDurationMs(option: string, text: string, mostMs: number): number {
   const match = /^(\d+)(ms|s|m)?$/.exec(text);
   const durationMs = Number(match?.[1] ?? NaN) * (DURATION_UNIT_MS[match?.[2] ?? 's'] ?? NaN);
-  if (!(durationMs <= LIMITS.drainTimeoutMsMax)) {
+  if (!(durationMs <= mostMs)) {
     throw new DaxdError(
       'EINVAL',
-      `--drain-timeout ${text} is longer than a day: give ${LIMITS.drainTimeoutMsMax / 60_000}m or less`,
+      `${option} ${text} is too long: give ${mostMs / 60_000}m or less`,
     );
   }
   return durationMs;
@@ -151,15 +165,26 @@ function checkRelations(config: ServeConfig, options: ServeOptions): void {
     '--sparse says how to create a file: give --size too',
   );
   refuseIf(
-    config.listen.length > LIMITS.listenersMax,
-    `${config.listen.length} times --listen: give at most ${LIMITS.listenersMax}`,
-  );
-  refuseIf(
     config.allowHosts.length > LIMITS.allowHostsMax,
     `${config.allowHosts.length} times --allow-host: give at most ${LIMITS.allowHostsMax}`,
   );
-  const repeated = options.listen.find((text, i) => options.listen.indexOf(text) !== i);
-  refuseIf(repeated !== undefined, `--listen ${repeated} is given twice: give it once`);
+  refuseRepeated('--listen', options.listen);
+  refuseRepeated('--nbd', options.nbd);
+  const open = config.listen.findIndex(isRemote);
+  refuseIf(
+    open >= 0,
+    `--listen ${options.listen[open]} is reachable from other machines, and daxd has no access ` +
+      'control yet: listen on 127.0.0.1, [::1] or unix:/path, and forward from there',
+  );
+}
+
+function refuseRepeated(option: string, addresses: readonly string[]): void {
+  refuseIf(
+    addresses.length > LIMITS.listenersMax,
+    `${addresses.length} times ${option}: give at most ${LIMITS.listenersMax}`,
+  );
+  const repeated = addresses.find((text, i) => addresses.indexOf(text) !== i);
+  refuseIf(repeated !== undefined, `${option} ${repeated} is given twice: give it once`);
 }
 
 function refuseIf(condition: boolean, message: string): void {

@@ -2,6 +2,7 @@ import { Type } from 'typebox';
 import type { Static, TSchema } from 'typebox';
 
 const SIZE_PATTERN = '^[0-9]{1,16}[KMGT]?$';
+const COUNT_PATTERN = '^[1-9][0-9]{0,3}$';
 const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m)?$';
 
 /** What an option shows in help beside its description, and says when its value is wrong. */
@@ -89,6 +90,63 @@ export const ServeOptions = Type.Object(
         give: 'a host name or address without a port',
       },
     ),
+    nbd: Type.Array(Type.String(), {
+      default: [],
+      placeholder: 'ADDR',
+      description: 'serve NBD there, host:port or unix:/path, repeatable',
+      give: 'host:port or unix:/path',
+    }),
+    nbdTlsCertificates: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'DIR',
+        description: 'TLS for NBD: ca-cert.pem, server-cert.pem and server-key.pem lie there',
+        give: 'a directory',
+      }),
+    ),
+    nbdTlsPsk: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'TLS for NBD: lines user:hexkey, as psktool writes them',
+        give: 'a file',
+      }),
+    ),
+    nbdConnections: Type.String({
+      default: '64',
+      pattern: COUNT_PATTERN,
+      placeholder: 'N',
+      description: 'NBD connections at a time; further ones are closed at once',
+      give: 'a number from 1 to 4096',
+    }),
+    nbdHandshakeTimeout: Type.String({
+      default: '10s',
+      pattern: DURATION_PATTERN,
+      placeholder: 'TIME',
+      description: 'how long the handshake of an NBD connection may take',
+      give: 'seconds, or a number with ms, s or m',
+    }),
+    nbdOptions: Type.String({
+      default: '64',
+      pattern: COUNT_PATTERN,
+      placeholder: 'N',
+      description: 'options in one NBD handshake',
+      give: 'a number from 1 to 4096',
+    }),
+    nbdOptionSize: Type.String({
+      default: '64K',
+      pattern: SIZE_PATTERN,
+      placeholder: 'SIZE',
+      description: 'bytes of one option of an NBD handshake',
+      give: 'bytes, or a number with K or M, from 8K to 32M',
+    }),
+    nbdInFlight: Type.String({
+      default: '1M',
+      pattern: SIZE_PATTERN,
+      placeholder: 'SIZE',
+      description: 'bytes of replies that one NBD connection gathers before it sends them',
+      give: 'bytes, or a number with K or M, from 64K to 1G',
+    }),
     readOnly: Type.Boolean({
       default: false,
       description: 'attach and mount without a single store to the media',

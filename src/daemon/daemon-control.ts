@@ -1,11 +1,13 @@
 import type { Control, MountedFiles } from '../http/control.js';
 import type { Device } from '../http/schemas/device.js';
+import type { NbdExports } from '../http/schemas/nbd.js';
 import type { Operation } from '../http/schemas/operation.js';
 import type { Partition as PartitionBody } from '../http/schemas/partition.js';
 import type { Leases } from '../lease/leases.js';
 import { DaxdError } from '../lib/errno.js';
 import { UsageRef } from '../lib/usage-ref.js';
 import type { Backing } from '../media/backing.js';
+import type { NbdServer } from '../nbd/nbd-server.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
 import type { Mounts } from './mounts.js';
@@ -28,10 +30,21 @@ export class DaemonControl implements Control {
   readonly #options: DaemonControlOptions;
   /** Changes of the table and of mounts under way. */
   readonly #changes = new UsageRef();
+  #nbd: NbdServer | undefined;
 
   constructor(options: DaemonControlOptions) {
     this.#options = options;
     this.leases = options.leases;
+  }
+
+  /** The server of block clients; undefined where there is none. */
+  get nbd(): NbdServer | undefined {
+    return this.#nbd;
+  }
+
+  /** Takes note of the server, which comes last. */
+  serveNbd(server: NbdServer): void {
+    this.#nbd = server;
   }
 
   get draining(): boolean {
@@ -43,6 +56,7 @@ export class DaemonControl implements Control {
     this.#changes.kill();
     this.#options.mounts.drain();
     this.leases.drain();
+    this.#nbd?.drain();
   }
 
   /** Settles when no change of the table or of a mount is under way; `drain` comes first. */
@@ -69,8 +83,28 @@ export class DaemonControl implements Control {
     return partitionBody(partition, mounts);
   }
 
-  async deletePartition(name: string): Promise<void> {
-    await this.#change(() => this.#options.pmem.disk.deletePartition(name));
+  async deletePartition(
+    name: string,
+    { disconnect }: { readonly disconnect: boolean },
+  ): Promise<void> {
+    await this.#change(async () => {
+      if (disconnect) await this.#nbd?.disconnect(name);
+      await this.#options.pmem.disk.deletePartition(name);
+    });
+  }
+
+  nbdExports(): NbdExports {
+    const exports = this.#nbd?.list() ?? [];
+    return {
+      listen: [...(this.#nbd?.uris ?? [])],
+      exports: exports.map(({ name, description, sizeBytes: size, readOnly, clients }) => ({
+        name,
+        description,
+        size,
+        read_only: readOnly,
+        clients,
+      })),
+    };
   }
 
   async format(

@@ -7,12 +7,14 @@ import { RequestLatencies } from '../http/request-latencies.js';
 import { Leases } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
 import { ProcFs } from '../lease/proc-fs.js';
+import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import { SortableIds } from '../lib/sortable-id.js';
 import { Memremap } from '../mm/memremap.js';
 import { PageWaiters } from '../mm/page-waiters.js';
+import { NbdServer } from '../nbd/nbd-server.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import { attach } from './attach.js';
@@ -75,18 +77,22 @@ export class Daemon {
     const parts = assemble(options, attached, { memremap, waiters });
     try {
       await parts.mounts.mountAtStart(config.mount);
+      const nbd = await serveNbd(options, attached);
+      if (nbd !== undefined) parts.control.serveNbd(nbd);
       const listeners = await listen(options, parts);
       return new Daemon(options, attached, parts, listeners);
     } catch (error) {
+      await parts.control.nbd?.close();
       await parts.mounts.unmountAll();
       await attached.pmem.detach();
       throw error;
     }
   }
 
-  /** Where it answers: `http://127.0.0.1:8470`, `unix:/path`. */
+  /** Where it answers: `http://127.0.0.1:8470`, `unix:/path`, `nbd+unix:///?socket=/path`. */
   get urls(): readonly string[] {
-    return this.#listeners.map(({ url }) => url);
+    const urls = this.#listeners.map(({ url }) => url);
+    return [...urls, ...(this.#parts.control.nbd?.uris ?? [])];
   }
 
   /**
@@ -104,6 +110,7 @@ export class Daemon {
     await this.#untilReleased();
     const held = this.#held();
     await this.#closeListeners();
+    await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
     await mounts.unmountAll();
     // Their holders keep what they mapped; only this process ends.
@@ -202,6 +209,7 @@ function assemble(
     leases: leases.counters,
     attachSteps: pmem.steps,
     requests: latencies,
+    nbd: () => control.nbd,
     pendingChanges: () => operations.pending(),
     filesystems: () =>
       mounts.mounted.map(({ partition, fs }) => ({
@@ -216,8 +224,27 @@ function assemble(
         pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
       })),
   });
-  const control = new DaemonControl({ backing, pmem, memremap, mounts, leases, operations });
+  const control: DaemonControl = new DaemonControl({
+    backing,
+    pmem,
+    memremap,
+    mounts,
+    leases,
+    operations,
+  });
   return { mounts, leases, control, metrics, latencies };
+}
+
+/** Serves block clients, where that is asked for. */
+async function serveNbd(
+  { config, clock, log, onFatal }: DaemonOptions,
+  { backing, pmem }: Attached,
+): Promise<NbdServer | undefined> {
+  if (config.nbd.addresses.length === 0) return undefined;
+  const memory = backing.rawMemory?.();
+  assert(memory !== undefined, 'what can be attached can be mapped once more');
+  const { disk, pgmap } = pmem;
+  return NbdServer.open({ ...config.nbd, disk, pgmap, memory, clock, log, onFatal });
 }
 
 async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Listener[]> {

@@ -108,7 +108,7 @@ export class Mounts implements LeaseTargets {
     return {
       kind: 'raw',
       range: partition.range,
-      claim: (holder) => partition.claim(holder),
+      claim: (holder) => partition.claim(holder, 'shared'),
     };
   }
 

@@ -18,6 +18,7 @@ import { leasesRoutes } from './routes/leases.js';
 import { monitoringRoutes } from './routes/monitoring.js';
 import type { MetricsPage } from './routes/monitoring.js';
 import { nameRoutes } from './routes/names.js';
+import { nbdRoutes } from './routes/nbd.js';
 import { nodeRoutes } from './routes/nodes.js';
 import { operationRoutes } from './routes/operations.js';
 import { partitionRoutes } from './routes/partitions.js';
@@ -112,6 +113,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(shiftRangeRoutes, { control });
   await app.register(leasesRoutes, { control });
   await app.register(leaseRoutes, { leases: control.leases });
+  await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control });
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();

@@ -2,6 +2,7 @@ import type { FileExtent } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
 import type { Leases } from '../lease/leases.js';
 import type { Device } from './schemas/device.js';
+import type { NbdExports } from './schemas/nbd.js';
 import type { Operation } from './schemas/operation.js';
 import type { Partition } from './schemas/partition.js';
 
@@ -65,8 +66,12 @@ export interface Control {
     readonly sizeBytes?: number;
     readonly label: string;
   }): Promise<Partition>;
-  /** @throws DaxdError EBUSY while it is mounted, exported or pinned; ENOENT. */
-  deletePartition(name: string): Promise<void>;
+  /**
+   * @param options whether NBD clients of it are cut off first.
+   * @throws DaxdError EBUSY while it is mounted, open to an NBD client or pinned; ENOENT.
+   */
+  deletePartition(name: string, options: { readonly disconnect: boolean }): Promise<void>;
+  nbdExports(): NbdExports;
   /** @throws DaxdError EEXIST over a known signature without `force`; EBUSY; ENOENT. */
   format(
     name: string,

@@ -40,7 +40,7 @@ export interface FilesystemTarget {
 export interface RawTarget {
   readonly kind: 'raw';
   readonly range: BackingRange;
-  /** Keeps everybody else from the partition. @throws DaxdError EBUSY naming the holder. */
+  /** Keeps those who want the partition alone from it. @throws DaxdError EBUSY naming the holder. */
   claim(holder: string): Claim;
 }
 

@@ -5,8 +5,9 @@ import type { RawTarget } from './lease-target.js';
 const HOLDER = 'raw leases';
 
 /**
- * The claims that keep raw-leased partitions from being mounted, formatted, deleted or
- * exported: one a partition, shared by its raw leases, given back with the last of them.
+ * The claims that keep raw-leased partitions from being mounted, formatted or deleted: one a
+ * partition, shared by its raw leases, given back with the last of them. Block clients may
+ * use the partition beside them.
  */
 export class RawClaims {
   readonly #shares = new Map<string, { readonly claim: Claim; leases: number }>();

@@ -2,9 +2,8 @@ import type { Clock } from '../lib/clock.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import type { Mapping } from './mapping.js';
-
-/** How stores become durable: by msync, by libpmem's cache flushes, or not at all. */
-export type PersistenceKind = 'msync' | 'libpmem' | 'none';
+import type { PersistenceKind } from './persistence.js';
+import type { RawMemory } from './raw-memory.js';
 
 /** A stretch of bytes, in bytes of what it was asked of. */
 export interface DataRun {
@@ -55,6 +54,14 @@ export interface Backing {
    * @throws DaxdError EIO
    */
   dataRuns?(offset: number, length: number): Iterable<DataRun>;
+
+  /**
+   * The backing for threads that move bytes by system calls; mapped at the first call, and
+   * until `close`, by when none of them may be left. Missing where there is no such mapping.
+   *
+   * @throws DaxdError with the errno of mmap(2).
+   */
+  rawMemory?(): RawMemory;
 
   /**
    * Waits for persists under way, then unlocks and closes. The mapping itself lives until

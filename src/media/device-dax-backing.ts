@@ -3,7 +3,8 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
-import type { Backing, OpenBackingOptions, PersistenceKind } from './backing.js';
+import type { Backing, OpenBackingOptions } from './backing.js';
+import type { PersistenceKind } from './persistence.js';
 import { deviceNumber } from './device-number.js';
 import { type DeviceDaxGeometry, readDeviceDaxGeometry } from './device-dax-sysfs.js';
 import { loadLibpmem } from './libpmem.js';
@@ -12,6 +13,7 @@ import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
 import { openFile, unlockAndClose } from './open-file.js';
 import { Persister, type PersistView } from './persister.js';
+import { RawMapping, type RawMemory } from './raw-memory.js';
 
 /** How to open a device-dax node; the last two are for tests. */
 export interface OpenDeviceDaxOptions extends OpenBackingOptions {
@@ -47,6 +49,7 @@ export class DeviceDaxBacking implements Backing {
   readonly mapping: Mapping;
   readonly #handle: FileHandle;
   readonly #persister: Persister;
+  #raw: RawMapping | undefined;
 
   private constructor({ path, handle, geometry, mapping, persistView, options }: DeviceDaxParts) {
     this.path = path;
@@ -102,8 +105,16 @@ export class DeviceDaxBacking implements Backing {
     // The kernel refuses to resize a device while a driver is bound to it (drivers/dax/bus.c).
   }
 
+  rawMemory(): RawMemory {
+    const { path, kind, sizeBytes: length, persistence, sparse, readOnly } = this;
+    const { fd } = this.#handle;
+    this.#raw ??= new RawMapping({ path, kind, length, persistence, sparse, readOnly, fd });
+    return this.#raw.memory;
+  }
+
   async close(): Promise<void> {
     await this.#persister.shut();
+    await this.#raw?.close();
     await unlockAndClose(this.#handle, this.path);
   }
 }

@@ -4,7 +4,8 @@ import { type FileHandle, rm, statfs } from 'node:fs/promises';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import { isAligned, PAGE_SIZE } from '../lib/units.js';
-import type { Backing, DataRun, OpenBackingOptions, PersistenceKind } from './backing.js';
+import type { Backing, DataRun, OpenBackingOptions } from './backing.js';
+import type { PersistenceKind } from './persistence.js';
 import { createFile } from './create-file.js';
 import { msyncView, seekData, seekHole } from './libc.js';
 import { lockBacking } from './lock.js';
@@ -12,6 +13,7 @@ import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
 import { openFile, unlockAndClose } from './open-file.js';
 import { Persister } from './persister.js';
+import { RawMapping, type RawMemory } from './raw-memory.js';
 
 /** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
 const TMPFS_MAGIC = 0x01021994;
@@ -43,6 +45,7 @@ export class FileBacking implements Backing {
   readonly mapping: Mapping;
   readonly #handle: FileHandle;
   readonly #persister: Persister;
+  #raw: RawMapping | undefined;
 
   private constructor(parts: FileBackingParts) {
     this.path = parts.path;
@@ -171,8 +174,16 @@ export class FileBacking implements Backing {
     }
   }
 
+  rawMemory(): RawMemory {
+    const { path, kind, sizeBytes: length, persistence, sparse, readOnly } = this;
+    const { fd } = this.#handle;
+    this.#raw ??= new RawMapping({ path, kind, length, persistence, sparse, readOnly, fd });
+    return this.#raw.memory;
+  }
+
   async close(): Promise<void> {
     await this.#persister.shut();
+    await this.#raw?.close();
     await unlockAndClose(this.#handle, this.path);
   }
 }

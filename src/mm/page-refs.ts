@@ -6,6 +6,15 @@ const REFS_IDLE = 1;
 
 const COUNT_MAX = 2 ** 31 - 1;
 
+/** The counts of a {@link PageRefs}, to be looked at from another thread. */
+export interface SharedPageRefs {
+  readonly pages: number;
+  readonly firstPfn: number;
+  readonly own: SharedArrayBuffer;
+  readonly head: SharedArrayBuffer;
+  readonly ownInBlock: SharedArrayBuffer;
+}
+
 /**
  * Reference counts of the data pages of one pagemap, by page index (0 is its first page).
  *
@@ -22,6 +31,11 @@ const COUNT_MAX = 2 ** 31 - 1;
  */
 export class PageRefs {
   readonly pages: number;
+  /**
+   * What another thread needs to look at the counts. It only reads, and what it reads may
+   * change while it looks: what must hold is decided on the thread that pins.
+   */
+  readonly shared: SharedPageRefs;
   /** Pins a page of its own. */
   readonly #own: Int32Array;
   /** Pins a block as a whole. */
@@ -35,15 +49,18 @@ export class PageRefs {
    * @param pages how many pages the pagemap has, 1 or more; below 2 ** 32 (16 TiB).
    * @param firstPfn the pfn of page 0, which decides where blocks start.
    */
-  constructor(pages: number, firstPfn: number) {
-    assert(Number.isSafeInteger(pages) && pages > 0, `a pagemap has pages, not ${pages}`);
-    assert(Number.isSafeInteger(firstPfn) && firstPfn >= 0, `${firstPfn} is a pfn`);
+  constructor(pages: number, firstPfn: number, shared = idleCounts(pages, firstPfn)) {
     this.pages = pages;
+    this.shared = shared;
     this.#skew = firstPfn % PAGES_PER_PMD;
-    const blocks = Math.ceil((this.#skew + pages) / PAGES_PER_PMD);
-    this.#own = sharedCounts(pages);
-    this.#head = sharedCounts(blocks);
-    this.#ownInBlock = sharedCounts(blocks);
+    this.#own = new Int32Array(shared.own);
+    this.#head = new Int32Array(shared.head);
+    this.#ownInBlock = new Int32Array(shared.ownInBlock);
+  }
+
+  /** The counts of another thread, for queries alone. */
+  static onlooker(shared: SharedPageRefs): PageRefs {
+    return new PageRefs(shared.pages, shared.firstPfn, shared);
   }
 
   /** Whether the pagemap has given up its own reference to each page: it is going away. */
@@ -80,6 +97,17 @@ export class PageRefs {
       if (load(this.#ownInBlock, block) === 0) continue;
       const stop = Math.min(end, this.#blockEnd(index));
       for (let page = index; page < stop; page++) if (load(this.#own, page) > 0) return page;
+    }
+    return undefined;
+  }
+
+  /** The index of the first page of `[first, first + count)` that nobody pins. */
+  firstIdle(first: number, count: number): number | undefined {
+    this.#assertInside(first, count);
+    const end = first + count;
+    for (let index = first; index < end; index++) {
+      if (this.isIdle(index)) return index;
+      if (load(this.#head, this.#blockOf(index)) > 0) index = this.#blockEnd(index) - 1;
     }
     return undefined;
   }
@@ -209,9 +237,16 @@ export class PageRefs {
   }
 }
 
-/** Shared, so that a worker could read it; of its zeros only touched pages take memory. */
-function sharedCounts(length: number): Int32Array {
-  return new Int32Array(new SharedArrayBuffer(length * Int32Array.BYTES_PER_ELEMENT));
+/** Of the zeros only touched pages take memory. */
+function idleCounts(pages: number, firstPfn: number): SharedPageRefs {
+  assert(Number.isSafeInteger(pages) && pages > 0, `a pagemap has pages, not ${pages}`);
+  assert(Number.isSafeInteger(firstPfn) && firstPfn >= 0, `${firstPfn} is a pfn`);
+  const blocks = Math.ceil(((firstPfn % PAGES_PER_PMD) + pages) / PAGES_PER_PMD);
+  return { pages, firstPfn, own: zeros(pages), head: zeros(blocks), ownInBlock: zeros(blocks) };
+}
+
+function zeros(counts: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(counts * Int32Array.BYTES_PER_ELEMENT);
 }
 
 /** @hot Once or more a page or block. */

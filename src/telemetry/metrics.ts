@@ -1,7 +1,8 @@
 import { Registry, collectDefaultMetrics } from 'prom-client';
 
-import { SampledMetric, histogramLines } from './sampled-metric.js';
-import type { LabelledHistogram, Sample, SampledMetricOptions } from './sampled-metric.js';
+import { nbdMetrics } from './nbd-metrics.js';
+import { SampledMetric, counter, gauge, histogram, plain } from './sampled-metric.js';
+import type { SampledMetricOptions } from './sampled-metric.js';
 import type { TelemetrySources } from './sources.js';
 import { LAYOUT_OPS } from './truncate-waits.js';
 
@@ -27,6 +28,7 @@ export class Metrics {
       ...waitMetrics(sources),
       ...leaseMetrics(sources),
       ...filesystemMetrics(sources),
+      ...nbdMetrics(sources),
       ...daemonMetrics(sources),
     ]) {
       this.#registry.registerMetric(new SampledMetric(metric));
@@ -166,24 +168,4 @@ function daemonMetrics(sources: TelemetrySources): SampledMetricOptions[] {
       { labels: { version: sources.version, node: process.version }, value: 1 },
     ]),
   ];
-}
-
-function counter(name: string, help: string, read: () => Iterable<Sample>): SampledMetricOptions {
-  return { kind: 'counter', name, help, read };
-}
-
-function gauge(name: string, help: string, read: () => Iterable<Sample>): SampledMetricOptions {
-  return { kind: 'gauge', name, help, read };
-}
-
-function histogram(
-  name: string,
-  help: string,
-  read: () => Iterable<LabelledHistogram>,
-): SampledMetricOptions {
-  return { kind: 'histogram', name, help, read: () => histogramLines(name, read()) };
-}
-
-function plain(value: number): Sample {
-  return { labels: {}, value };
 }

@@ -49,12 +49,41 @@ export class SampledMetric extends Gauge {
   }
 }
 
-/** The lines of histograms of one name: cumulative buckets, sum and count. */
-export function* histogramLines(
+/** A metric that only grows. */
+export function counter(
   name: string,
-  series: Iterable<LabelledHistogram>,
-): Generator<Line> {
-  for (const { labels, histogram } of series) yield* linesOf(name, labels, histogram);
+  help: string,
+  read: () => Iterable<Sample>,
+): SampledMetricOptions {
+  return { kind: 'counter', name, help, read };
+}
+
+/** A metric that goes up and down. */
+export function gauge(
+  name: string,
+  help: string,
+  read: () => Iterable<Sample>,
+): SampledMetricOptions {
+  return { kind: 'gauge', name, help, read };
+}
+
+/** A metric of durations. */
+export function histogram(
+  name: string,
+  help: string,
+  read: () => Iterable<LabelledHistogram>,
+): SampledMetricOptions {
+  return { kind: 'histogram', name, help, read: () => histogramLines(name, read()) };
+}
+
+/** A value without labels. */
+export function plain(value: number): Sample {
+  return { labels: {}, value };
+}
+
+/** The lines of histograms of one name: cumulative buckets, sum and count. */
+function* histogramLines(name: string, series: Iterable<LabelledHistogram>): Generator<Line> {
+  for (const one of series) yield* linesOf(name, one.labels, one.histogram);
 }
 
 function* linesOf(

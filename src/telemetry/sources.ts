@@ -27,6 +27,32 @@ interface MountedFilesystem {
   readonly committedOperations: number;
 }
 
+/** What was counted of the block clients of one export. */
+interface ExportSeries {
+  readonly name: string;
+  requests(): Iterable<{
+    readonly command: string;
+    readonly outcome: string;
+    readonly count: number;
+  }>;
+  durations(): Iterable<{ readonly command: string; readonly histogram: LatencyHistogram }>;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly trimSkippedPages: number;
+}
+
+/** The server of block clients. */
+interface NbdSeries {
+  readonly connections: number;
+  /** Ended connections. */
+  readonly counts: {
+    readonly served: number;
+    readonly refused: number;
+    readonly timedOut: number;
+  };
+  exportSeries(): Iterable<ExportSeries>;
+}
+
 /** The plain counters of one daemon, read when it is scraped. */
 export interface TelemetrySources {
   readonly version: string;
@@ -40,5 +66,7 @@ export interface TelemetrySources {
   readonly requests: Iterable<RequestSeries>;
   filesystems(): Iterable<MountedFilesystem>;
   pinnedPages(): Iterable<PinnedPartition>;
+  /** Undefined where block clients are not served. */
+  nbd(): NbdSeries | undefined;
   pendingChanges(): Iterable<Pick<PendingChange, 'op' | 'startedWallMs'>>;
 }

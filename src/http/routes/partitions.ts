@@ -2,7 +2,7 @@ import { Type } from 'typebox';
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
 import type { Control } from '../control.js';
-import { AddPartition, Partition } from '../schemas/partition.js';
+import { AddPartition, DeletePartition, Partition } from '../schemas/partition.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
@@ -53,11 +53,13 @@ export const partitionRoutes: FastifyPluginCallbackTypebox<{ readonly control: C
       schema: {
         operationId: 'deletePartition',
         params,
+        querystring: DeletePartition,
         response: { 204: Type.Null(), default: Problem },
       },
     },
     async (request, reply) => {
-      await control.deletePartition(request.params.partition);
+      const { disconnect = false } = request.query;
+      await control.deletePartition(request.params.partition, { disconnect });
       return reply.code(204).send(null);
     },
   );

@@ -63,6 +63,11 @@ export const AddPartition = strict({
   label: Type.String({ maxLength: 36, description: 'at most 36 UTF-16 code units' }),
 });
 
+/** The query of `DELETE /v1/partitions/{p}` */
+export const DeletePartition = strict({
+  disconnect: Type.Optional(Type.Boolean({ description: 'cut its NBD clients off first' })),
+});
+
 /** `POST /v1/partitions/{p}/format` */
 export const FormatPartition = strict({
   label: Type.Optional(FsLabel),

@@ -11,7 +11,7 @@ t.test('claimPartition: one holder a partition, each partition its own', async (
     message: 'pmem0p1 is in use by mount: end that use first',
   });
   first.release();
-  t.equal(claims.partitionHolder('pmem0p1'), undefined);
+  t.equal(claims.holder('pmem0p1'), undefined);
   t.equal(claims.claimPartition('pmem0p1', 'lease').holder, 'lease');
 });
 
@@ -36,5 +36,26 @@ t.test('release: again does nothing, also when another holds it by then', async 
   first.release();
   claims.claimPartition('pmem0p1', 'b');
   first.release();
-  t.equal(claims.partitionHolder('pmem0p1'), 'b');
+  t.equal(claims.holder('pmem0p1'), 'b');
+});
+
+t.test('shared claims of one partition get along, and keep an exclusive one out', async (t) => {
+  const claims = new Claims('pmem0');
+  const lease = claims.claimPartition('pmem0p1', 'raw leases', 'shared');
+  const client = claims.claimPartition('pmem0p1', 'NBD clients', 'shared');
+  t.throws(() => claims.claimPartition('pmem0p1', 'mount'), {
+    code: 'EBUSY',
+    message: 'pmem0p1 is in use by raw leases, NBD clients: end that use first',
+  });
+  t.throws(() => claims.claimDisk('NBD clients', 'shared'), { code: 'EBUSY' });
+  lease.release();
+  t.throws(() => claims.claimPartition('pmem0p1', 'mount'), { code: 'EBUSY' });
+  client.release();
+  const mount = claims.claimPartition('pmem0p1', 'mount');
+  t.throws(() => claims.claimPartition('pmem0p1', 'NBD clients', 'shared'), {
+    code: 'EBUSY',
+    message: /mount/,
+  });
+  mount.release();
+  t.equal(claims.holder('pmem0p1'), undefined);
 });

@@ -49,7 +49,10 @@ t.test('serve: a wrong option is usage, a namespace that will not attach is refu
   for (const args of [
     ['--size', '12Q'],
     ['--listen', '0.0.0.0:1'],
-    ['--nbd', 'unix:/x'],
+    ['--nbd', 'nowhere'],
+    ['--nbd', '0.0.0.0:1'],
+    ['--nbd-connections', '0'],
+    ['--nbd-in-flight', '1K'],
     ['--state-dir', '/x'],
     ['--size'],
     ['stray'],

@@ -69,7 +69,15 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ persistence: 'maybe' }, /--persistence "maybe".*auto or none/],
     [{ logLevel: 'loud' }, /--log-level "loud"/],
     [{ drainTimeout: 'soon' }, /--drain-timeout "soon".*seconds/],
-    [{ drainTimeout: '1441m' }, /longer than a day/],
+    [{ drainTimeout: '1441m' }, /--drain-timeout 1441m is too long: give 1440m or less/],
+    [{ nbd: ['here'] }, /--nbd "here" is not an address/],
+    [{ nbd: ['0.0.0.0:10809'] }, /--nbd 0\.0\.0\.0:10809 is reachable .*--nbd-tls-certificates/],
+    [{ nbd: ['unix:/a', 'unix:/a'] }, /--nbd unix:\/a is given twice/],
+    [{ nbdConnections: '0' }, /--nbd-connections "0".*1 to 4096/],
+    [{ nbdOptions: '5000' }, /--nbd-options 5000 is not from 1 to 4096/],
+    [{ nbdOptionSize: '1K' }, /--nbd-option-size 1024 is not from 8192/],
+    [{ nbdInFlight: '2G' }, /--nbd-in-flight 2147483648 is not from/],
+    [{ nbdHandshakeTimeout: '61m' }, /--nbd-handshake-timeout 61m is too long/],
     [{ allowHost: ['a b'] }, /--allow-host .*without a port/],
     [{ listen: [] }, /--listen \[\]/],
     [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
@@ -82,6 +90,28 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     t.throws(() => loadServeConfig(given), { code: 'EINVAL', message }, JSON.stringify(given));
   }
 });
+
+t.test(
+  'loadServeConfig: NBD is off unless it is asked for, and remote with TLS alone',
+  async (t) => {
+    t.match(loadServeConfig({}).nbd, {
+      addresses: [],
+      tls: { certificates: undefined, psk: undefined },
+      limits: {
+        connectionsMax: 64,
+        handshakeTimeoutMs: 10_000,
+        optionsMax: 64,
+        optionBytesMax: 65_536,
+        inFlightBytes: MIB,
+      },
+    });
+    const { nbd } = loadServeConfig({ nbd: ['unix:/a', '10.0.0.1:10809'], nbdTlsPsk: '/k' });
+    t.strictSame(nbd.addresses, [
+      { address: { kind: 'unix', path: '/a' }, remote: false },
+      { address: { kind: 'tcp', host: '10.0.0.1', port: 10_809 }, remote: true },
+    ]);
+  },
+);
 
 t.test('loadServeConfig: TCP beyond loopback is refused', async (t) => {
   for (const listen of ['0.0.0.0:8470', '[::]:8470', '10.0.0.1:80', 'example.com:80']) {

@@ -89,8 +89,17 @@ export class MemoryControl implements Control {
     return this.#note('add', ...args);
   }
 
-  async deletePartition(name: string): Promise<void> {
-    this.#note('delete', name);
+  async deletePartition(...args: Parameters<Control['deletePartition']>): Promise<void> {
+    this.#note('delete', ...args);
+  }
+
+  nbdExports(): ReturnType<Control['nbdExports']> {
+    return {
+      listen: ['nbd+unix:///?socket=/run/nbd'],
+      exports: [
+        { name: 'pmem0p1', description: 'label "a"', size: 4096, read_only: false, clients: 2 },
+      ],
+    };
   }
 
   async format(...args: Parameters<Control['format']>): Promise<Partition> {

@@ -88,16 +88,25 @@ t.test('partitions: each call reaches the daemon with what was asked', async (t)
   t.equal((await get('/v1/partitions')).json()[0].name, 'pmem0p1');
   t.equal((await post('/v1/partitions', { label: 'new', size: 8192 })).statusCode, 201);
   t.equal((await remove('/v1/partitions/pmem0p2')).statusCode, 204);
+  t.equal((await remove('/v1/partitions/pmem0p2?disconnect=true')).statusCode, 204);
   t.equal((await post('/v1/partitions/pmem0p1/mount')).statusCode, 200, 'without a body');
   t.equal((await post('/v1/partitions/pmem0p1/mount', { read_only: true })).statusCode, 200);
   t.equal((await post('/v1/partitions/pmem0p1/unmount', {})).statusCode, 200);
   t.strictSame(control.calls, [
     ['add', { label: 'new', sizeBytes: 8192 }],
-    ['delete', 'pmem0p2'],
+    ['delete', 'pmem0p2', { disconnect: false }],
+    ['delete', 'pmem0p2', { disconnect: true }],
     ['mount', 'pmem0p1', { readOnly: false }],
     ['mount', 'pmem0p1', { readOnly: true }],
     ['unmount', 'pmem0p1'],
   ]);
+});
+
+t.test('nbd: what block clients can open', async (t) => {
+  const { get } = await setUpHttp(t);
+  const answer = await get('/v1/nbd');
+  t.equal(answer.statusCode, 200);
+  t.match(answer.json(), { exports: [{ name: 'pmem0p1', size: 4096, clients: 2 }] });
 });
 
 t.test('format: over a known signature only with force', async (t) => {

@@ -231,7 +231,7 @@ t.test('acquire: a device that is going takes no pin, and no claim is left', asy
   const detached = device.devres.releaseAll();
   await t.rejects(leases.acquire(ask({ length: 2 * P })), refusal('ENXIO'));
   await t.rejects(leases.acquire(askRaw()), refusal('ENXIO'));
-  t.equal(claims.partitionHolder('pmem0p2'), undefined);
+  t.equal(claims.holder('pmem0p2'), undefined);
   t.equal(pinnedPages(), 1);
   leases.release(held.id);
   await detached;

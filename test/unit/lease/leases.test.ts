@@ -167,7 +167,7 @@ t.test('releaseAll: every lease ends, and nothing is left behind', async (t) => 
   t.equal(leases.countOn('pmem0p1'), 0);
   t.equal(pinnedPages(), 0);
   t.equal(clock.timers, 0);
-  t.equal(claims.partitionHolder('pmem0p2'), undefined);
+  t.equal(claims.holder('pmem0p2'), undefined);
   t.strictSame(leases.counters.held, {
     active: { read: 0, write: 0 },
     suspect: { read: 0, write: 0 },

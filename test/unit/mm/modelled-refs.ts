@@ -39,7 +39,10 @@ export class ModelledRefs {
   /** Whether counts and model agree on pages `[first, first + count)`. */
   agrees(first: number, count: number): boolean {
     const busy = this.#busy(first, count);
+    const idle = Array.from({ length: count }, (_, i) => first + i).find((p) => !busy.includes(p));
     return (
+      this.refs.firstIdle(first, count) === idle &&
+      PageRefs.onlooker(this.refs.shared).firstBusy(first, count) === busy[0] &&
       this.refs.firstBusy(first, count) === busy[0] &&
       this.refs.pinnedPages(first, count) === busy.length &&
       busy.every((page) => this.refs.pageRefCount(page) === this.#count(page))

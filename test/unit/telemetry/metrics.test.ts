@@ -4,6 +4,7 @@ import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-
 import { LeaseCounters } from '../../../src/lease/lease-counters.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { Metrics } from '../../../src/telemetry/metrics.js';
+import type { TelemetrySources } from '../../../src/telemetry/sources.js';
 import { TruncateWaits } from '../../../src/telemetry/truncate-waits.js';
 
 function setUp() {
@@ -27,6 +28,7 @@ function setUp() {
     },
     filesystems: () => [sources.mounted],
     pinnedPages: () => sources.pinned,
+    nbd: (): ReturnType<TelemetrySources['nbd']> => undefined,
     pendingChanges: () => sources.pending,
   };
   const metrics = new Metrics(sources);

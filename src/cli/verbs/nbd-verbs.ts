@@ -1,0 +1,33 @@
+import type { Command } from 'commander';
+
+import type { NbdExports } from '../../http/schemas/nbd.js';
+import type { VerbRunner } from '../verb.js';
+
+/** `nbd list`. */
+export function addNbdVerbs(program: Command, verb: VerbRunner): void {
+  const nbd = program.command('nbd').description('what NBD clients can open');
+  verb(nbd.command('list').description('the exports, and where they are served')).action(
+    async ({ client, terminal }) => {
+      const found = await client.json<NbdExports>({ method: 'GET', path: '/v1/nbd' });
+      terminal.table(
+        found,
+        ['NAME', 'SIZE', 'ACCESS', 'CLIENTS', 'DESCRIPTION', 'URI'],
+        found.exports.map(({ name, size, read_only: readOnly, clients, description }) => [
+          name,
+          size,
+          readOnly ? 'read-only' : 'read-write',
+          clients,
+          description,
+          found.listen.map((uri) => exportUri(uri, name)).join(' '),
+        ]),
+      );
+    },
+  );
+}
+
+/** The URI of one export at one address: the name is the path. */
+function exportUri(uri: string, name: string): string {
+  return uri.startsWith('nbd+unix:///')
+    ? uri.replace('nbd+unix:///', `nbd+unix:///${name}`)
+    : `${uri}/${name}`;
+}

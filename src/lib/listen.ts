@@ -1,0 +1,100 @@
+import { once } from 'node:events';
+import type { Stats } from 'node:fs';
+import { chmod, stat, unlink } from 'node:fs/promises';
+import { connect, type Server } from 'node:net';
+
+import { DaxdError } from './errno.js';
+
+/** Where to listen. */
+export type Address =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string };
+
+const SOCKET_MODE = 0o660;
+
+/**
+ * Starts to listen; a Unix socket has mode 0660. The socket file of a process that is gone is
+ * replaced.
+ *
+ * @param option what chose the address, such as `--listen`; for messages.
+ * @returns where it listens: the port is the one that was taken where 0 was asked for.
+ * @throws DaxdError EBUSY when somebody listens there already, EEXIST when a file that is no
+ *   socket is in the way, EINVAL when it cannot be listened on.
+ */
+export async function listenOn(server: Server, address: Address, option: string): Promise<Address> {
+  if (address.kind === 'unix') await removeDeadSocket(address.path, option);
+  const where = address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
+  try {
+    server.listen(
+      address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path },
+    );
+    await once(server, 'listening');
+    if (address.kind === 'unix') await chmod(address.path, SOCKET_MODE);
+  } catch (cause) {
+    const code = systemCodeOf(cause);
+    const detail = `cannot listen on ${where}: ${code ?? String(cause)}`;
+    throw code === 'EADDRINUSE'
+      ? new DaxdError('EBUSY', `${detail}: stop who listens there, or give another ${option}`, {
+          cause,
+        })
+      : new DaxdError('EINVAL', `${detail}: give another ${option}`, { cause });
+  }
+  return boundAddress(server, address);
+}
+
+/** `127.0.0.1:8470`, `[::1]:8470`. */
+export function hostAndPort({ host, port }: { host: string; port: number }): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The name of the error that a system call of Node left, if it is one. */
+export function systemCodeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+function boundAddress(server: Server, address: Address): Address {
+  const bound = server.address();
+  const isTcp = address.kind === 'tcp' && typeof bound === 'object' && bound !== null;
+  return isTcp ? { ...address, port: bound.port } : address;
+}
+
+/** @throws DaxdError EBUSY when somebody answers there; EEXIST when it is no socket. */
+async function removeDeadSocket(path: string, option: string): Promise<void> {
+  const found = await statOrUndefined(path);
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new DaxdError('EEXIST', `${path} is no socket: give another ${option} or move it away`);
+  }
+  if (await answers(path)) {
+    throw new DaxdError('EBUSY', `somebody listens on ${path}: stop it, or give another ${option}`);
+  }
+  await unlink(path);
+}
+
+async function statOrUndefined(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT') return undefined;
+    throw new DaxdError('EINVAL', `cannot look at ${path}: ${String(error)}`, { cause: error });
+  }
+}
+
+/** Whether anybody accepts connections on a Unix socket. */
+async function answers(path: string): Promise<boolean> {
+  const probe = connect({ path });
+  try {
+    await once(probe, 'connect');
+    return true;
+  } catch (error) {
+    const code = systemCodeOf(error);
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') return false;
+    const detail = `cannot tell whether ${path} is in use: ${code ?? String(error)}`;
+    throw new DaxdError('EBUSY', detail, { cause: error });
+  } finally {
+    // Cut short on purpose: what it says then is no news.
+    probe.on('error', () => {});
+    probe.destroy();
+  }
+}

@@ -1,0 +1,125 @@
+import { PAGE_SIZE } from '../lib/units.js';
+import type { ExportAccess } from './export-access.js';
+import { type MetaContext, metaContextId } from './meta-contexts.js';
+import { LEASE_PINNED, NbdReplyType, NbdState } from './protocol.js';
+
+/** A run of bytes that are alike. */
+interface Extent {
+  readonly length: number;
+  readonly flags: number;
+}
+
+/** What is asked: a range of the export, in bytes, and whether one extent is enough. */
+export interface StatusRequest {
+  readonly offset: number;
+  readonly length: number;
+  readonly one: boolean;
+}
+
+/** Extents of one chunk; a client asks on where a chunk ends. */
+const EXTENTS_MAX = 1024;
+
+/** The largest payload of a chunk that {@link statusPayload} makes. */
+export const STATUS_PAYLOAD_BYTES_MAX = 8 + EXTENTS_MAX * 16;
+
+/** The type of chunk that status comes in. */
+export function statusType(extended: boolean): number {
+  return extended ? NbdReplyType.BlockStatusExt : NbdReplyType.BlockStatus;
+}
+
+/** The payload of one chunk of status: one context's extents from the offset on. */
+export function statusPayload(
+  access: ExportAccess,
+  context: MetaContext,
+  request: StatusRequest,
+  extended: boolean,
+): Buffer {
+  const extents = [...coalesced(extentsOf(access, context, request), request)];
+  return extended ? extendedPayload(context, extents) : compactPayload(context, extents);
+}
+
+function extentsOf(
+  access: ExportAccess,
+  context: MetaContext,
+  request: StatusRequest,
+): Iterable<Extent> {
+  return context === 'daxd:lease' ? pinExtents(access, request) : holeExtents(access, request);
+}
+
+/** Merges neighbours that are alike, and stops at what one chunk holds. */
+function* coalesced(extents: Iterable<Extent>, { one }: StatusRequest): Generator<Extent> {
+  const max = one ? 1 : EXTENTS_MAX;
+  let last: Extent | undefined;
+  let given = 0;
+  for (const extent of extents) {
+    if (last?.flags === extent.flags) {
+      last = { length: last.length + extent.length, flags: last.flags };
+      continue;
+    }
+    if (last !== undefined) {
+      yield last;
+      if (++given === max) return;
+    }
+    last = extent;
+  }
+  if (last !== undefined) yield last;
+}
+
+/** `base:allocation`: a sparse backing says where its holes are; an allocated one has none. */
+function* holeExtents(access: ExportAccess, { offset, length }: StatusRequest): Generator<Extent> {
+  const { raw, start } = access;
+  if (!raw.memory.sparse) {
+    yield { length, flags: 0 };
+    return;
+  }
+  const end = start + offset + length;
+  for (let at = start + offset; at < end;) {
+    const data = Math.min(end, raw.seekData(at) ?? end);
+    if (data > at) yield { length: data - at, flags: NbdState.Hole | NbdState.Zero };
+    if (data === end) return;
+    const hole = Math.min(end, raw.seekHole(data) ?? end);
+    if (hole > data) yield { length: hole - data, flags: 0 };
+    at = hole;
+  }
+}
+
+/** `daxd:lease`: runs of pages that somebody pins. */
+function* pinExtents(access: ExportAccess, { offset, length }: StatusRequest): Generator<Extent> {
+  const { pages, pagesOffset } = access;
+  if (pages === undefined) return;
+  const end = pagesOffset + offset + length;
+  const lastPage = Math.ceil(end / PAGE_SIZE);
+  for (let at = pagesOffset + offset; at < end;) {
+    const page = Math.floor(at / PAGE_SIZE);
+    const isPinned = !pages.isIdle(page);
+    const next = isPinned
+      ? pages.firstIdle(page, lastPage - page)
+      : pages.firstBusy(page, lastPage - page);
+    const stop = Math.min(end, next === undefined ? end : next * PAGE_SIZE);
+    // A page that was pinned or put meanwhile is its own next: it counts as it was seen.
+    const until = stop > at ? stop : Math.min(end, (page + 1) * PAGE_SIZE);
+    yield { length: until - at, flags: isPinned ? LEASE_PINNED : 0 };
+    at = until;
+  }
+}
+
+function compactPayload(context: MetaContext, extents: readonly Extent[]): Buffer {
+  const payload = Buffer.alloc(4 + extents.length * 8);
+  payload.writeUInt32BE(metaContextId(context), 0);
+  for (const [i, { length, flags }] of extents.entries()) {
+    payload.writeUInt32BE(length, 4 + i * 8);
+    payload.writeUInt32BE(flags, 8 + i * 8);
+  }
+  return payload;
+}
+
+function extendedPayload(context: MetaContext, extents: readonly Extent[]): Buffer {
+  const payload = Buffer.alloc(8 + extents.length * 16);
+  payload.writeUInt32BE(metaContextId(context), 0);
+  payload.writeUInt32BE(extents.length, 4);
+  for (const [i, { length, flags }] of extents.entries()) {
+    payload.writeBigUInt64BE(BigInt(length), 8 + i * 16);
+    payload.writeBigUInt64BE(BigInt(flags), 16 + i * 16);
+  }
+  return payload;
+}

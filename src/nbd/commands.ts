@@ -1,0 +1,44 @@
+import type { NbdCounters } from './nbd-counters.js';
+import type { ExportAccess } from './export-access.js';
+import { nbdErrorOf } from './nbd-errno.js';
+import { NbdCmd, NbdCmdFlag, NbdError } from './protocol.js';
+import type { Request } from './request.js';
+
+/**
+ * Does a request that moves no payload and was checked: FLUSH, TRIM, CACHE, WRITE_ZEROES. It
+ * blocks, and with FUA, or as FLUSH, until what it is about is durable.
+ */
+export function runCommand(
+  request: Request,
+  access: ExportAccess,
+  counters: NbdCounters,
+): NbdError {
+  try {
+    perform(request, access, counters);
+    return NbdError.None;
+  } catch (failure) {
+    return nbdErrorOf(failure);
+  }
+}
+
+function perform(request: Request, access: ExportAccess, counters: NbdCounters): void {
+  const { offset, length } = request;
+  switch (request.type) {
+    case NbdCmd.Flush:
+      access.flush();
+      return;
+    case NbdCmd.Cache:
+      access.willNeed(offset, length);
+      return;
+    case NbdCmd.Trim:
+      counters.countTrimSkipped(access.trim(offset, length));
+      break;
+    case NbdCmd.WriteZeroes:
+      access.writeZeroes(offset, length, {
+        hole: !request.has(NbdCmdFlag.NoHole),
+        fast: request.has(NbdCmdFlag.FastZero),
+      });
+      break;
+  }
+  if (request.has(NbdCmdFlag.Fua)) access.persist(offset, length);
+}

@@ -1,0 +1,100 @@
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { assert } from '../lib/assert.js';
+import { SharedUses } from '../lib/shared-uses.js';
+import { BlockingSocket } from './blocking-socket.js';
+import { ClientGone, ConnectionEnd } from './connection-end.js';
+import { ExportAccess } from './export-access.js';
+import { handshake, type HandshakeLimits } from './handshake.js';
+import { MainCalls } from './main-calls.js';
+import { NbdCounters } from './nbd-counters.js';
+import { Negotiation, type Session, type TlsState } from './negotiation.js';
+import { duplicate } from './socket-calls.js';
+import { SpinGate } from './spin-gate.js';
+import { TlsTransmission } from './tls-transmission.js';
+import { type TlsKeys, TlsTransport } from './tls-transport.js';
+import { Transmission } from './transmission.js';
+import { WorkerArena } from './worker-arena.js';
+
+/** What a worker is born with. */
+export interface WorkerBirth {
+  /** Counts answers of the main thread; see `MainCalls`. */
+  readonly answers: Int32Array;
+  /** One number of all workers; see `SpinGate`. */
+  readonly spinners: Int32Array;
+  readonly spinnersMax: number;
+  readonly uses: SharedArrayBuffer;
+  readonly counters: SharedArrayBuffer;
+  readonly limits: HandshakeLimits & { readonly inFlightBytes: number };
+  readonly tls: TlsKeys | undefined;
+}
+
+/** A connection to serve. */
+export interface Serve {
+  /** Stays open until the worker says that it is done. */
+  readonly fd: number;
+  readonly tls: TlsState;
+}
+
+/** The worker is done with its connection; `why` says what the client did wrong, if anything. */
+export interface Done {
+  readonly done: true;
+  readonly why: string | undefined;
+}
+
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- NbdWorker starts this file, with these
+const birth = workerData as WorkerBirth;
+const port = parentPort;
+assert(port !== null, 'a connection worker runs beside a main thread');
+const calls = new MainCalls(port, birth.answers);
+const arena = new WorkerArena();
+const uses = new SharedUses(birth.uses);
+const counters = new NbdCounters(birth.counters);
+const spin = (): SpinGate => new SpinGate(birth.spinners, birth.spinnersMax);
+
+port.on('message', (message: Serve) => {
+  void serveAndReport(message);
+});
+
+async function serveAndReport(message: Serve): Promise<void> {
+  const done: Done = { done: true, why: await serve(message) };
+  assert(port !== null, 'a connection worker runs beside a main thread');
+  port.postMessage(done);
+}
+
+/** Serves one connection to its end, however it ends. */
+async function serve({ fd, tls }: Serve): Promise<string | undefined> {
+  try {
+    const negotiation = new Negotiation(calls, tls);
+    const course = handshake(negotiation, birth.limits, true);
+    const end = new BlockingSocket(fd, arena).run(course);
+    if (end.end === 'transmission') transmit(fd, end.session);
+    else if (end.end === 'tls') await serveSecured(fd, negotiation.secured());
+    return undefined;
+  } catch (failure) {
+    if (!(failure instanceof ConnectionEnd)) throw failure;
+    return failure instanceof ClientGone ? undefined : failure.message;
+  }
+}
+
+function transmit(fd: number, session: Session): void {
+  const access = new ExportAccess(session.export, arena, calls);
+  const { inFlightBytes } = birth.limits;
+  const parts = { fd, session, access, arena, uses, counters, spin: spin(), inFlightBytes };
+  new Transmission(parts).run();
+}
+
+async function serveSecured(fd: number, negotiation: Negotiation): Promise<void> {
+  assert(birth.tls !== undefined, 'TLS is begun where it is configured');
+  const { inFlightBytes } = birth.limits;
+  const transport = await TlsTransport.open(duplicate(fd), birth.tls, inFlightBytes);
+  try {
+    const end = await transport.run(handshake(negotiation, birth.limits, false));
+    if (end.end !== 'transmission') return;
+    const access = new ExportAccess(end.session.export, arena, calls);
+    const parts = { transport, session: end.session, access, arena, uses, counters };
+    await new TlsTransmission(parts).run();
+  } finally {
+    await transport.close();
+  }
+}

@@ -1,0 +1,142 @@
+import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
+import { MIB, PAGE_SIZE } from '../lib/units.js';
+import { copyToMap, RawAccess } from '../media/raw-access.js';
+import { PageRefs } from '../mm/page-refs.js';
+import type { OpenExport } from './export.js';
+import type { DiscardKind, MainCalls } from './main-calls.js';
+import type { WorkerArena } from './worker-arena.js';
+
+/** Bytes that the main thread gives up in one turn: some ten milliseconds on tmpfs. */
+const DISCARD_BYTES = 128 * MIB;
+
+/** An open export as the worker sees it; offsets are bytes of the export. All of it blocks. */
+export class ExportAccess {
+  readonly info: OpenExport['info'];
+  /** Page counts to look at, undefined where the device has none. */
+  readonly pages: PageRefs | undefined;
+  /** Byte 0 of the export, in bytes from page 0 of {@link pages}. */
+  readonly pagesOffset: number;
+  readonly raw: RawAccess;
+  readonly start: number;
+  readonly #arena: WorkerArena;
+  readonly #calls: MainCalls;
+
+  constructor(open: OpenExport, arena: WorkerArena, calls: MainCalls) {
+    this.info = open.info;
+    this.start = open.start;
+    this.raw = new RawAccess(open.memory);
+    this.pages = open.pages === undefined ? undefined : PageRefs.onlooker(open.pages);
+    this.pagesOffset = open.start - (open.pages?.firstPfn ?? 0) * PAGE_SIZE;
+    this.#arena = arena;
+    this.#calls = calls;
+  }
+
+  /**
+   * Where a byte is mapped. The range was checked: this is the one place where an offset of a
+   * client becomes an address.
+   *
+   * @hot Once a read, once a write.
+   */
+  addressOf(offset: number, length: number): number {
+    assert(offset >= 0 && offset + length <= this.info.sizeBytes, 'a request was checked before');
+    return this.raw.memory.address + this.start + offset;
+  }
+
+  /** Makes the stores to a range durable, of whatever connection. @throws DaxdError EIO. */
+  persist(offset: number, length: number): void {
+    this.raw.persist(this.start + offset, length);
+  }
+
+  /** Makes all stores durable that were answered, of whatever connection. @throws DaxdError EIO. */
+  flush(): void {
+    // Where each store is made durable before it is answered, nothing is left to do.
+    if (!this.raw.persistsEachStore) this.persist(0, this.info.sizeBytes);
+  }
+
+  /** Why a call found a range of the map bad. */
+  whyBad(offset: number, length: number): 'EIO' | 'ENOSPC' {
+    return this.raw.whyBad(this.start + offset, length);
+  }
+
+  /**
+   * Gives up what lies in the range where that frees anything: whole pages of a sparse backing
+   * that nobody pins. Of an allocated one nothing is given up, since a later store to the hole
+   * could find the disk full.
+   *
+   * @returns pages that were left alone because they are pinned.
+   * @throws DaxdError EIO.
+   */
+  trim(offset: number, length: number): number {
+    if (!this.raw.memory.sparse) return 0;
+    let pinnedPages = 0;
+    this.#inPieces(offset, length, (at, run) => {
+      pinnedPages += this.#calls.discard('punch', at, run).pinnedPages;
+    });
+    return pinnedPages;
+  }
+
+  /**
+   * Makes the range read as zeros: pinned pages in place, others by a hole where that is
+   * allowed, or by stores.
+   *
+   * @param how `hole` may leave a hole; `fast` must take less than a write would.
+   * @throws DaxdError EOPNOTSUPP when it would not be fast, and nothing was done; EIO, ENOSPC.
+   */
+  writeZeroes(offset: number, length: number, how: { hole: boolean; fast: boolean }): void {
+    if (this.raw.memory.sparse && how.hole) this.#discardToZeros('punch', offset, length);
+    else if (how.fast) this.#discardToZeros('zero', offset, length);
+    else this.#storeZeros(offset, length);
+    if (this.raw.persistsEachStore) this.persist(offset, length);
+  }
+
+  /** Has the kernel read ahead. */
+  willNeed(offset: number, length: number): void {
+    this.raw.willNeed(this.start + offset, length);
+  }
+
+  #discardToZeros(kind: DiscardKind, offset: number, length: number): void {
+    this.#inPieces(offset, length, (at, run) => {
+      for (const left of this.#calls.discard(kind, at, run).left) {
+        this.#storeZeros(left.offset, left.length);
+      }
+    });
+  }
+
+  /** Pieces end where a piece of the backing does, so that whole pages stay whole. */
+  #inPieces(offset: number, length: number, work: (at: number, run: number) => void): void {
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const border = DISCARD_BYTES - ((this.start + at) % DISCARD_BYTES);
+      const run = Math.min(border, end - at);
+      work(at, run);
+      at += run;
+    }
+  }
+
+  #storeZeros(offset: number, length: number): void {
+    const { zeros, copyFrom, copyTo } = this.#arena;
+    const address = this.addressOf(offset, length);
+    for (let done = 0; done < length;) {
+      copyFrom.clear();
+      copyTo.clear();
+      while (done + copyFrom.bytes < length && copyFrom.left > 0) {
+        copyFrom.push(zeros.address, Math.min(zeros.bytes.length, length - done - copyFrom.bytes));
+      }
+      const run = copyFrom.bytes;
+      copyTo.push(address + done, run);
+      if (copyToMap(copyFrom, copyTo) !== run) throw this.#bad(offset + done, run);
+      done += run;
+    }
+    copyFrom.clear();
+    copyTo.clear();
+  }
+
+  #bad(offset: number, length: number): DaxdError {
+    const { name } = this.info;
+    return new DaxdError(
+      this.whyBad(offset, length),
+      `bytes [${offset}, ${offset + length}) of ${name} cannot be stored: look at the disk below it`,
+    );
+  }
+}

@@ -1,0 +1,194 @@
+import type { Claim } from '../block/claims.js';
+import type { Gendisk } from '../block/gendisk.js';
+import type { Partition } from '../block/partition.js';
+import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
+import type { Logger } from '../lib/logger.js';
+import type { BackingRange } from '../media/backing-range.js';
+import type { RawMemory } from '../media/raw-memory.js';
+import type { DevPagemap } from '../mm/dev-pagemap.js';
+import type { ExportInfo, OpenExport } from './export.js';
+import type { MetaContext } from './meta-contexts.js';
+import { NbdCounters } from './nbd-counters.js';
+
+/** What the exports stand on. */
+export interface ExportsOptions {
+  readonly disk: Gendisk;
+  /** The pages under the disk; undefined where it has none. */
+  readonly pgmap: DevPagemap | undefined;
+  readonly memory: RawMemory;
+  readonly log: Logger;
+}
+
+/** Who the claims of exports belong to, for those who find them in the way. */
+const HOLDER = 'NBD clients';
+
+/** What can be exported: the whole disk, or a partition. */
+interface Candidate {
+  readonly name: string;
+  readonly range: BackingRange;
+  readonly description: string;
+  claim(): Claim;
+}
+
+/** An export with clients, and the claim that they share. */
+interface Opened {
+  readonly range: BackingRange;
+  readonly claim: Claim;
+  clients: number;
+}
+
+/**
+ * What block clients can open: each partition that nobody has for himself, and the whole disk
+ * while that is true of all of them. The clients of one export share its claim: a partition
+ * with clients cannot be mounted, nor a mounted one opened; clients of the disk and of its
+ * partitions keep each other out.
+ */
+export class Exports {
+  readonly #options: ExportsOptions;
+  readonly #open = new Map<string, Opened>();
+  /** Of every export that was ever opened; a name counts on when it is opened again. */
+  readonly #counters = new Map<string, NbdCounters>();
+
+  constructor(options: ExportsOptions) {
+    this.#options = options;
+  }
+
+  /** What is counted of ended connections, by export. */
+  get counters(): ReadonlyMap<string, NbdCounters> {
+    return this.#counters;
+  }
+
+  /** Whole disk first, then the partitions in order of number. */
+  list(): ExportInfo[] {
+    return this.#candidates().map((candidate) => this.#infoOf(candidate));
+  }
+
+  /** How many connections have an export open. */
+  clients(name: string): number {
+    return this.#open.get(name)?.clients ?? 0;
+  }
+
+  /**
+   * What a name stands for; the empty one for the whole disk, else for the only partition.
+   *
+   * @throws DaxdError ENOENT; EBUSY naming who has it for himself.
+   */
+  describe(name: string): ExportInfo {
+    return this.#infoOf(this.#find(name));
+  }
+
+  /** The part of the backing that an export with clients is. */
+  openRange(name: string): BackingRange {
+    const opened = this.#open.get(name);
+    assert(opened !== undefined, 'only what is open has clients');
+    return opened.range;
+  }
+
+  /**
+   * Takes an export for one connection; {@link close} gives it back.
+   *
+   * @throws DaxdError ENOENT; EBUSY naming who is in the way; ENODEV once it was detached.
+   */
+  open(name: string): OpenExport {
+    const candidate = this.#find(name);
+    const { pgmap, memory } = this.#options;
+    const opened = this.#open.get(candidate.name) ?? openedOf(candidate);
+    opened.clients++;
+    this.#open.set(candidate.name, opened);
+    if (!this.#counters.has(candidate.name)) this.#counters.set(candidate.name, new NbdCounters());
+    return {
+      info: this.#infoOf(candidate),
+      memory,
+      start: candidate.range.start,
+      pages: pgmap?.refs.shared,
+    };
+  }
+
+  /** Gives back what one connection had open, and takes over what it counted. */
+  close(name: string, counted: NbdCounters): void {
+    const opened = this.#open.get(name);
+    assert(opened !== undefined, 'an export is closed once for each time it was opened');
+    this.#counters.get(name)?.absorb(counted);
+    opened.clients--;
+    if (opened.clients > 0) return;
+    this.#open.delete(name);
+    opened.claim.release();
+    if (name === this.#options.disk.name) this.#rescan();
+  }
+
+  /** Whoever had the whole disk may have laid another table. */
+  #rescan(): void {
+    const { disk, log } = this.#options;
+    try {
+      disk.scanPartitions();
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      if (error.code === 'ENODEV') return;
+      log.warn(
+        { disk: disk.name, code: error.code },
+        `the partition table that NBD clients left is not taken: ${error.message}`,
+      );
+    }
+  }
+
+  #find(name: string): Candidate {
+    const candidates = this.#candidates();
+    const found =
+      name === '' ? defaultOf(candidates, this.#options.disk) : byName(candidates, name);
+    if (found !== undefined) return found;
+    const inUse = this.#inUse(name);
+    if (inUse !== undefined) throw new DaxdError('EBUSY', inUse);
+    const known = candidates.map((one) => one.name).join(', ');
+    throw new DaxdError(
+      'ENOENT',
+      `no export "${name}": ${known === '' ? 'there is none now' : `there is ${known}`}`,
+    );
+  }
+
+  /** Why a name that exists is no export now. */
+  #inUse(name: string): string | undefined {
+    const { disk } = this.#options;
+    const partition = disk.partitions.find((one) => one.name === name);
+    const holder = name === disk.name ? disk.exclusiveHolder : partition?.exclusiveHolder;
+    return holder === undefined ? undefined : `${name} is in use by ${holder}: end that use first`;
+  }
+
+  #candidates(): Candidate[] {
+    const { disk } = this.#options;
+    const partitions = disk.partitions.filter((one) => one.exclusiveHolder === undefined);
+    const whole = disk.exclusiveHolder === undefined ? [wholeDisk(disk)] : [];
+    return [...whole, ...partitions.map(ofPartition)];
+  }
+
+  #infoOf({ name, range, description }: Candidate): ExportInfo {
+    const contexts: MetaContext[] = ['base:allocation'];
+    if (this.#options.pgmap !== undefined) contexts.push('daxd:lease');
+    const { length: sizeBytes, readOnly } = range;
+    return { name, description, sizeBytes, readOnly, contexts };
+  }
+}
+
+function openedOf(candidate: Candidate): Opened {
+  return { range: candidate.range, claim: candidate.claim(), clients: 0 };
+}
+
+function byName(candidates: readonly Candidate[], name: string): Candidate | undefined {
+  return candidates.find((one) => one.name === name);
+}
+
+function defaultOf(candidates: readonly Candidate[], disk: Gendisk): Candidate | undefined {
+  return byName(candidates, disk.name) ?? (candidates.length === 1 ? candidates[0] : undefined);
+}
+
+function wholeDisk(disk: Gendisk): Candidate {
+  const { name, range, sizeBytes } = disk;
+  const description = `whole disk, ${sizeBytes} bytes`;
+  return { name, range, description, claim: () => disk.claim(HOLDER, 'shared') };
+}
+
+function ofPartition(partition: Partition): Candidate {
+  const { name, range, label, sizeBytes } = partition;
+  const description = `label "${label}", ${sizeBytes} bytes`;
+  return { name, range, description, claim: () => partition.claim(HOLDER, 'shared') };
+}

@@ -1,0 +1,94 @@
+import { Worker } from 'node:worker_threads';
+
+import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
+import { SharedUses } from '../lib/shared-uses.js';
+import type { Done, Serve, WorkerBirth } from './connection-worker.js';
+import type { Answer, Ask } from './main-calls.js';
+import { NbdCounters } from './nbd-counters.js';
+import type { TlsState } from './negotiation.js';
+
+/** What all workers of a server are born with. */
+export type SharedBirth = Pick<WorkerBirth, 'spinners' | 'spinnersMax' | 'limits' | 'tls'>;
+
+/** A connection as its worker is given it. */
+export interface ServedConnection {
+  readonly fd: number;
+  readonly tls: TlsState;
+  /** Answers what the worker asks. @throws DaxdError, which the worker gets. */
+  answer(ask: Ask): unknown;
+}
+
+/**
+ * A thread that serves one connection at a time, seen from the main thread.
+ *
+ *     idle --serve--> serving --done--> idle
+ */
+export class NbdWorker {
+  /** Requests under way. */
+  readonly uses = new SharedUses();
+  /** What was counted of the connection. */
+  readonly counters = new NbdCounters();
+  readonly #answers = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  readonly #worker: Worker;
+  #connection: ServedConnection | undefined;
+  #done: (why: string | undefined) => void = () => {};
+
+  /** @param onFailure told when the thread dies, which it never does but by a defect. */
+  constructor(birth: SharedBirth, onFailure: (error: Error) => void) {
+    const workerData: WorkerBirth = {
+      ...birth,
+      answers: this.#answers,
+      uses: this.uses.memory,
+      counters: this.counters.memory,
+    };
+    this.#worker = new Worker(new URL('./connection-worker.js', import.meta.url), { workerData });
+    this.#worker.on('message', (message: Ask | Done) => {
+      if ('done' in message) this.#end(message.why);
+      else this.#answer(message);
+    });
+    this.#worker.on('error', onFailure);
+  }
+
+  /** Serves a connection to its end; gives what the client did wrong, if anything. */
+  async serve(connection: ServedConnection): Promise<string | undefined> {
+    assert(this.#connection === undefined, 'a worker serves one connection at a time');
+    this.uses.revive();
+    this.#connection = connection;
+    const { fd, tls } = connection;
+    const message: Serve = { fd, tls };
+    return new Promise((resolve) => {
+      this.#done = resolve;
+      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a worker, not a window
+      this.#worker.postMessage(message);
+    });
+  }
+
+  /** Ends the thread, which serves nothing. */
+  async terminate(): Promise<void> {
+    assert(this.#connection === undefined, 'a worker is ended between two connections');
+    await this.#worker.terminate();
+  }
+
+  #end(why: string | undefined): void {
+    this.#connection = undefined;
+    this.#done(why);
+  }
+
+  #answer(ask: Ask): void {
+    assert(this.#connection !== undefined, 'a worker asks for a connection that it serves');
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a worker, not a window
+    this.#worker.postMessage(answerOf(this.#connection, ask));
+    Atomics.add(this.#answers, 0, 1);
+    Atomics.notify(this.#answers, 0);
+  }
+}
+
+function answerOf(connection: ServedConnection, ask: Ask): Answer {
+  try {
+    return { value: connection.answer(ask) };
+  } catch (failure) {
+    if (!(failure instanceof DaxdError)) throw failure;
+    return { code: failure.code, message: failure.message };
+  }
+}

@@ -1,0 +1,229 @@
+import { assert } from '../lib/assert.js';
+import type { Arena } from '../media/raw-access.js';
+import type { Iovecs } from './iovecs.js';
+import type { ReplyStyle } from './negotiation.js';
+import {
+  EXTENDED_REPLY_BYTES,
+  NBD_EXTENDED_REPLY_MAGIC,
+  NBD_REPLY_FLAG_DONE,
+  NBD_SIMPLE_REPLY_MAGIC,
+  NBD_STRUCTURED_REPLY_MAGIC,
+  NbdCmd,
+  type NbdError,
+  NbdReplyType,
+  SIMPLE_REPLY_BYTES,
+  STRUCTURED_REPLY_BYTES,
+} from './protocol.js';
+import type { Request } from './request.js';
+
+/** Bytes in front of the data of a chunk of data: its offset. */
+const OFFSET_BYTES = 8;
+/** Error number and the length of a message that is left out. */
+const ERROR_BYTES = 6;
+/** The largest header, with what stands between it and the data. */
+const REPLY_HEAD_BYTES_MAX = EXTENDED_REPLY_BYTES + OFFSET_BYTES;
+
+/**
+ * Up to here the kernel takes a reply in one piece or not at all, so that data which turns
+ * out to be unreadable can still be answered with an error: a chunk of data may be the last.
+ * Behind longer ones an empty chunk ends the reply, or one that says what went wrong.
+ */
+const WHOLE_BYTES_MAX = 16 * 1024;
+
+/** The second word of a chunk's header: its flags above its type. */
+const DONE = NBD_REPLY_FLAG_DONE * 2 ** 16;
+
+/**
+ * Replies gathered for one sendmsg: headers stand in an arena, data is named where it is
+ * mapped. Nothing is allocated for a reply.
+ *
+ * A piece of data follows the piece that ends with its header; headers that follow each other
+ * share a piece.
+ */
+export class ReplyBatch {
+  readonly iovecs: Iovecs;
+  /** Bytes of the header of a reply without data. */
+  readonly headBytes: number;
+  readonly #style: ReplyStyle;
+  readonly #view: DataView;
+  readonly #address: number;
+  /** Of each piece of data, where in the arena its header stands; -1 of other pieces. */
+  readonly #heads: Int32Array;
+  /** Bytes of the arena that headers have taken. */
+  #used = 0;
+  /** Whether the last piece is headers, which the next header can join. */
+  #lastIsHead = false;
+
+  constructor(arena: Arena, iovecs: Iovecs, style: ReplyStyle) {
+    this.iovecs = iovecs;
+    this.headBytes = HEAD_BYTES[style];
+    this.#style = style;
+    this.#address = arena.address;
+    this.#heads = new Int32Array(iovecs.capacity).fill(-1);
+    const { buffer, byteOffset, length } = arena.bytes;
+    this.#view = new DataView(buffer, byteOffset, length);
+  }
+
+  get bytes(): number {
+    return this.iovecs.bytes;
+  }
+
+  /** Whether a reply with `payload` bytes of its own, beside data, has no room any more. */
+  lacksRoom(payload: number): boolean {
+    const needed = 2 * REPLY_HEAD_BYTES_MAX + payload;
+    return this.#used + needed > this.#view.byteLength || this.iovecs.left < 3;
+  }
+
+  /** Forgets what was sent. */
+  clear(): void {
+    this.#heads.fill(-1, 0, this.iovecs.count);
+    this.iovecs.clear();
+    this.#used = 0;
+    this.#lastIsHead = false;
+  }
+
+  /**
+   * Success of a request whose reply holds nothing else.
+   *
+   * @hot Once a write.
+   */
+  done(request: Request): void {
+    if (this.#style === 'extended') this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+    else this.#simple(request, 0);
+  }
+
+  /** Failure of a request. READ and BLOCK_STATUS need a chunk where chunks were agreed on. */
+  error(request: Request, error: NbdError): void {
+    const needsChunk = request.type === NbdCmd.Read || request.type === NbdCmd.BlockStatus;
+    if (this.#style === 'simple' || (this.#style === 'structured' && !needsChunk)) {
+      this.#simple(request, error);
+      return;
+    }
+    const at = this.#chunk(request, DONE | NbdReplyType.Error, ERROR_BYTES, 0);
+    this.#view.setUint32(at, error);
+    this.#view.setUint16(at + 4, 0);
+  }
+
+  /** Failure of a read of which a chunk of data went out. */
+  errorOffset(request: Request, error: NbdError): void {
+    const type = DONE | NbdReplyType.ErrorOffset;
+    const at = this.#chunk(request, type, ERROR_BYTES + OFFSET_BYTES, 0);
+    this.#view.setUint32(at, error);
+    this.#view.setUint16(at + 4, 0);
+    this.#view.setUint32(at + 6, request.offsetHigh);
+    this.#view.setUint32(at + 10, request.offsetLow);
+  }
+
+  /**
+   * The data of a read, `length` bytes at an address that may turn out bad.
+   *
+   * @hot Once a read.
+   */
+  data(request: Request, address: number, length: number): void {
+    const headAt = this.#used;
+    if (this.#style === 'simple') this.#simple(request, 0);
+    else if (length === 0) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+    else this.#dataHead(request, length);
+    if (length === 0) return;
+    this.#heads[this.iovecs.count] = headAt;
+    this.iovecs.push(address, length);
+    this.#lastIsHead = false;
+    if (this.endsWithChunk(length)) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+  }
+
+  /** Whether another chunk follows a chunk of so much data. */
+  endsWithChunk(length: number): boolean {
+    return this.#style !== 'simple' && length > WHOLE_BYTES_MAX;
+  }
+
+  /** A chunk with a payload that is copied; the last of its reply when `isLast`. */
+  payload(request: Request, type: number, payload: Buffer, isLast: boolean): void {
+    const at = this.#chunk(request, isLast ? DONE | type : type, payload.length, 0);
+    for (const [i, byte] of payload.entries()) this.#view.setUint8(at + i, byte);
+  }
+
+  /** Where in the arena the header of the data in piece `index` stands; -1 of other pieces. */
+  headOf(index: number): number {
+    return this.#heads[index] ?? -1;
+  }
+
+  /** Bytes of the header of a reply with data, up to the data. */
+  get dataHeadBytes(): number {
+    return this.#style === 'simple' ? this.headBytes : this.headBytes + OFFSET_BYTES;
+  }
+
+  /** The flags of the chunk whose header stands at `headAt`. */
+  dataFlags(headAt: number): number {
+    return this.#style === 'simple' ? NBD_REPLY_FLAG_DONE : this.#view.getUint16(headAt + 4);
+  }
+
+  /** Puts into `request` what a reply to it must repeat, from the header at `headAt`. */
+  recall(headAt: number, request: Request): void {
+    request.type = NbdCmd.Read;
+    request.cookieHigh = this.#view.getUint32(headAt + 8);
+    request.cookieLow = this.#view.getUint32(headAt + 12);
+    if (this.#style === 'simple') return;
+    const offsetAt = this.#style === 'extended' ? headAt + 16 : headAt + this.headBytes;
+    request.offsetHigh = this.#view.getUint32(offsetAt);
+    request.offsetLow = this.#view.getUint32(offsetAt + 4);
+  }
+
+  /** @hot Once a reply. */
+  #simple(request: Request, error: number): void {
+    const at = this.#head(SIMPLE_REPLY_BYTES);
+    const view = this.#view;
+    view.setUint32(at, NBD_SIMPLE_REPLY_MAGIC);
+    view.setUint32(at + 4, error);
+    view.setUint32(at + 8, request.cookieHigh);
+    view.setUint32(at + 12, request.cookieLow);
+  }
+
+  /** The header of a chunk of data, with the offset that opens its payload. @hot Once a read. */
+  #dataHead(request: Request, length: number): void {
+    const flags = this.endsWithChunk(length) ? 0 : DONE;
+    const at = this.#chunk(request, flags | NbdReplyType.OffsetData, OFFSET_BYTES, length);
+    this.#view.setUint32(at, request.offsetHigh);
+    this.#view.setUint32(at + 4, request.offsetLow);
+  }
+
+  /**
+   * Writes the header of a chunk, with room for `own` bytes behind it; `data` more come from
+   * elsewhere. Gives where the room begins.
+   *
+   * @hot Once a read.
+   */
+  #chunk(request: Request, flagsAndType: number, own: number, data: number): number {
+    const isExtended = this.#style === 'extended';
+    const headBytes = isExtended ? EXTENDED_REPLY_BYTES : STRUCTURED_REPLY_BYTES;
+    const at = this.#head(headBytes + own);
+    const view = this.#view;
+    view.setUint32(at, isExtended ? NBD_EXTENDED_REPLY_MAGIC : NBD_STRUCTURED_REPLY_MAGIC);
+    view.setUint32(at + 4, flagsAndType);
+    view.setUint32(at + 8, request.cookieHigh);
+    view.setUint32(at + 12, request.cookieLow);
+    if (isExtended) {
+      view.setUint32(at + 16, request.offsetHigh);
+      view.setUint32(at + 20, request.offsetLow);
+      view.setUint32(at + 24, 0);
+    }
+    view.setUint32(at + headBytes - 4, own + data);
+    return at + headBytes;
+  }
+
+  /** Takes `length` bytes of the arena into the batch; gives where they begin. @hot Once a reply. */
+  #head(length: number): number {
+    const at = this.#used;
+    assert(at + length <= this.#view.byteLength, 'a reply has room in its batch');
+    this.#used += length;
+    if (this.#lastIsHead) this.iovecs.extendLast(length);
+    else this.iovecs.push(this.#address + at, length);
+    this.#lastIsHead = true;
+    return at;
+  }
+}
+
+const HEAD_BYTES: Readonly<Record<ReplyStyle, number>> = {
+  simple: SIMPLE_REPLY_BYTES,
+  structured: STRUCTURED_REPLY_BYTES,
+  extended: EXTENDED_REPLY_BYTES,
+};

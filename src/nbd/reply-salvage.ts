@@ -1,0 +1,147 @@
+import { assert } from '../lib/assert.js';
+import { type Arena, copyFromMap, IOVEC_BYTES } from '../media/raw-access.js';
+import { ClientGone } from './connection-end.js';
+import { Iovecs, iovecBytes } from './iovecs.js';
+import type { ReplyStyle } from './negotiation.js';
+import { NbdError } from './protocol.js';
+import { ReplyBatch } from './reply-batch.js';
+import { Request } from './request.js';
+import { EINTR, lastErrno, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+
+/** Pieces of one call: headers of one run, its data. */
+const PIECES = 4;
+const HEADS_BYTES = 256;
+const SCRATCH_AT = 1024;
+/** How much of the arena a salvage needs, a probe's copy included. */
+export const SALVAGE_BYTES = SCRATCH_AT + 64 * 1024;
+
+/**
+ * Sends what is left of a batch after a system call found some of its data unreadable: a file
+ * that shrank, a disk that failed. Replies whose data is good go out as they are; the others
+ * become EIO. Slow, and allocated for the occasion.
+ */
+export class ReplySalvage {
+  readonly #fd: number;
+  readonly #arena: Arena;
+  readonly #batch: ReplyBatch;
+  /** What is sent in place of a reply. */
+  readonly #repair: ReplyBatch;
+  readonly #pieces: Iovecs;
+  readonly #probe: Iovecs;
+  readonly #request = new Request(false);
+  /** Bytes of an ending chunk, at the start of the next piece, that are not to be sent. */
+  #skip = 0;
+
+  constructor(fd: number, arena: Arena, batch: ReplyBatch, style: ReplyStyle) {
+    assert(arena.bytes.length >= SALVAGE_BYTES, 'a salvage has room to work in');
+    this.#fd = fd;
+    this.#arena = arena;
+    this.#batch = batch;
+    const heads = {
+      address: arena.address + HEADS_BYTES * 3,
+      bytes: arena.bytes.subarray(HEADS_BYTES * 3, SCRATCH_AT),
+    };
+    this.#pieces = new Iovecs(arena, 0, PIECES);
+    this.#probe = new Iovecs(arena, HEADS_BYTES, 2);
+    this.#repair = new ReplyBatch(heads, new Iovecs(arena, HEADS_BYTES * 2, PIECES), style);
+    assert(iovecBytes(PIECES) <= HEADS_BYTES, 'the parts of the arena do not overlap');
+  }
+
+  /** @throws ClientGone when a simple reply was begun that cannot be ended. */
+  run(): void {
+    const { iovecs } = this.#batch;
+    const first = iovecs.done;
+    for (let i = first; i < iovecs.count; i++) {
+      const address = iovecs.addressOf(i);
+      const length = iovecs.lengthOf(i);
+      const isData = this.#batch.headOf(i) >= 0;
+      if (isData) this.#sendData(i, address, length);
+      else if (!this.#sendHeads(i, address + this.#skip, length - this.#skip)) i++;
+    }
+  }
+
+  /** Data whose header has gone out. */
+  #sendData(index: number, address: number, length: number): void {
+    if (this.#isReadable(address, length)) {
+      this.#send(address, length);
+      return;
+    }
+    this.#batch.recall(this.#batch.headOf(index), this.#request);
+    // The rest of the chunk must be sent, whatever it is, before another can say that it is bad.
+    if (this.#batch.dataFlags(this.#batch.headOf(index)) !== 0) throw new ClientGone();
+    this.#sendZeros(length);
+    this.#repair.errorOffset(this.#request, NbdError.EIO);
+    this.#sendRepair();
+    this.#skip = this.#batch.headBytes;
+  }
+
+  /** Headers; false when the data behind them was answered for, and is to be left out. */
+  #sendHeads(index: number, address: number, length: number): boolean {
+    this.#skip = 0;
+    const { iovecs } = this.#batch;
+    const headAt = this.#batch.headOf(index + 1);
+    if (headAt < 0) {
+      this.#send(address, length);
+      return true;
+    }
+    const dataLength = iovecs.lengthOf(index + 1);
+    if (this.#isReadable(iovecs.addressOf(index + 1), dataLength)) {
+      this.#send(address, length);
+      return true;
+    }
+    const headLength = this.#batch.dataHeadBytes;
+    // A header that was begun can only be followed by its data.
+    if (length < headLength) throw new ClientGone();
+    this.#send(address, length - headLength);
+    this.#batch.recall(headAt, this.#request);
+    this.#repair.error(this.#request, NbdError.EIO);
+    this.#sendRepair();
+    if (this.#batch.endsWithChunk(dataLength)) this.#skip = this.#batch.headBytes;
+    return false;
+  }
+
+  #isReadable(address: number, length: number): boolean {
+    const scratch = this.#arena.address + SCRATCH_AT;
+    const room = SALVAGE_BYTES - SCRATCH_AT;
+    for (let done = 0; done < length;) {
+      const run = Math.min(room, length - done);
+      this.#probe.clear();
+      this.#probe.push(scratch, run);
+      this.#probe.push(address + done, run);
+      const { arrayAddress } = this.#probe;
+      const map = { arrayAddress: arrayAddress + IOVEC_BYTES, count: 1 };
+      if (copyFromMap(map, { arrayAddress, count: 1 }) !== run) return false;
+      done += run;
+    }
+    return true;
+  }
+
+  #sendZeros(length: number): void {
+    const room = SALVAGE_BYTES - SCRATCH_AT;
+    this.#arena.bytes.fill(0, SCRATCH_AT, SALVAGE_BYTES);
+    for (let left = length; left > 0; left -= Math.min(room, left)) {
+      this.#send(this.#arena.address + SCRATCH_AT, Math.min(room, left));
+    }
+  }
+
+  #sendRepair(): void {
+    const { iovecs } = this.#repair;
+    this.#sendAll(iovecs);
+    this.#repair.clear();
+  }
+
+  #send(address: number, length: number): void {
+    if (length === 0) return;
+    this.#pieces.clear();
+    this.#pieces.push(address, length);
+    this.#sendAll(this.#pieces);
+  }
+
+  #sendAll(iovecs: Iovecs): void {
+    while (iovecs.bytes > 0) {
+      const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
+      if (sent >= 0) iovecs.advance(sent);
+      else if (lastErrno() !== EINTR) throw new ClientGone();
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { constants } from 'node:os';
+
+import koffi from 'koffi';
+
+/** Values of Linux (asm-generic/socket.h, sys/socket.h, fcntl.h). */
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_KEEPALIVE = 9;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
+const O_NONBLOCK = 0o4000;
+const SHUT_RD = 0;
+const SHUT_RDWR = 2;
+/** Do not wait for bytes; do not raise SIGPIPE. */
+export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
+
+const libc = koffi.load('libc.so.6');
+
+/**
+ * Receives into memory, waiting unless told otherwise.
+ *
+ * @returns bytes received, 0 at the end, or -1 with {@link lastErrno} set.
+ * @hot Once a batch of requests.
+ */
+export const recv: (fd: number, address: number, length: number, flags: number) => number =
+  libc.func('int64_t recv(int fd, uintptr_t buf, size_t len, int flags)');
+
+/**
+ * Receives into the pieces of memory that a `struct msghdr` names. As {@link recv} returns.
+ *
+ * @hot Once a write.
+ */
+export const recvmsg: (fd: number, message: number, flags: number) => number = libc.func(
+  'int64_t recvmsg(int fd, uintptr_t msg, int flags)',
+);
+
+/**
+ * Sends the pieces of memory that a `struct msghdr` names, waiting until all are taken; less
+ * is sent where one of them turns out bad.
+ *
+ * @returns bytes sent, or -1 with {@link lastErrno} set.
+ * @hot Once a batch of replies.
+ */
+export const sendmsg: (fd: number, message: number, flags: number) => number = libc.func(
+  'int64_t sendmsg(int fd, uintptr_t msg, int flags)',
+);
+
+const shutdown: (fd: number, how: number) => number = libc.func('int shutdown(int fd, int how)');
+const close: (fd: number) => number = libc.func('int close(int fd)');
+const fcntl: (fd: number, command: number, argument: number) => number = libc.func(
+  'int fcntl(int fd, int cmd, int arg)',
+);
+const setsockopt: (
+  ...args: [fd: number, level: number, name: number, value: Int32Array, length: number]
+) => number = libc.func(
+  'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
+);
+
+/** The errno of the last call on this thread that failed. */
+export function lastErrno(): number {
+  return koffi.errno();
+}
+
+/** Numbers of the errnos that are looked for. */
+export const { EAGAIN, EFAULT, EINTR } = constants.errno;
+
+/**
+ * Another descriptor of the same socket.
+ *
+ * @returns the descriptor, or -1 with {@link lastErrno} set: EMFILE and its like.
+ */
+export function duplicate(fd: number): number {
+  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+/** Has calls on the socket wait, whichever descriptor they use. */
+export function makeBlocking(fd: number): void {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+}
+
+/** Makes room for a whole batch of replies, and notices peers that are gone. */
+export function tuneSocket(fd: number, sendBytes: number): void {
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, Int32Array.of(sendBytes), Int32Array.BYTES_PER_ELEMENT);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, Int32Array.of(1), Int32Array.BYTES_PER_ELEMENT);
+}
+
+/** Lets whoever waits for bytes see the end once it has what was received before. */
+export function shutdownReceive(fd: number): void {
+  shutdown(fd, SHUT_RD);
+}
+
+/** Ends the connection under whoever waits in a call on it. */
+export function shutdownBoth(fd: number): void {
+  shutdown(fd, SHUT_RDWR);
+}
+
+/** Gives a descriptor back. */
+export function closeSocket(fd: number): void {
+  close(fd);
+}

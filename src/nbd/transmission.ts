@@ -1,0 +1,333 @@
+import { assert } from '../lib/assert.js';
+import { type Clock, systemClock } from '../lib/clock.js';
+import type { SharedUses } from '../lib/shared-uses.js';
+import { STATUS_PAYLOAD_BYTES_MAX, statusPayload, statusType } from './block-status.js';
+import { runCommand } from './commands.js';
+import { ClientGone, ProtocolBreach } from './connection-end.js';
+import type { ExportAccess } from './export-access.js';
+import { BAD_PLACE, Incoming, NOTHING_YET } from './incoming.js';
+import { nbdErrorOf } from './nbd-errno.js';
+import { COMMANDS, commandOf, type NbdCounters } from './nbd-counters.js';
+import type { Session } from './negotiation.js';
+import { PendingWrites } from './pending-writes.js';
+import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js';
+import { ReplyBatch } from './reply-batch.js';
+import { ReplySalvage } from './reply-salvage.js';
+import { Request } from './request.js';
+import { refusalOf, type RequestRules } from './request-checks.js';
+import { EFAULT, EINTR, lastErrno, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import type { SpinGate } from './spin-gate.js';
+import type { WorkerArena } from './worker-arena.js';
+
+/** What a connection is served with. */
+export interface TransmissionParts {
+  /** A socket whose calls wait. */
+  readonly fd: number;
+  readonly session: Session;
+  readonly access: ExportAccess;
+  readonly arena: WorkerArena;
+  /** Requests under way; once it is dying, new ones get ESHUTDOWN. */
+  readonly uses: SharedUses;
+  readonly counters: NbdCounters;
+  readonly spin: SpinGate;
+  /** Bytes of replies after which a batch is sent. */
+  readonly inFlightBytes: number;
+  readonly clock?: Clock;
+}
+
+/**
+ * The transmission phase of one connection, on a thread of its own: requests are taken as
+ * they come, and answered in batches, one sendmsg each. Payloads go between the socket and
+ * the map by system calls alone: no copy in user space, and a bad page is an errno. Nothing
+ * is allocated for a read or a write.
+ *
+ * It never waits for the client with replies unsent.
+ */
+export class Transmission {
+  readonly #fd: number;
+  readonly #session: Session;
+  readonly #access: ExportAccess;
+  readonly #arena: WorkerArena;
+  readonly #uses: SharedUses;
+  readonly #counters: NbdCounters;
+  readonly #rules: RequestRules;
+  readonly #clock: Clock;
+  readonly #inFlightBytes: number;
+  readonly #request: Request;
+  readonly #incoming: Incoming;
+  readonly #replies: ReplyBatch;
+  readonly #writes: PendingWrites;
+  /** What a write that was kept is put into when it ends. */
+  readonly #kept: Request;
+  /** Uses of requests of the batch that were done. */
+  #held = 0;
+  /** Whether the request in hand has a use. */
+  #inHand = false;
+  /** Requests of the batch, by command, whose duration ends when it is sent. */
+  readonly #timed = new Int32Array(COMMANDS.length);
+  #batchStartMs = 0;
+
+  constructor(parts: TransmissionParts) {
+    const { fd, session, access, arena, spin } = parts;
+    this.#fd = fd;
+    this.#session = session;
+    this.#access = access;
+    this.#arena = arena;
+    this.#uses = parts.uses;
+    this.#counters = parts.counters;
+    this.#clock = parts.clock ?? systemClock;
+    this.#inFlightBytes = parts.inFlightBytes;
+    this.#rules = {
+      sizeBytes: access.info.sizeBytes,
+      readOnly: access.info.readOnly,
+      style: session.style,
+      hasContexts: session.contexts.length > 0,
+    };
+    this.#request = new Request(session.style === 'extended');
+    this.#kept = new Request(session.style === 'extended');
+    const { headerBytes } = this.#request;
+    this.#incoming = new Incoming({ fd, arena, spin, clock: this.#clock, headerBytes });
+    this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
+    this.#writes = new PendingWrites(access, arena);
+  }
+
+  /**
+   * Serves until the client leaves.
+   *
+   * @throws ClientGone when it left within a request, ProtocolBreach when it had to be left.
+   */
+  run(): void {
+    try {
+      while (this.#incoming.receive()) if (this.#serveBatch()) return;
+    } finally {
+      if (this.#inHand) this.#uses.put(1);
+      this.#release();
+    }
+  }
+
+  /** Serves what was received; whether the client took its leave. @hot Once a batch. */
+  #serveBatch(): boolean {
+    this.#batchStartMs = this.#clock.nowMs();
+    while (this.#incoming.bytes >= this.#request.headerBytes) {
+      if (!this.#request.decode(this.#incoming.view, this.#incoming.at)) {
+        throw new ProtocolBreach('a request does not begin with the magic that was agreed on');
+      }
+      this.#incoming.take(this.#request.headerBytes);
+      if (this.#request.type === NbdCmd.Disc) {
+        this.#send();
+        return true;
+      }
+      this.#serve();
+      if (this.#replies.bytes >= this.#inFlightBytes || this.#lacksRoom()) this.#send();
+    }
+    this.#send();
+    return false;
+  }
+
+  /** @hot Once a request. */
+  #lacksRoom(): boolean {
+    return this.#replies.lacksRoom(STATUS_PAYLOAD_BYTES_MAX) || this.#writes.isFull;
+  }
+
+  /** @hot Once a request. */
+  #serve(): void {
+    const { type } = this.#request;
+    const error = refusalOf(this.#request, this.#rules);
+    if (error !== NbdError.None) {
+      this.#refuse(error);
+      return;
+    }
+    if (!this.#uses.tryGet()) {
+      this.#refuse(NbdError.ESHUTDOWN);
+      return;
+    }
+    this.#inHand = true;
+    if (type === NbdCmd.Read) this.#read();
+    else if (type === NbdCmd.Write) this.#write();
+    else this.#command();
+    this.#inHand = false;
+    this.#held++;
+  }
+
+  /** @hot Once a read. */
+  #read(): void {
+    const { offset, length } = this.#request;
+    this.#replies.data(this.#request, this.#access.addressOf(offset, length), length);
+    this.#counters.countRead(length);
+    this.#count(this.#request, NbdError.None);
+    this.#incoming.expectHeaders();
+  }
+
+  /** @hot Once a write. */
+  #write(): void {
+    const { length } = this.#request;
+    const here = Math.min(length, this.#incoming.bytes);
+    if (here === length) {
+      this.#writes.add(this.#request, this.#incoming.address);
+      this.#incoming.take(length);
+      return;
+    }
+    const error = this.#receivePayload(here);
+    this.#incoming.expectPayload();
+    this.#endWrite(this.#request, error);
+  }
+
+  /** Brings a payload to its place of which the first `here` bytes have come. @hot Once a write. */
+  #receivePayload(here: number): NbdError {
+    const { offset, length } = this.#request;
+    const address = this.#access.addressOf(offset, length);
+    // What has come lies where the next header will.
+    this.#endWrites();
+    if (here > 0 && !this.#writes.copy(this.#incoming.address, address, here)) {
+      return this.#badPlace(length);
+    }
+    this.#incoming.take(here);
+    for (let done = here; done < length;) {
+      let received = this.#incoming.receiveInto(address + done, length - done, false);
+      if (received === NOTHING_YET) {
+        this.#send();
+        received = this.#incoming.receiveInto(address + done, length - done, true);
+      }
+      if (received === BAD_PLACE) return this.#badPlace(length - done);
+      done += received;
+    }
+    return NbdError.None;
+  }
+
+  /** The map cannot be stored to: what is left of the payload, `length` bytes, goes nowhere. */
+  #badPlace(length: number): NbdError {
+    this.#drain(length);
+    return NbdError[this.#access.whyBad(this.#request.offset, this.#request.length)];
+  }
+
+  /** Ends the writes whose payload came along with the requests. @hot Once a batch. */
+  #endWrites(): void {
+    if (this.#writes.count === 0) return;
+    const areAllCopied = this.#writes.copyAll();
+    for (let i = 0; i < this.#writes.count; i++) {
+      this.#writes.recall(i, this.#kept);
+      this.#endWrite(this.#kept, areAllCopied ? NbdError.None : this.#writes.copyOne(i));
+    }
+    this.#writes.clear();
+  }
+
+  /** Answers a write whose payload is in its place, unless that failed. @hot Once a write. */
+  #endWrite(request: Request, failure: NbdError): void {
+    const error = failure === NbdError.None ? this.#persist(request) : failure;
+    if (error === NbdError.None) {
+      this.#replies.done(request);
+      this.#counters.countWritten(request.length);
+    } else this.#replies.error(request, error);
+    this.#count(request, error);
+  }
+
+  /** Makes a write durable where it must be before it is answered. @hot Once a write. */
+  #persist(request: Request): NbdError {
+    if (!request.has(NbdCmdFlag.Fua) && !this.#access.raw.persistsEachStore) return NbdError.None;
+    try {
+      this.#access.persist(request.offset, request.length);
+      return NbdError.None;
+    } catch (failure) {
+      return nbdErrorOf(failure);
+    }
+  }
+
+  #refuse(error: NbdError): void {
+    const { payloadBytes } = this.#request;
+    if (payloadBytes > PAYLOAD_DRAINED_MAX) {
+      throw new ProtocolBreach(`a payload of ${payloadBytes} bytes is read by nobody`);
+    }
+    this.#drain(payloadBytes);
+    this.#replies.error(this.#request, error);
+    this.#count(this.#request, error);
+  }
+
+  /** Takes a payload off the wire that goes nowhere. */
+  #drain(length: number): void {
+    let left = length - this.#incoming.takeUpTo(length);
+    if (left === 0) return;
+    this.#send();
+    while (left > 0) left -= this.#incoming.drain(left);
+  }
+
+  /** What takes its time: nobody waits for it who has an answer already. */
+  #command(): void {
+    this.#send();
+    const request = this.#request;
+    const error =
+      request.type === NbdCmd.BlockStatus
+        ? this.#blockStatus()
+        : runCommand(request, this.#access, this.#counters);
+    if (error !== NbdError.None) this.#replies.error(request, error);
+    else if (request.type !== NbdCmd.BlockStatus) this.#replies.done(request);
+    this.#count(request, error);
+  }
+
+  #blockStatus(): NbdError {
+    const { offset, length } = this.#request;
+    const { contexts, style } = this.#session;
+    const asked = { offset, length, one: this.#request.has(NbdCmdFlag.ReqOne) };
+    const isExtended = style === 'extended';
+    try {
+      const payloads = contexts.map((one) => statusPayload(this.#access, one, asked, isExtended));
+      for (const [i, payload] of payloads.entries()) {
+        if (this.#replies.lacksRoom(payload.length)) this.#send();
+        const isLast = i === payloads.length - 1;
+        this.#replies.payload(this.#request, statusType(isExtended), payload, isLast);
+      }
+      return NbdError.None;
+    } catch (failure) {
+      return nbdErrorOf(failure);
+    }
+  }
+
+  /** @hot Once a request. */
+  #count({ type }: Request, error: NbdError): void {
+    const command = commandOf(type);
+    this.#counters.countRequest(type, error);
+    this.#timed[command] = (this.#timed[command] ?? 0) + 1;
+  }
+
+  /** Ends pending writes, and sends all replies. @hot Once a batch. */
+  #send(): void {
+    this.#endWrites();
+    const { iovecs } = this.#replies;
+    while (iovecs.bytes > 0) {
+      const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
+      if (sent >= 0) iovecs.advance(sent);
+      else if (this.#sendFailed()) break;
+    }
+    this.#replies.clear();
+    this.#release();
+    this.#observe();
+  }
+
+  /** Looks at why nothing could be sent; true when the rest was sent in another way. */
+  #sendFailed(): boolean {
+    const errno = lastErrno();
+    if (errno === EINTR) return false;
+    if (errno !== EFAULT) throw new ClientGone();
+    const { salvage } = this.#arena;
+    new ReplySalvage(this.#fd, salvage, this.#replies, this.#session.style).run();
+    return true;
+  }
+
+  #release(): void {
+    if (this.#held === 0) return;
+    this.#uses.put(this.#held);
+    this.#held = 0;
+  }
+
+  /** @hot Once a batch. */
+  #observe(): void {
+    const seconds = (this.#clock.nowMs() - this.#batchStartMs) / 1000;
+    for (let command = 0; command < this.#timed.length; command++) {
+      const times = this.#timed[command] ?? 0;
+      if (times === 0) continue;
+      const histogram = this.#counters.durations[command];
+      assert(histogram !== undefined, 'every command has its histogram');
+      histogram.observe(seconds, times);
+      this.#timed[command] = 0;
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import t from 'tap';
+
+import { allocateArena, arenaPart } from '../../../src/media/raw-access.js';
+import { Iovecs, iovecBytes } from '../../../src/nbd/iovecs.js';
+import type { ReplyStyle } from '../../../src/nbd/negotiation.js';
+import { NbdCmd, NbdError } from '../../../src/nbd/protocol.js';
+import { ReplyBatch } from '../../../src/nbd/reply-batch.js';
+import { Request } from '../../../src/nbd/request.js';
+
+const DATA = 0x7f00_0000_0000;
+
+function setUp(style: ReplyStyle): { batch: ReplyBatch; request: Request; wire: () => string[] } {
+  const arena = allocateArena(8192);
+  const iovecs = new Iovecs(arena, 4096, 16);
+  t.ok(iovecBytes(16) <= 4096);
+  const batch = new ReplyBatch(arenaPart(arena, 0, 4096), iovecs, style);
+  const request = new Request(style === 'extended');
+  Object.assign(request, { cookieHigh: 1, cookieLow: 2, offsetHigh: 3, offsetLow: 4, type: 0 });
+  /** Headers in hex, data as its address and length. */
+  const wire = (): string[] =>
+    Array.from({ length: iovecs.count }, (_, i) => {
+      const [address, length] = [iovecs.addressOf(i), iovecs.lengthOf(i)];
+      const at = address - arena.address;
+      if (batch.headOf(i) >= 0) return `${address - DATA}+${length}`;
+      return arena.bytes.toString('hex', at, at + length);
+    });
+  return { batch, request, wire };
+}
+
+const COOKIE = '0000000100000002';
+const OFFSET = '0000000300000004';
+
+function simple(error: string): string {
+  return `67446698${error}${COOKIE}`;
+}
+
+t.test('simple replies: header, then data; no data behind an error', async (t) => {
+  const { batch, request, wire } = setUp('simple');
+  batch.data(request, DATA, 4096);
+  batch.error(request, NbdError.EINVAL);
+  batch.done(request);
+  t.strictSame(wire(), [simple('00000000'), '0+4096', simple('00000016') + simple('00000000')]);
+});
+
+t.test('structured replies: short data ends its reply, long data does not', async (t) => {
+  const { batch, request, wire } = setUp('structured');
+  batch.data(request, DATA, 16_384);
+  batch.data(request, DATA, 16_385);
+  t.strictSame(wire(), [
+    `668e33ef00010001${COOKIE}00004008${OFFSET}`,
+    '0+16384',
+    `668e33ef00000001${COOKIE}00004009${OFFSET}`,
+    '0+16385',
+    `668e33ef00010000${COOKIE}00000000`,
+  ]);
+});
+
+t.test('structured replies: a read fails by a chunk, a write by a simple reply', async (t) => {
+  const { batch, request, wire } = setUp('structured');
+  batch.error(request, NbdError.EIO);
+  batch.data(request, DATA, 0);
+  request.type = NbdCmd.Write;
+  batch.error(request, NbdError.ENOSPC);
+  t.strictSame(wire(), [
+    `668e33ef00018001${COOKIE}00000006000000050000` +
+      `668e33ef00010000${COOKIE}00000000` +
+      `674466980000001c${COOKIE}`,
+  ]);
+});
+
+t.test('extended replies: 32 bytes each, with the offset of the request', async (t) => {
+  const { batch, request, wire } = setUp('extended');
+  batch.done(request);
+  batch.data(request, DATA, 512);
+  batch.payload(request, 6, Buffer.from('0102', 'hex'), true);
+  const chunk = (flagsAndType: string, length: string): string =>
+    `6e8a278c${flagsAndType}${COOKIE}${OFFSET}00000000${length}`;
+  t.strictSame(wire(), [
+    `${chunk('00010000', '00000000')}${chunk('00010001', '00000208')}${OFFSET}`,
+    '0+512',
+    `${chunk('00010006', '00000002')}0102`,
+  ]);
+});
+
+t.test('recall: what a reply to it must repeat, from its header', async (t) => {
+  for (const style of ['simple', 'structured', 'extended'] as const) {
+    const { batch, request } = setUp(style);
+    batch.data(request, DATA, 512);
+    const recalled = new Request(false);
+    batch.recall(batch.headOf(1), recalled);
+    t.match(recalled, { type: NbdCmd.Read, cookieHigh: 1, cookieLow: 2 });
+    if (style !== 'simple') t.match(recalled, { offsetHigh: 3, offsetLow: 4 });
+  }
+});
+
+t.test('lacksRoom, clear: a full batch says so, and is empty again', async (t) => {
+  const { batch, request, wire } = setUp('simple');
+  let replies = 0;
+  for (; !batch.lacksRoom(0); replies++) batch.data(request, DATA, 1);
+  t.ok(replies >= 6 && replies <= 8, `${replies} replies in 16 pieces`);
+  batch.clear();
+  t.strictSame([batch.bytes, wire().length, batch.headOf(1)], [0, 0, -1]);
+});
