@@ -45,6 +45,12 @@ export class Claims {
     return this.#holdings.get(name)?.holders[0];
   }
 
+  /** Who holds some partition; undefined when nobody does. */
+  get partitionHolder(): string | undefined {
+    for (const [name, { holders }] of this.#holdings) if (name !== this.diskName) return holders[0];
+    return undefined;
+  }
+
   /** Who holds the disk or partition `name` alone; undefined where nobody does. */
   exclusiveHolder(name: string): string | undefined {
     return this.#holdings.get(name)?.mode === 'exclusive' ? this.holder(name) : undefined;

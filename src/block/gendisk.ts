@@ -76,12 +76,19 @@ export class Gendisk {
     return this.#partitions;
   }
 
-  /** Whoever has the disk, or a partition of it, alone; undefined where nobody does. */
+  /** Whoever has claimed the whole disk; undefined while nobody has. */
+  get holder(): string | undefined {
+    return this.#claims.diskHolder;
+  }
+
+  /** Whoever has the whole disk alone; undefined where it can be shared. */
   get exclusiveHolder(): string | undefined {
-    return (
-      this.#claims.exclusiveHolder(this.name) ??
-      this.#partitions.find((one) => one.exclusiveHolder !== undefined)?.exclusiveHolder
-    );
+    return this.#claims.exclusiveHolder(this.name);
+  }
+
+  /** Whoever has claimed a partition; undefined while nobody has. */
+  get partitionHolder(): string | undefined {
+    return this.#claims.partitionHolder;
   }
 
   /** The disk itself, where a filesystem lies directly on it; its number is 0. */

@@ -36,6 +36,11 @@ export interface Serve {
   readonly tls: TlsState;
 }
 
+/** The worker is to end; it serves nothing. */
+export interface End {
+  readonly end: true;
+}
+
 /** The worker is done with its connection; `why` says what the client did wrong, if anything. */
 export interface Done {
   readonly done: true;
@@ -52,8 +57,10 @@ const uses = new SharedUses(birth.uses);
 const counters = new NbdCounters(birth.counters);
 const spin = (): SpinGate => new SpinGate(birth.spinners, birth.spinnersMax);
 
-port.on('message', (message: Serve) => {
-  void serveAndReport(message);
+port.on('message', (message: Serve | End) => {
+  // With its port closed the thread has nothing left to do, and ends by itself: nothing native is torn.
+  if ('end' in message) parentPort?.close();
+  else void serveAndReport(message);
 });
 
 async function serveAndReport(message: Serve): Promise<void> {

@@ -28,6 +28,8 @@ export function discard(
   }: { memory: RawMemory; pgmap: DevPagemap | undefined; range: BackingRange },
   { kind, offset, length }: { kind: DiscardKind; offset: number; length: number },
 ): Discarded {
+  // A hole past the end of a file is no error to fallocate.
+  range.backing.checkSize();
   const asked = { start: range.start + offset, end: range.start + offset + length };
   const whole = {
     start: Math.min(asked.end, roundUp(asked.start, PAGE_SIZE)),

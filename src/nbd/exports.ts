@@ -40,7 +40,7 @@ interface Opened {
 
 /**
  * What block clients can open: each partition that nobody has for himself, and the whole disk
- * while that is true of all of them. The clients of one export share its claim: a partition
+ * while nobody has any part of it. The clients of one export share its claim: a partition
  * with clients cannot be mounted, nor a mounted one opened; clients of the disk and of its
  * partitions keep each other out.
  */
@@ -149,16 +149,22 @@ export class Exports {
   /** Why a name that exists is no export now. */
   #inUse(name: string): string | undefined {
     const { disk } = this.#options;
-    const partition = disk.partitions.find((one) => one.name === name);
-    const holder = name === disk.name ? disk.exclusiveHolder : partition?.exclusiveHolder;
-    return holder === undefined ? undefined : `${name} is in use by ${holder}: end that use first`;
+    const isDisk = name === disk.name;
+    if (!isDisk && !disk.partitions.some((one) => one.name === name)) return undefined;
+    const holder = isDisk
+      ? (disk.holder ?? disk.partitionHolder)
+      : (disk.holder ?? disk.partition(name).holder);
+    return `${name} is in use by ${holder ?? 'nobody now'}: end that use first`;
   }
 
+  /** What a connection could open now. */
   #candidates(): Candidate[] {
     const { disk } = this.#options;
-    const partitions = disk.partitions.filter((one) => one.exclusiveHolder === undefined);
-    const whole = disk.exclusiveHolder === undefined ? [wholeDisk(disk)] : [];
-    return [...whole, ...partitions.map(ofPartition)];
+    const isDiskFree = disk.exclusiveHolder === undefined && disk.partitionHolder === undefined;
+    const partitions = disk.partitions.filter(
+      (one) => one.exclusiveHolder === undefined && disk.holder === undefined,
+    );
+    return [...(isDiskFree ? [wholeDisk(disk)] : []), ...partitions.map(ofPartition)];
   }
 
   #infoOf({ name, range, description }: Candidate): ExportInfo {

@@ -1,9 +1,10 @@
+import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { SharedUses } from '../lib/shared-uses.js';
-import type { Done, Serve, WorkerBirth } from './connection-worker.js';
+import type { Done, End, Serve, WorkerBirth } from './connection-worker.js';
 import type { Answer, Ask } from './main-calls.js';
 import { NbdCounters } from './nbd-counters.js';
 import type { TlsState } from './negotiation.js';
@@ -65,9 +66,13 @@ export class NbdWorker {
   }
 
   /** Ends the thread, which serves nothing. */
-  async terminate(): Promise<void> {
+  async end(): Promise<void> {
     assert(this.#connection === undefined, 'a worker is ended between two connections');
-    await this.#worker.terminate();
+    const ended = once(this.#worker, 'exit');
+    const message: End = { end: true };
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a worker, not a window
+    this.#worker.postMessage(message);
+    await ended;
   }
 
   #end(why: string | undefined): void {

@@ -27,6 +27,8 @@ export class PendingWrites {
     this.#offsetHigh = new Uint32Array(capacity);
     this.#offsetLow = new Uint32Array(capacity);
     this.#flags = new Uint16Array(capacity);
+    // A connection that was cut may have left some there.
+    this.clear();
   }
 
   get count(): number {

@@ -62,6 +62,8 @@ export class ReplyBatch {
     this.#heads = new Int32Array(iovecs.capacity).fill(-1);
     const { buffer, byteOffset, length } = arena.bytes;
     this.#view = new DataView(buffer, byteOffset, length);
+    // A connection that was cut may have left replies there.
+    iovecs.clear();
   }
 
   get bytes(): number {

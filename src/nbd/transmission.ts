@@ -110,7 +110,7 @@ export class Transmission {
     this.#batchStartMs = this.#clock.nowMs();
     while (this.#incoming.bytes >= this.#request.headerBytes) {
       if (!this.#request.decode(this.#incoming.view, this.#incoming.at)) {
-        throw new ProtocolBreach('a request does not begin with the magic that was agreed on');
+        this.#breach('a request does not begin with the magic that was agreed on');
       }
       this.#incoming.take(this.#request.headerBytes);
       if (this.#request.type === NbdCmd.Disc) {
@@ -122,6 +122,12 @@ export class Transmission {
     }
     this.#send();
     return false;
+  }
+
+  /** Ends the connection, but not before what was done is answered. */
+  #breach(why: string): never {
+    this.#send();
+    throw new ProtocolBreach(why);
   }
 
   /** @hot Once a request. */
@@ -235,7 +241,7 @@ export class Transmission {
   #refuse(error: NbdError): void {
     const { payloadBytes } = this.#request;
     if (payloadBytes > PAYLOAD_DRAINED_MAX) {
-      throw new ProtocolBreach(`a payload of ${payloadBytes} bytes is read by nobody`);
+      this.#breach(`a payload of ${payloadBytes} bytes is read by nobody`);
     }
     this.#drain(payloadBytes);
     this.#replies.error(this.#request, error);

@@ -31,12 +31,12 @@ export class WorkerPool {
   give(worker: NbdWorker): void {
     this.#busy.delete(worker);
     if (this.#idle.length < WARM_WORKERS) this.#idle.push(worker);
-    else void worker.terminate();
+    else void worker.end();
   }
 
   /** Ends all workers, of which none serves any more. */
   async close(): Promise<void> {
-    await Promise.all(this.#idle.splice(0).map((worker) => worker.terminate()));
+    await Promise.all(this.#idle.splice(0).map((worker) => worker.end()));
   }
 
   #start(): NbdWorker {

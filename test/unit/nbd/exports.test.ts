@@ -56,6 +56,7 @@ t.test('open: clients of one export share it, and keep others out', async (t) =>
   t.equal(exports.open('pmem0p1').start, partition.range.start);
   exports.open('pmem0p1');
   t.equal(exports.clients('pmem0p1'), 2);
+  t.strictSame(names(exports), ['pmem0p1', 'pmem0p2'], 'what GO would refuse is not listed');
   t.throws(() => exports.open('pmem0'), { code: 'EBUSY', message: /NBD clients/ });
   t.throws(() => partition.claim('mount'), { code: 'EBUSY', message: /NBD clients/ });
   const lease = partition.claim('raw leases', 'shared');
@@ -70,7 +71,8 @@ t.test('close: after the last client of the disk its table is read again', async
   const { disk, exports, backing } = await setUp();
   exports.open('pmem0');
   exports.open('pmem0');
-  t.throws(() => exports.open('pmem0p1'), { code: 'EBUSY' });
+  t.throws(() => exports.describe('pmem0p1'), { code: 'EBUSY', message: /NBD clients/ });
+  t.strictSame(names(exports), ['pmem0']);
   backing.mapping.fill(0, SIZE, 0);
   exports.close('pmem0', new NbdCounters());
   t.equal(disk.partitions.length, 2, 'a client is left');
