@@ -31,6 +31,7 @@ export class Incoming {
   at = 0;
   #end = 0;
   #headersOnly = false;
+  #receivedMs: number;
   readonly #fd: number;
   readonly #buffer: Arena;
   readonly #pieces: Iovecs;
@@ -45,8 +46,14 @@ export class Incoming {
     this.#spin = spin;
     this.#clock = clock;
     this.#headerBytes = headerBytes;
+    this.#receivedMs = clock.nowMs();
     const { buffer, byteOffset, length } = arena.receive.bytes;
     this.view = new DataView(buffer, byteOffset, length);
+  }
+
+  /** When bytes came last, on the clock. */
+  get receivedMs(): number {
+    return this.#receivedMs;
   }
 
   /** Bytes that were received and not taken. */
@@ -146,21 +153,22 @@ export class Incoming {
   /** @hot Once a batch. */
   #receive(length: number): number {
     const address = this.#buffer.address + this.#end;
-    if (this.#spin.tryEnter()) {
-      const untilMs = this.#clock.nowMs() + SPIN_MS;
-      do {
-        const received = recv(this.#fd, address, length, MSG_DONTWAIT);
-        if (received >= 0) {
-          this.#spin.leave(true);
-          return received;
-        }
-      } while (this.#clock.nowMs() < untilMs);
-      this.#spin.leave(false);
-      return this.#wait(address, length);
+    const received = this.#spin.tryEnter() ? this.#look(address, length) : -1;
+    const result = received >= 0 ? received : this.#wait(address, length);
+    const nowMs = this.#clock.nowMs();
+    this.#spin.took(nowMs - this.#receivedMs);
+    this.#receivedMs = nowMs;
+    return result;
+  }
+
+  /** Looks for bytes for a moment; -1 when none came. @hot Once a batch. */
+  #look(address: number, length: number): number {
+    const untilMs = this.#clock.nowMs() + SPIN_MS;
+    let received = -1;
+    while (received < 0 && this.#clock.nowMs() < untilMs) {
+      received = recv(this.#fd, address, length, MSG_DONTWAIT);
     }
-    const startMs = this.#clock.nowMs();
-    const received = this.#wait(address, length);
-    this.#spin.waited(this.#clock.nowMs() - startMs);
+    this.#spin.leave();
     return received;
   }
 

@@ -107,7 +107,7 @@ export class Transmission {
 
   /** Serves what was received; whether the client took its leave. @hot Once a batch. */
   #serveBatch(): boolean {
-    this.#batchStartMs = this.#clock.nowMs();
+    this.#batchStartMs = this.#incoming.receivedMs;
     while (this.#incoming.bytes >= this.#request.headerBytes) {
       if (!this.#request.decode(this.#incoming.view, this.#incoming.at)) {
         this.#breach('a request does not begin with the magic that was agreed on');
