@@ -45,9 +45,11 @@ export class Claims {
     return this.#holdings.get(name)?.holders[0];
   }
 
-  /** Who holds some partition; undefined when nobody does. */
+  /** Who holds some partition, and which; undefined when nobody does. */
   get partitionHolder(): string | undefined {
-    for (const [name, { holders }] of this.#holdings) if (name !== this.diskName) return holders[0];
+    for (const [name, { holders }] of this.#holdings) {
+      if (name !== this.diskName) return `${holders[0]} of ${name}`;
+    }
     return undefined;
   }
 

@@ -86,7 +86,7 @@ export class Gendisk {
     return this.#claims.exclusiveHolder(this.name);
   }
 
-  /** Whoever has claimed a partition; undefined while nobody has. */
+  /** Whoever has claimed a partition, and which; undefined while nobody has. */
   get partitionHolder(): string | undefined {
     return this.#claims.partitionHolder;
   }

@@ -2,7 +2,7 @@ import type { Arena } from '../media/raw-access.js';
 import { ClientGone } from './connection-end.js';
 import type { Transfer } from './handshake.js';
 import { Iovecs } from './iovecs.js';
-import { EINTR, lastErrno, MSG_NOSIGNAL, recv, sendmsg } from './socket-calls.js';
+import { CallFailures, MSG_NOSIGNAL, recv, sendmsg } from './socket-calls.js';
 import type { WorkerArena } from './worker-arena.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -13,6 +13,7 @@ export class BlockingSocket {
   readonly #in: Arena;
   readonly #out: Arena;
   readonly #pieces: Iovecs;
+  readonly #failures = new CallFailures();
 
   constructor(fd: number, arena: WorkerArena) {
     this.#fd = fd;
@@ -50,7 +51,7 @@ export class BlockingSocket {
     for (;;) {
       const received = recv(this.#fd, this.#in.address, length, 0);
       if (received > 0) return received;
-      if (received === 0 || lastErrno() !== EINTR) throw new ClientGone();
+      if (received === 0 || this.#failures.look() !== 'again') throw new ClientGone();
     }
   }
 
@@ -68,7 +69,7 @@ export class BlockingSocket {
     while (this.#pieces.bytes > 0) {
       const sent = sendmsg(this.#fd, this.#pieces.arm(), MSG_NOSIGNAL);
       if (sent >= 0) this.#pieces.advance(sent);
-      else if (lastErrno() !== EINTR) throw new ClientGone();
+      else if (this.#failures.look() !== 'again') throw new ClientGone();
     }
   }
 }

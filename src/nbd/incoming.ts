@@ -3,7 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import type { Arena } from '../media/raw-access.js';
 import { ClientGone } from './connection-end.js';
 import type { Iovecs } from './iovecs.js';
-import { EAGAIN, EFAULT, EINTR, lastErrno, MSG_DONTWAIT, recv, recvmsg } from './socket-calls.js';
+import { CallFailures, MSG_DONTWAIT, recv, recvmsg } from './socket-calls.js';
 import { SPIN_MS, type SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
 
@@ -38,6 +38,7 @@ export class Incoming {
   readonly #spin: SpinGate;
   readonly #clock: Clock;
   readonly #headerBytes: number;
+  readonly #failures = new CallFailures();
 
   constructor({ fd, arena, spin, clock, headerBytes }: IncomingParts) {
     this.#fd = fd;
@@ -125,12 +126,14 @@ export class Incoming {
     this.#pieces.push(this.#buffer.address, this.#headerBytes);
     const received = recvmsg(this.#fd, this.#pieces.arm(), wait ? 0 : MSG_DONTWAIT);
     if (received > length) this.#end = received - length;
-    if (received > 0) return Math.min(received, length);
+    if (received > 0) {
+      this.#failures.clear();
+      return Math.min(received, length);
+    }
     if (received === 0) throw new ClientGone();
-    const errno = lastErrno();
-    if (errno === EAGAIN || errno === EINTR) return NOTHING_YET;
-    if (errno === EFAULT) return BAD_PLACE;
-    throw new ClientGone();
+    const failure = this.#failures.look();
+    if (failure === 'gone') throw new ClientGone();
+    return failure === 'again' ? NOTHING_YET : BAD_PLACE;
   }
 
   /** Receives up to `length` bytes and forgets them; gives how many. @throws ClientGone */
@@ -176,8 +179,11 @@ export class Incoming {
   #wait(address: number, length: number): number {
     for (;;) {
       const received = recv(this.#fd, address, length, 0);
-      if (received >= 0) return received;
-      if (lastErrno() !== EINTR) throw new ClientGone();
+      if (received >= 0) {
+        this.#failures.clear();
+        return received;
+      }
+      if (this.#failures.look() !== 'again') throw new ClientGone();
     }
   }
 }

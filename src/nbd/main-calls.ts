@@ -78,7 +78,8 @@ export class MainCalls implements ExportDirectory {
     const before = Atomics.load(this.#answers, 0);
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a worker, not a window
     this.#port.postMessage(ask);
-    Atomics.wait(this.#answers, 0, before);
+    // The wake-up of the answer before may come late, and wakes for nothing.
+    while (Atomics.load(this.#answers, 0) === before) Atomics.wait(this.#answers, 0, before);
     const received: { readonly message: Answer } | undefined = receiveMessageOnPort(this.#port);
     assert(received !== undefined, 'an answer lies in the port once it is announced');
     const { message } = received;

@@ -6,7 +6,7 @@ import type { ReplyStyle } from './negotiation.js';
 import { NbdError } from './protocol.js';
 import { ReplyBatch } from './reply-batch.js';
 import { Request } from './request.js';
-import { EINTR, lastErrno, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 
 /** Pieces of one call: headers of one run, its data. */
 const PIECES = 4;
@@ -29,6 +29,7 @@ export class ReplySalvage {
   readonly #pieces: Iovecs;
   readonly #probe: Iovecs;
   readonly #request = new Request(false);
+  readonly #failures = new CallFailures();
   /** Bytes of an ending chunk, at the start of the next piece, that are not to be sent. */
   #skip = 0;
 
@@ -141,7 +142,7 @@ export class ReplySalvage {
     while (iovecs.bytes > 0) {
       const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
       if (sent >= 0) iovecs.advance(sent);
-      else if (lastErrno() !== EINTR) throw new ClientGone();
+      else if (this.#failures.look() !== 'again') throw new ClientGone();
     }
   }
 }

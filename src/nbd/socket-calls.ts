@@ -21,7 +21,7 @@ const libc = koffi.load('libc.so.6');
 /**
  * Receives into memory, waiting unless told otherwise.
  *
- * @returns bytes received, 0 at the end, or -1 with {@link lastErrno} set.
+ * @returns bytes received, 0 at the end, or -1: see {@link CallFailures}.
  * @hot Once a batch of requests.
  */
 export const recv: (fd: number, address: number, length: number, flags: number) => number =
@@ -40,7 +40,7 @@ export const recvmsg: (fd: number, message: number, flags: number) => number = l
  * Sends the pieces of memory that a `struct msghdr` names, waiting until all are taken; less
  * is sent where one of them turns out bad.
  *
- * @returns bytes sent, or -1 with {@link lastErrno} set.
+ * @returns bytes sent, or -1: see {@link CallFailures}.
  * @hot Once a batch of replies.
  */
 export const sendmsg: (fd: number, message: number, flags: number) => number = libc.func(
@@ -58,18 +58,40 @@ const setsockopt: (
   'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
 );
 
-/** The errno of the last call on this thread that failed. */
-export function lastErrno(): number {
-  return koffi.errno();
-}
+/** Why a call failed: it is to be made again, its memory is bad, or its connection is gone. */
+export type Failure = 'again' | 'bad-address' | 'gone';
 
-/** Numbers of the errnos that are looked for. */
-export const { EAGAIN, EFAULT, EINTR } = constants.errno;
+const { EAGAIN, EFAULT, EINTR } = constants.errno;
+/** A call that fails so often in a row for a reason that is not looked for has its reason. */
+const UNKNOWN_MAX = 2;
+
+/**
+ * Looks at failures of calls in a row. Between a call and the look at errno the engine may
+ * have made calls of its own, which leave another errno: so a connection counts as gone when
+ * the call fails again. What ends a connection stays; a call that did not fail starts anew.
+ */
+export class CallFailures {
+  #unknown = 0;
+
+  /** Why the last call on this thread failed. */
+  look(): Failure {
+    const errno = koffi.errno();
+    if (errno === EFAULT) return 'bad-address';
+    if (errno === EINTR || errno === EAGAIN) return 'again';
+    this.#unknown++;
+    return this.#unknown < UNKNOWN_MAX ? 'again' : 'gone';
+  }
+
+  /** A call succeeded. @hot Once a batch. */
+  clear(): void {
+    this.#unknown = 0;
+  }
+}
 
 /**
  * Another descriptor of the same socket.
  *
- * @returns the descriptor, or -1 with {@link lastErrno} set: EMFILE and its like.
+ * @returns the descriptor, or -1 where the process has no more of them.
  */
 export function duplicate(fd: number): number {
   return fcntl(fd, F_DUPFD_CLOEXEC, 0);

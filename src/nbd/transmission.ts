@@ -15,7 +15,7 @@ import { ReplyBatch } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
 import { Request } from './request.js';
 import { refusalOf, type RequestRules } from './request-checks.js';
-import { EFAULT, EINTR, lastErrno, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 import type { SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
 
@@ -66,6 +66,7 @@ export class Transmission {
   /** Requests of the batch, by command, whose duration ends when it is sent. */
   readonly #timed = new Int32Array(COMMANDS.length);
   #batchStartMs = 0;
+  readonly #failures = new CallFailures();
 
   constructor(parts: TransmissionParts) {
     const { fd, session, access, arena, spin } = parts;
@@ -300,9 +301,10 @@ export class Transmission {
     const { iovecs } = this.#replies;
     while (iovecs.bytes > 0) {
       const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
+      if (sent < 0 && this.#sendFailed()) break;
       if (sent >= 0) iovecs.advance(sent);
-      else if (this.#sendFailed()) break;
     }
+    this.#failures.clear();
     this.#replies.clear();
     this.#release();
     this.#observe();
@@ -310,9 +312,9 @@ export class Transmission {
 
   /** Looks at why nothing could be sent; true when the rest was sent in another way. */
   #sendFailed(): boolean {
-    const errno = lastErrno();
-    if (errno === EINTR) return false;
-    if (errno !== EFAULT) throw new ClientGone();
+    const failure = this.#failures.look();
+    if (failure === 'again') return false;
+    if (failure === 'gone') throw new ClientGone();
     const { salvage } = this.#arena;
     new ReplySalvage(this.#fd, salvage, this.#replies, this.#session.style).run();
     return true;
