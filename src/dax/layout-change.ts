@@ -26,7 +26,7 @@ export interface LayoutChangeRequest {
   readonly to: number;
   /** The pages behind those bytes now, partly covered ones included. Asked anew for each scan. */
   readonly pages: () => Iterable<PfnRun>;
-  /** Aborted: the wait is given up, and the file is as it was. */
+  /** Aborted: the wait is given up, with a DaxdError that is its reason or `cancelled`; the file is as it was. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -93,7 +93,8 @@ export class LayoutChange implements PendingChange {
     this.startedWallMs = clock.wallMs();
     this.#clock = clock;
     this.#startedMs = clock.nowMs();
-    if (request.signal !== undefined) this.follow(request.signal, () => this.#cancelled());
+    const { signal } = request;
+    if (signal !== undefined) this.follow(signal, () => reasonOf(signal) ?? this.#cancelled());
   }
 
   get state(): LayoutChangeState {
@@ -201,4 +202,8 @@ export class LayoutChange implements PendingChange {
       `${this.op} of inode ${this.inode} was cancelled while it waited; the file is unchanged`,
     );
   }
+}
+
+function reasonOf({ reason }: AbortSignal): DaxdError | undefined {
+  return reason instanceof DaxdError ? reason : undefined;
 }

@@ -11,7 +11,11 @@ import {
 } from './layout-change.js';
 
 /** How a layout change's wait ended. */
-export type LayoutOutcome = 'done' | 'cancelled' | 'draining' | 'failed';
+export type LayoutOutcome = 'done' | GivenUp | 'failed';
+
+/** Codes of waits that were given up, each an outcome of its own. */
+const GIVEN_UP = ['cancelled', 'deadline', 'draining', 'pages-pinned'] as const;
+type GivenUp = (typeof GIVEN_UP)[number];
 
 /** What {@link Layouts} is made from. */
 export interface LayoutsOptions {
@@ -86,7 +90,7 @@ export class Layouts {
    * Puts the barrier up, before it returns, and waits until no page of the change is pinned.
    * Hold no transaction across it. The caller lifts what it gets, in every case.
    *
-   * @throws DaxdError `cancelled` on an abort or a cancel, `draining` at shutdown, ENXIO when
+   * @throws DaxdError `cancelled` on an abort without a reason of its own or a cancel, `draining` at shutdown, ENXIO when
    *   the device detaches, EBUSY when too many changes are pending, and what `pages` throws.
    *   The barrier is down again and nothing of the file has changed.
    * @kernel ext4_break_layouts (fs/ext4/inode.c)
@@ -185,5 +189,5 @@ function draining({ op, inode }: LayoutChange): DaxdError {
 
 function outcomeOf(error: unknown): LayoutOutcome {
   const code = error instanceof DaxdError ? error.code : undefined;
-  return code === 'cancelled' || code === 'draining' ? code : 'failed';
+  return GIVEN_UP.find((one) => one === code) ?? 'failed';
 }

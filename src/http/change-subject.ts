@@ -1,23 +1,39 @@
 import type { FastifyReply } from 'fastify';
 
 import { DaxdError } from '../lib/errno.js';
-import type { FileSystem } from './control.js';
-import { abortOnDisconnect } from './disconnect.js';
+import type { Control, FileSystem } from './control.js';
 import { pathFromText } from './file-path.js';
+import { patienceSignal, type Patience } from './patience.js';
 
 /** The file that a change of its layout is about. */
 export interface Subject {
+  readonly fs: FileSystem;
   readonly inode: number;
   readonly change: { readonly path: string; readonly signal: AbortSignal };
 }
 
-/** The file to change, symlinks followed, and the wait's end with the client's connection. */
-export function subject(fs: FileSystem, path: string, reply: FastifyReply): Subject {
-  const checked = pathFromText(path);
-  return {
-    inode: fs.lookup(checked),
-    change: { path: checked, signal: abortOnDisconnect(reply) },
-  };
+/** What such a change asks for, beside what it does. */
+interface Asked extends Patience {
+  readonly path: string;
+}
+
+/** The file to change, symlinks followed, and how long the client waits for its pages. */
+export function subject(
+  control: Control,
+  partition: string,
+  asked: Asked,
+  reply: FastifyReply,
+): Subject {
+  const { fs } = control.files(partition);
+  const path = pathFromText(asked.path);
+  const inode = fs.lookup(path);
+  const signal = patienceSignal(asked, reply, () =>
+    control
+      .operations()
+      .filter((one) => one.partition === partition && one.inode === inode)
+      .flatMap((one) => one.blocked_by),
+  );
+  return { fs, inode, change: { path, signal } };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

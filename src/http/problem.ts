@@ -40,7 +40,9 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   ESRCH: { status: 422, title: 'No such process' },
   EUCLEAN: { status: 500, title: 'A structure on the media is damaged' },
   cancelled: { status: 409, title: 'The operation was cancelled' },
+  deadline: { status: 504, title: 'The time to wait is over' },
   draining: { status: 503, title: 'The daemon is draining' },
+  'pages-pinned': { status: 409, title: 'Pages are pinned' },
   'recall-conflict': { status: 409, title: 'A change of these bytes is waiting' },
 };
 
@@ -74,6 +76,18 @@ export class HttpRefusal extends DaxdError {
   }
 }
 
+/** A refusal because of leases: which ones, so that their holders can be asked. */
+export class HeldError extends DaxdError {
+  override readonly name = 'HeldError';
+  /** Ids of the leases in the way, as far as they are named. */
+  readonly holders: readonly string[];
+
+  constructor(code: ErrorCode, message: string, holders: readonly string[]) {
+    super(code, message);
+    this.holders = holders;
+  }
+}
+
 /**
  * The body of a refusal.
  *
@@ -88,5 +102,6 @@ export function problemFor(error: DaxdError, instance: string): Problem {
     code: error.code,
     detail: error.message,
     instance,
+    ...(error instanceof HeldError && { holders: [...error.holders] }),
   };
 }

@@ -31,7 +31,9 @@ export const ERROR_CODES = [
   'ESRCH',
   'EUCLEAN',
   'cancelled',
+  'deadline',
   'draining',
+  'pages-pinned',
   'recall-conflict',
 ] as const;
 

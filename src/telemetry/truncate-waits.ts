@@ -18,7 +18,9 @@ const OPS: Readonly<Record<LayoutOp, true>> = {
 const OUTCOMES: Readonly<Record<LayoutOutcome, true>> = {
   done: true,
   cancelled: true,
+  deadline: true,
   draining: true,
+  'pages-pinned': true,
   failed: true,
 };
 

@@ -6,7 +6,16 @@ import type { Test } from 'tap';
 
 import { fsck, withLoopMount } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
-import { curl, metric, partitionOffset, post, startCurl, startDaxd, until } from './daxd.js';
+import {
+  curl,
+  metric,
+  partitionOffset,
+  post,
+  runVerb,
+  startCurl,
+  startDaxd,
+  until,
+} from './daxd.js';
 import type { Daxd } from './daxd.js';
 import { kernelImages } from './images.js';
 
@@ -148,3 +157,47 @@ t.test('operations: DELETE ends the wait with cancelled', async (t) => {
   t.match((await curl(`${daxd.url}/v1/operations/${id}`)).json, { done: true });
   t.equal((await curl(`${daxd.url}/v1/operations/none`)).status, 404);
 });
+
+t.test(
+  'truncate: gives up at once or in time where it is told to, and names who holds',
+  async (t) => {
+    if (!requires(t, { commands: ['curl', 'e2fsck'], root: true })) return;
+    const { daxd, p1 } = await setUp(t);
+    const before = (await curl(`${p1}/stat/big.txt`)).json;
+    const lease = (await curl(...post(`${daxd.url}/v1/leases`, FIRST_PAGE))).json;
+    const truncate = async (patience: object) =>
+      curl(...post(`${p1}/truncate`, { path: 'big.txt', size: 0, ...patience }));
+
+    const atOnce = await truncate({ on_conflict: 'fail' });
+    t.equal(atOnce.status, 409);
+    t.match(atOnce.json, { code: 'pages-pinned', status: 409, holders: [lease.id] });
+    const inTime = await truncate({ deadline_ms: 200 });
+    t.equal(inTime.status, 504);
+    t.match(inTime.json, { code: 'deadline', holders: [lease.id] });
+    t.match(inTime.json.detail, `lease ${lease.id} after 200 ms`);
+    t.strictSame(
+      (await curl(`${p1}/stat/big.txt`)).json.extents,
+      before.extents,
+      'nothing changed',
+    );
+    t.strictSame((await curl(`${daxd.url}/v1/operations`)).json.operations, [], 'nothing waits');
+    for (const patience of [{ on_conflict: 'fail', deadline_ms: 1 }, { deadline_ms: 0 }]) {
+      t.equal((await truncate(patience)).status, 400, JSON.stringify(patience));
+    }
+
+    const verb = runVerb(daxd.url, ['punch-hole', 'big.txt', '0', '4K', '--on-conflict', 'fail']);
+    t.equal(verb.exit, 1);
+    t.match(verb.stderr, /pages-pinned: .*lease/);
+
+    const patient = startCurl(
+      post(`${p1}/truncate`, { path: 'big.txt', size: 0, deadline_ms: 60_000 }),
+    );
+    await pendingOperation(daxd);
+    await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`);
+    t.equal((await patient.answer).status, 200, 'released in time');
+    t.equal((await truncate({ on_conflict: 'fail' })).status, 200, 'nobody is in the way');
+    const outcomes = 'daxd_truncate_wait_seconds_count{op="truncate",outcome=';
+    t.equal(await metric(daxd.url, `${outcomes}"pages-pinned"}`), 1);
+    t.equal(await metric(daxd.url, `${outcomes}"deadline"}`), 1);
+  },
+);

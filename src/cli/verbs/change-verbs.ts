@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import { choosePartition, partitionPath } from '../partition-choice.js';
-import { sizeValue, textOption } from '../values.js';
+import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 interface Changed {
@@ -20,12 +20,13 @@ const RANGE_VERBS = [
 /** `truncate`, `punch-hole` and their like, which wait until nobody has the pages concerned. */
 export function addChangeVerbs(program: Command, verb: VerbRunner): void {
   verb(
-    program
-      .command('truncate')
-      .description('set the size of a file; waits while pages at its end are lent')
-      .argument('<PATH>')
-      .argument('<SIZE>', 'bytes, or a number with K, M, G or T')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPatience(
+      program
+        .command('truncate')
+        .description('set the size of a file; waits while pages at its end are lent')
+        .argument('<PATH>')
+        .argument('<SIZE>', 'bytes, or a number with K, M, G or T'),
+    ),
   ).action(async (context) => {
     const [path, size] = context.args;
     await change(context, 'truncate', { path, size: sizeValue(size, 'SIZE') });
@@ -33,13 +34,14 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
 
   for (const [name, description] of RANGE_VERBS) {
     verb(
-      program
-        .command(name)
-        .description(description)
-        .argument('<PATH>')
-        .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
-        .argument('<LENGTH>', 'bytes, or a number with K, M, G or T')
-        .option('-p, --partition <NAME>', 'default: the only one mounted'),
+      withPatience(
+        program
+          .command(name)
+          .description(description)
+          .argument('<PATH>')
+          .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+          .argument('<LENGTH>', 'bytes, or a number with K, M, G or T'),
+      ),
     ).action(async (context) => {
       const [path, offset, length] = context.args;
       const range = { offset: sizeValue(offset, 'OFFSET'), length: sizeValue(length, 'LENGTH') };
@@ -48,8 +50,22 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
   }
 }
 
-async function change(context: VerbContext, op: string, json: object): Promise<void> {
+function withPatience(command: Command): Command {
+  return command
+    .option('-p, --partition <NAME>', 'default: the only one mounted')
+    .option('--on-conflict <wait|fail>', 'wait (default), or fail at once where pages are lent')
+    .option('--deadline-ms <MS>', 'how long it waits; default: until it is interrupted');
+}
+
+async function change(context: VerbContext, op: string, asked: object): Promise<void> {
   const { client, terminal, options } = context;
+  const onConflict = textOption(options, 'onConflict');
+  const deadline = textOption(options, 'deadlineMs');
+  const json = {
+    ...asked,
+    ...(onConflict !== undefined && { on_conflict: onConflict }),
+    ...(deadline !== undefined && { deadline_ms: countValue(deadline, '--deadline-ms') }),
+  };
   const partition = await choosePartition(client, textOption(options, 'partition'));
   const path = `${partitionPath(partition)}/${op}`;
   const changed = await client.json<Changed>({ method: 'POST', path, json });

@@ -20,8 +20,8 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/truncate',
     { config, schema: { operationId: 'truncate', params, body: Truncate, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { inode, change } = subject(fs, request.body.path, reply);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.truncate(inode, request.body.size, change);
       return { size: request.body.size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },
@@ -31,9 +31,9 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/punch-hole',
     { config, schema: { operationId: 'punchHole', params, body: PunchHole, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, offset, length } = checkedRange(request.body);
-      const { inode, change } = subject(fs, path, reply);
+      const { offset, length } = checkedRange(request.body);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.punchHole(inode, offset, length, change);
       return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },
@@ -43,9 +43,9 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/zero-range',
     { config, schema: { operationId: 'zeroRange', params, body: ChangeRange, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      const { inode, change } = subject(fs, path, reply);
+      const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.zeroRange(inode, offset, length, {
         ...change,
         keepSize,
@@ -58,9 +58,9 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/fallocate',
     { config, schema: { operationId: 'fallocate', params, body: ChangeRange, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      const { inode, change } = subject(fs, path, reply);
+      const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.fallocate(inode, offset, length, {
         ...change,
         keepSize,

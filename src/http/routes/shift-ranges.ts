@@ -20,9 +20,9 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     '/v1/partitions/:partition/collapse-range',
     { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, offset, length } = checkedRange(request.body);
-      const { inode, change } = subject(fs, path, reply);
+      const { offset, length } = checkedRange(request.body);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.collapseRange(inode, offset, length, change);
       return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },
@@ -32,9 +32,9 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     '/v1/partitions/:partition/insert-range',
     { config, schema: { operationId: 'insertRange', params, body: ShiftRange, response } },
     async (request, reply) => {
-      const { fs } = control.files(request.params.partition);
-      const { path, offset, length } = checkedRange(request.body);
-      const { inode, change } = subject(fs, path, reply);
+      const { offset, length } = checkedRange(request.body);
+      const { partition } = request.params;
+      const { fs, inode, change } = subject(control, partition, request.body, reply);
       const { waitedMs, freedBytes } = await fs.insertRange(inode, offset, length, change);
       return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },

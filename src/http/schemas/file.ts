@@ -151,14 +151,34 @@ export const MakeSymlink = strict({
 /** The inode that a call made. */
 export const MadeInode = Type.Object({ inode: Type.Integer() });
 
+const DEADLINE_MS_MAX = 24 * 3600 * 1000;
+
+/** What a change does where pages are lent, and how long it waits. */
+const patienceProperties = {
+  on_conflict: Type.Optional(
+    Type.Union([Type.Literal('wait'), Type.Literal('fail')], {
+      description: 'wait (default), or fail at once with 409 pages-pinned and the holders',
+    }),
+  ),
+  deadline_ms: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: DEADLINE_MS_MAX,
+      description:
+        'how long it waits, then 504 deadline with the holders; default: as long as the connection is open',
+    }),
+  ),
+};
+
 const rangeProperties = {
+  ...patienceProperties,
   path: FilePath,
   offset: count('bytes'),
   length: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'bytes' }),
 };
 
 /** `POST .../truncate` */
-export const Truncate = strict({ path: FilePath, size: count('bytes') });
+export const Truncate = strict({ path: FilePath, size: count('bytes'), ...patienceProperties });
 
 /** `POST .../punch-hole`: the size never changes, so `keep_size` may only be true. */
 export const PunchHole = strict({
@@ -174,6 +194,7 @@ export const ChangeRange = strict({
 
 /** `POST .../collapse-range` and `POST .../insert-range` */
 export const ShiftRange = strict({
+  ...patienceProperties,
   path: FilePath,
   offset: count('bytes, a multiple of 4096'),
   length: Type.Integer({

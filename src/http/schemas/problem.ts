@@ -10,6 +10,9 @@ export const Problem = Type.Object(
     code: Type.String({ description: 'an errno name such as EBUSY, or a code such as draining' }),
     detail: Type.String(),
     instance: Type.Optional(Type.String()),
+    holders: Type.Optional(
+      Type.Array(Type.String(), { description: 'ids of the leases in the way' }),
+    ),
   },
   { description: 'a refusal (RFC 9457)' },
 );

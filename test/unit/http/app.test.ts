@@ -78,7 +78,7 @@ t.test('openapi: describes each route once, from the schemas that validate', asy
   t.equal(document.info.version, '9.9.9');
   const truncate = document.paths['/v1/partitions/{partition}/truncate'].post;
   const schema = truncate.requestBody.content['application/json'].schema;
-  t.strictSame(Object.keys(schema.properties), ['path', 'size']);
+  t.strictSame(Object.keys(schema.properties), ['path', 'size', 'on_conflict', 'deadline_ms']);
   t.equal(schema.additionalProperties, false);
   const paths: Record<string, Record<string, { operationId: unknown }>> = document.paths;
   const ids = Object.values(paths).flatMap((path) =>

@@ -11,8 +11,10 @@ t.test(
     control.fs.put('a', 'x');
     const good = { path: 'a', size: 0 };
     for (const body of [
-      { ...good, on_conflict: 'fail' },
-      { ...good, deadline_ms: 5 },
+      { ...good, on_conflict: 'defer' },
+      { ...good, on_conflict: 'fail', deadline_ms: 5 },
+      { ...good, deadline_ms: 0 },
+      { ...good, deadline_ms: '5' },
       { ...good, size: '0' },
       { ...good, size: -1 },
       { ...good, size: 0.5 },

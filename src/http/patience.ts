@@ -1,0 +1,56 @@
+import type { FastifyReply } from 'fastify';
+
+import { systemClock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
+import { abortOnDisconnect } from './disconnect.js';
+import { HeldError } from './problem.js';
+
+/** How a client wants to wait for pinned pages. */
+export interface Patience {
+  readonly on_conflict?: 'wait' | 'fail';
+  /** Milliseconds. */
+  readonly deadline_ms?: number;
+}
+
+/**
+ * A signal that ends a wait for pinned pages: when the connection ends, when the deadline has
+ * passed, or at once where the client would not wait. A change whose pages are idle does not
+ * see it: it is past its wait by then.
+ *
+ * @param holders ids of the leases that are in the way, when the wait is given up.
+ * @throws DaxdError EINVAL for a deadline where nothing is waited for.
+ */
+export function patienceSignal(
+  { on_conflict: onConflict = 'wait', deadline_ms: deadlineMs }: Patience,
+  reply: FastifyReply,
+  holders: () => readonly string[],
+): AbortSignal {
+  const gone = abortOnDisconnect(reply);
+  if (onConflict === 'fail' && deadlineMs !== undefined) {
+    throw new DaxdError('EINVAL', 'on_conflict "fail" does not wait: leave deadline_ms out');
+  }
+  const waitMs = onConflict === 'fail' ? 0 : deadlineMs;
+  if (waitMs === undefined) return gone;
+
+  const over = new AbortController();
+  const cancelTimer = systemClock.setTimer(() => {
+    over.abort(onConflict === 'fail' ? pagesPinned(holders()) : deadlinePassed(waitMs, holders()));
+  }, waitMs);
+  reply.raw.once('close', cancelTimer);
+  return AbortSignal.any([gone, over.signal]);
+}
+
+function pagesPinned(holders: readonly string[]): HeldError {
+  const detail = `pages are pinned by ${named(holders)}: the file is unchanged; ask their holders to release, or wait`;
+  return new HeldError('pages-pinned', detail, holders);
+}
+
+function deadlinePassed(waitMs: number, holders: readonly string[]): HeldError {
+  const detail = `pages are pinned by ${named(holders)} after ${waitMs} ms: the file is unchanged; ask their holders to release, then try again`;
+  return new HeldError('deadline', detail, holders);
+}
+
+function named(holders: readonly string[]): string {
+  if (holders.length === 0) return 'an earlier change';
+  return holders.length === 1 ? `lease ${holders[0]}` : `${holders.length} leases`;
+}
