@@ -198,8 +198,8 @@ function assemble(
       operations.ended(change);
     },
   });
-  const processes = new ProcFs();
-  const leases = new Leases({ targets: mounts, memremap, processes, clock, ids, log });
+  const ports = { targets: mounts, memremap, processes: new ProcFs(), clock, ids, log };
+  const leases = new Leases(ports);
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
     version,
@@ -226,14 +226,8 @@ function assemble(
         pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
       })),
   });
-  const control: DaemonControl = new DaemonControl({
-    backing,
-    pmem,
-    memremap,
-    mounts,
-    leases,
-    operations,
-  });
+  const parts = { backing, pmem, memremap, mounts, leases, operations };
+  const control: DaemonControl = new DaemonControl(parts);
   return { mounts, leases, control, metrics, latencies };
 }
 

@@ -12,7 +12,6 @@ export class WorkerPool {
   readonly #birth: SharedBirth;
   readonly #onFailure: (error: Error) => void;
   readonly #idle: NbdWorker[] = [];
-  readonly #busy = new Set<NbdWorker>();
 
   constructor(birth: SharedBirth, onFailure: (error: Error) => void) {
     this.#birth = birth;
@@ -20,20 +19,12 @@ export class WorkerPool {
     for (let i = 0; i < WARM_WORKERS; i++) this.#idle.push(this.#start());
   }
 
-  /** Those that serve now. */
-  get busy(): ReadonlySet<NbdWorker> {
-    return this.#busy;
-  }
-
   /** A worker for one connection; {@link give} takes it back. */
   take(): NbdWorker {
-    const worker = this.#idle.pop() ?? this.#start();
-    this.#busy.add(worker);
-    return worker;
+    return this.#idle.pop() ?? this.#start();
   }
 
   give(worker: NbdWorker): void {
-    this.#busy.delete(worker);
     this.#idle.push(worker);
   }
 

@@ -29,9 +29,19 @@ export interface FailedStart {
   readonly stderr: string;
 }
 
-/** Starts a daemon on a free port and waits until it is ready. */
-export async function startDaxd(t: Test, args: readonly string[], cwd?: string): Promise<Daxd> {
-  const child = spawn(process.execPath, [BIN, '--listen', '127.0.0.1:0', ...args], {
+/**
+ * Starts a daemon on a free port and waits until it is ready.
+ *
+ * @param program what to start in place of the product: one changed, or one under a tracer.
+ */
+export async function startDaxd(
+  t: Test,
+  args: readonly string[],
+  cwd?: string,
+  program: readonly [string, ...string[]] = [process.execPath, BIN],
+): Promise<Daxd> {
+  const [command, ...before] = program;
+  const child = spawn(command, [...before, '--listen', '127.0.0.1:0', ...args], {
     cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });

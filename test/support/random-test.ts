@@ -13,7 +13,10 @@ export function testSeed(t: Test): number {
   return seed;
 }
 
-/** How often to do a random thing: `count` times, and many times more in `npm run test:long`. */
-export function times(count: number): number {
-  return process.env['DAXD_TEST_LONG'] === '1' ? count * LONG_FACTOR : count;
+/**
+ * How often to do a random thing: `count` times, and in `npm run test:long` `long` times, where
+ * a number was not given many times more.
+ */
+export function times(count: number, long = count * LONG_FACTOR): number {
+  return process.env['DAXD_TEST_LONG'] === '1' ? long : count;
 }

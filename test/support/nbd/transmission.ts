@@ -81,6 +81,11 @@ export class Transmission {
     return cookie;
   }
 
+  /** Has {@link receive} know a request that was sent by hand. */
+  expect(request: Request & { readonly cookie: bigint }): void {
+    this.#inFlight.set(request.cookie, request);
+  }
+
   /** Waits for the next reply that is whole. */
   async receive(): Promise<Reply> {
     for (;;) {

@@ -1,0 +1,125 @@
+/**
+ * FLUSH and FUA, as the kernel sees them: the reply leaves after a persist that covers all that
+ * it promises, on whatever connection that was written. With the persist taken out of the product
+ * the same look at the same requests finds broken promises.
+ */
+import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { MIB } from '../../src/lib/units.js';
+import { scratchDirectory } from '../support/ext4-image.js';
+import { DurableLog } from '../support/nbd/durable-log.js';
+import { PersistTrace, TRACED_CALLS } from '../support/nbd/persist-trace.js';
+import { Command, CommandFlag } from '../support/nbd/protocol.js';
+import { Transmission } from '../support/nbd/transmission.js';
+import { requires } from '../support/requires.js';
+import { testSeed, times } from '../support/random-test.js';
+import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { eventually, startNbd } from './nbd.js';
+
+const SIZE_BYTES = 16 * MIB;
+const LENGTHS = [1, 512, 4096, 5000, 65_536, 300_000];
+const REQUESTS = times(150, 600);
+
+/** Some requests over one connection, one after the other. */
+async function requests(
+  log: DurableLog,
+  client: Transmission,
+  random: SeededRandom,
+  count: number,
+): Promise<void> {
+  const { Write, Flush, Trim, WriteZeroes } = Command;
+  for (let done = 0; done < count; done++) {
+    const command = random.pick([Write, Write, Write, WriteZeroes, Trim, Flush]) ?? Write;
+    if (command === Flush) {
+      await log.call(client, Flush, [0, 0]);
+      continue;
+    }
+    const length = random.pick(LENGTHS) ?? 1;
+    const flags = random.below(4) === 0 ? CommandFlag.Fua : 0;
+    await log.call(client, command, [random.below(SIZE_BYTES - length), length], flags);
+  }
+}
+
+interface Judgement {
+  readonly promises: number;
+  readonly broken: readonly string[];
+}
+
+/** Runs requests on a traced daemon, first one at a time over all connections, then at once. */
+async function judge(t: Test, program: string, args: readonly string[]): Promise<Judgement> {
+  // On a disk: in memory there is nothing to persist.
+  const directory = t.testdir({});
+  const trace = join(directory, 'trace');
+  const strace = ['-D', '-f', '-y', '-x', '-v', '-s', '65536', '--seccomp-bpf', '-o', trace];
+  const traced = ['strace', ...strace, '-e', `trace=${TRACED_CALLS}`, process.execPath] as const;
+  const daxd = await startNbd(t, {
+    image: join(directory, 'pmem0.img'),
+    args: ['--size', '16M', ...args],
+    program: [...traced, program],
+  });
+  const random = new SeededRandom(testSeed(t));
+  const log = new DurableLog();
+  const styles = ['simple', 'structured', 'extended', 'structured'] as const;
+  const clients = await Promise.all(
+    styles.map(async (style) => Transmission.start(t, daxd.address, '', { style })),
+  );
+  for (let done = 0; done < REQUESTS; done++) {
+    const client = random.pick(clients);
+    if (client !== undefined) await requests(log, client, random, 1);
+  }
+  const lanes = clients.map((client) => requests(log, client, random, REQUESTS / styles.length));
+  await Promise.all(lanes);
+  for (const client of clients) await client.disconnect();
+  t.equal(await daxd.stop(), 0);
+  const text = await eventually(
+    () => readFileSync(trace, 'utf8'),
+    (now) => now.includes(`${daxd.child.pid} +++ exited`) || now.includes(`${daxd.child.pid}  +++`),
+  );
+  return { promises: log.promises, broken: log.broken(new PersistTrace(text, daxd.image)) };
+}
+
+/** A copy of the built product with one place of one file other than it is. */
+function mutant(t: Test, file: string, text: string, instead: string): string {
+  const directory = scratchDirectory(t);
+  for (const part of ['bin', 'dist', 'package.json']) {
+    cpSync(part, join(directory, part), { recursive: true });
+  }
+  symlinkSync(resolve('node_modules'), join(directory, 'node_modules'));
+  const path = join(directory, 'dist', file);
+  if (!existsSync(path)) throw new Error(`there is no ${file}`);
+  const parts = readFileSync(path, 'utf8').split(text);
+  if (parts.length !== 2) throw new Error(`${file} holds ${text} ${parts.length - 1} times`);
+  writeFileSync(path, parts.join(instead));
+  return join(directory, 'bin', 'daxd.js');
+}
+
+for (const args of [[], ['--sparse']]) {
+  t.test(`every promise is kept ${args.join('')}`, async (t) => {
+    if (!requires(t, { commands: ['strace'] })) return;
+    const { promises, broken } = await judge(t, resolve('bin/daxd.js'), args);
+    t.ok(promises > 100, `${promises} promises`);
+    t.strictSame(broken.slice(0, 10), []);
+  });
+}
+
+const CONTROLS = {
+  'without any persist': ['this.raw.persist(this.start + offset, length);', ';'],
+  'without that of FLUSH': ['this.persist(0, this.info.sizeBytes);', ';'],
+  'with a FLUSH of less than all': [
+    'this.persist(0, this.info.sizeBytes);',
+    'this.persist(0, 4096);',
+  ],
+} as const;
+
+for (const [name, [text, instead]] of Object.entries(CONTROLS)) {
+  t.test(`control: ${name} promises are broken`, async (t) => {
+    if (!requires(t, { commands: ['strace'] })) return;
+    const program = mutant(t, 'nbd/export-access.js', text, instead);
+    const { promises, broken } = await judge(t, program, []);
+    t.ok(broken.length > 20, `${broken.length} of ${promises} promises are broken`);
+  });
+}

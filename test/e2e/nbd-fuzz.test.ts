@@ -1,0 +1,106 @@
+/**
+ * Clients that send anything: random bytes, broken sessions, lengths past 2^63, in pieces, half
+ * closed, without reading. daxd must answer or close, leak nothing, and serve others meanwhile.
+ */
+import { readdirSync } from 'node:fs';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { MIB } from '../../src/lib/units.js';
+import { playSession } from '../support/nbd/fuzz-run.js';
+import { FuzzSessions } from '../support/nbd/fuzz-session.js';
+import { Transmission } from '../support/nbd/transmission.js';
+import { testSeed, times } from '../support/random-test.js';
+import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { metric } from './daxd.js';
+import { addPartition, eventually, isRunning, anonymousBytes, startNbd } from './nbd.js';
+import type { NbdDaxd } from './nbd.js';
+
+const CONNECTIONS = times(2000, 100_000);
+const AT_ONCE = 8;
+/** Memory is looked at after each; the first is the one in which pools fill. */
+const ROUNDS = 10;
+/** Heaps of the workers breathe by as much; 100,000 connections that leak 1 KiB each show. */
+const GROWTH_MAX_BYTES = 64 * MIB;
+
+/** Reads and writes back and forth, and checks every byte, until told to stop. */
+async function verifiedLoad(
+  t: Test,
+  client: Transmission,
+  random: SeededRandom,
+  stopped: () => boolean,
+): Promise<number> {
+  const model = Buffer.alloc(client.size);
+  let rounds = 0;
+  for (; !stopped(); rounds++) {
+    const length = 1 + random.below(20_000);
+    const offset = random.below(model.length - length);
+    const bytes = random.bytes(length);
+    await client.write(offset, bytes);
+    bytes.copy(model, offset);
+    const from = random.below(model.length - length);
+    const right = (await client.read(from, length)).equals(model.subarray(from, from + length));
+    if (!right) t.fail(`round ${rounds}: other bytes at ${from}`);
+    if (rounds % 16 === 0) await client.flush();
+  }
+  t.ok((await client.read(0, model.length)).equals(model), 'in the end all of it');
+  return rounds;
+}
+
+/** Plays sessions, several at once; the number of bytes that the server sent. */
+async function fuzz(daxd: NbdDaxd, sessions: FuzzSessions, count: number): Promise<number> {
+  let left = count;
+  let bytes = 0;
+  const lane = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      const received = await playSession(daxd.address, sessions.next());
+      bytes += received;
+      if (!isRunning(daxd)) throw new Error(`daxd is gone: ${daxd.stderr.slice(-60).join('\n')}`);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, lane));
+  return bytes;
+}
+
+async function descriptors(daxd: NbdDaxd): Promise<number> {
+  await eventually(
+    () => metric(daxd.url, 'daxd_nbd_connections'),
+    (count) => count === 1,
+  );
+  return readdirSync(`/proc/${daxd.child.pid}/fd`).length;
+}
+
+t.test(`${CONNECTIONS} connections`, { timeout: 7_200_000 }, async (t) => {
+  const args = ['--size', '32M', '--sparse', '--nbd-handshake-timeout', '2s'];
+  const daxd = await startNbd(t, { args: [...args, '--log-level', 'error'] });
+  await addPartition(daxd, 'fuzzed', 8 * MIB);
+  await addPartition(daxd, 'undisturbed', 4 * MIB);
+  const seed = testSeed(t);
+  const sessions = new FuzzSessions(new SeededRandom(seed), 'pmem0p1');
+  const client = await Transmission.start(t, daxd.address, 'pmem0p2');
+  let stopped = false;
+  const load = verifiedLoad(t, client, new SeededRandom(seed + 1), () => stopped);
+
+  const open: number[] = [];
+  const memory: number[] = [];
+  let bytes = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const received = await fuzz(daxd, sessions, CONNECTIONS / ROUNDS);
+    bytes += received;
+    open.push(await descriptors(daxd));
+    memory.push(anonymousBytes(daxd));
+  }
+  stopped = true;
+  const rounds = await load;
+  t.comment(`${bytes} bytes of replies, ${rounds} rounds of verified I/O beside`);
+  t.comment(`descriptors ${open.join()}, MiB ${memory.map((now) => Math.round(now / MIB)).join()}`);
+  t.ok(bytes > 0 && rounds > 0);
+  t.ok((open.at(-1) ?? 0) <= (open[0] ?? 0), 'no more descriptors than in the beginning');
+  const grown = Math.min(...memory.slice(-4)) - Math.min(...memory.slice(0, 4));
+  t.ok(grown < GROWTH_MAX_BYTES, `grown by ${grown} bytes`);
+  t.ok(isRunning(daxd));
+  await client.disconnect();
+  t.equal(await daxd.stop(), 0);
+});
