@@ -16,7 +16,7 @@ import {
   SuperField,
   SuperFlag,
 } from './layout.js';
-import { checkOrphans, recoverOrphans } from './orphan-recovery.js';
+import { findOrphans, recoverOrphans } from './orphan-recovery.js';
 import { holdsOrphans } from './orphans.js';
 import { loadSuperblockBytes, storeSuperblockBytes } from './superblock-store.js';
 import { checkGeometry, sealSuperblock, Superblock } from './superblock.js';
@@ -42,7 +42,7 @@ export interface OpenVolumeOptions extends Pick<VolumeOptions, 'log' | 'clock' |
  *
  * A filesystem with errors, or with features that forbid writing, is opened read-only, with
  * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
- * holds is replayed in memory.
+ * holds is replayed in memory. A damaged orphan makes it read-only once the journal is replayed.
  *
  * @throws DaxdError EINVAL without an ext4, EOPNOTSUPP for its features, EBADMSG, EUCLEAN, EIO
  * @kernel ext4_fill_super (fs/ext4/super.c)
@@ -76,10 +76,17 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
     options.log.warn({ label, uuid, reasons: found }, readOnlyWarning(found));
   }
   if (!isWritable) return volume;
-  const orphans = checkOrphans(volume);
-  await startWriting(volume, journal);
-  await recoverOrphans(volume, orphans);
+  const damage = await startWriting(volume, journal);
+  if (damage !== undefined) keepAsItIs(volume, damage);
   return volume;
+}
+
+/** What is damaged is left for e2fsck, and all that could be lost by writing with it. */
+function keepAsItIs(volume: Volume, damage: string): void {
+  const reason = `errors were found in it: ${damage}`;
+  volume.refuseChanges(reason);
+  const { label, uuid } = volume.superblock;
+  volume.log.warn({ label, uuid, reasons: [reason] }, readOnlyWarning([reason]));
 }
 
 /**
@@ -110,17 +117,25 @@ function readSuperblock(range: BackingRange): Superblock {
 }
 
 /**
- * The order matters: a kernel that finds a log, but not that it needs recovery, wipes it.
+ * Takes a volume into use for writing, and finishes with the orphans; gives what is damaged of
+ * these. The order matters: a kernel that finds a log, but not that it needs recovery, wipes it.
  */
-async function startWriting(volume: Volume, journal: Journal | undefined): Promise<void> {
+async function startWriting(
+  volume: Volume,
+  journal: Journal | undefined,
+): Promise<string | undefined> {
+  const { numbers, damage } = findOrphans(volume);
+  if (damage !== undefined) return damage;
   volume.range.backing.checkSize();
   if (journal !== undefined) checkLogLength(journal);
   // What a log holds although the flag is clear is in its place: whoever cleared it saw to that.
   await journal?.empty();
   await storeMountState(volume, 'mounted');
-  if (journal === undefined) return;
-  await journal.start();
-  volume.useJournal(journal);
+  if (journal !== undefined) {
+    await journal.start();
+    volume.useJournal(journal);
+  }
+  return await recoverOrphans(volume, numbers);
 }
 
 /**

@@ -9,8 +9,31 @@ import { readInodeBitmap } from './group-bitmaps.js';
 import { readAnyInode } from './inode.js';
 import { tryBreakFileLayouts } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { OrphanFile } from './orphan-file.js';
 import { orphanNumbers, removeOrphan } from './orphans.js';
 import type { Volume } from './volume.js';
+
+/** What {@link findOrphans} finds. */
+export interface FoundOrphans {
+  readonly numbers: readonly number[];
+  /** What is wrong with one of them; then there is none to be finished with. */
+  readonly damage: string | undefined;
+}
+
+/**
+ * The orphans to finish with. One that is damaged is no reason to refuse the mount, but nothing
+ * may be written then: the list leads to all that is to be put right. Nothing is changed.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG for a file of orphans that is itself damaged
+ */
+export function findOrphans(volume: Volume): FoundOrphans {
+  OrphanFile.open(volume, volume)?.numbers();
+  try {
+    return { numbers: checkOrphans(volume), damage: undefined };
+  } catch (error) {
+    return { numbers: [], damage: damageOf(error) };
+  }
+}
 
 /**
  * The orphans that a crash, or an unmount with pinned pages, left. Nothing is changed.
@@ -25,13 +48,32 @@ export function checkOrphans(volume: Volume): number[] {
 
 /**
  * Finishes with orphans that were checked: those without links are freed, a cut that had begun
- * is carried to its end. To be called before the filesystem is used.
+ * is carried to its end. To be called before the filesystem is used. Ends where one turns out
+ * to be damaged, which stays on the list with those after it, and gives what is wrong with it.
  *
- * @throws DaxdError EUCLEAN, EBADMSG, EIO
+ * @throws DaxdError EIO
  * @kernel ext4_orphan_cleanup (fs/ext4/orphan.c)
  */
-export async function recoverOrphans(volume: Volume, numbers: readonly number[]): Promise<void> {
-  for (const number of numbers) await recover(volume, number);
+export async function recoverOrphans(
+  volume: Volume,
+  numbers: readonly number[],
+): Promise<string | undefined> {
+  for (const number of numbers) {
+    try {
+      await recover(volume, number);
+    } catch (error) {
+      return `orphan inode ${number}: ${damageOf(error)}`;
+    }
+  }
+  return undefined;
+}
+
+/** What an error says of the media. @throws what says nothing of them */
+function damageOf(error: unknown): string {
+  const isDamage =
+    error instanceof DaxdError && ['EUCLEAN', 'EBADMSG', 'EOPNOTSUPP'].includes(error.code);
+  if (isDamage) return error.message;
+  throw error;
 }
 
 async function recover(volume: Volume, number: number): Promise<void> {

@@ -150,6 +150,11 @@ export class Volume implements BlockSource {
     if (this.#closing) throw new DaxdError('ESHUTDOWN', 'the filesystem is being unmounted');
   }
 
+  /** Makes it read-only for a reason that is a part of a sentence. */
+  refuseChanges(reason: string): void {
+    this.#readOnlyReasons.push(reason);
+  }
+
   /** Changed blocks that one transaction may have: what needs more is done in pieces. */
   get transactionBlocksMax(): number {
     return this.#commits.transactionBlocksMax;
