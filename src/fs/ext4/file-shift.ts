@@ -49,21 +49,19 @@ export async function collapseRange(
   change: Change = {},
 ): Promise<ChangeResult> {
   const span = blocksOf(range);
-  const before = readWritable(volume, volume, number);
-  checkCollapse(before, range);
-  const { offset: from, length } = range;
-  const request = { ...change, op: 'collapse-range', inode: number, from, to: Infinity } as const;
-  return await changeLayout(volume, request, async (layout) => {
-    const freed = await inSteps(volume, span.to, (txn, at) => {
-      const inode = rereadWritable(txn, volume, before);
+  return await shiftRange(volume, number, change, {
+    op: 'collapse-range',
+    span,
+    start: span.to,
+    check: (inode) => {
       checkCollapse(inode, range);
-      const step = collapseStep(txn, volume, { inode, span, at }, layout);
-      if (step.isLast) inode.size -= length;
-      inode.touch();
-      inode.store(txn);
+    },
+    step: (txn, place, layout) => {
+      checkCollapse(place.inode, range);
+      const step = collapseStep(txn, volume, place, layout);
+      if (step.isLast) place.inode.size -= range.length;
       return step;
-    });
-    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+    },
   });
 }
 
@@ -85,24 +83,56 @@ export async function insertRange(
   change: Change = {},
 ): Promise<ChangeResult> {
   const span = blocksOf(range);
+  return await shiftRange(volume, number, change, {
+    op: 'insert-range',
+    span,
+    start: Infinity,
+    check: (inode) => {
+      checkInsert(volume, inode, range);
+    },
+    step: (txn, place) => {
+      if (place.at === Infinity) {
+        checkInsert(volume, place.inode, range);
+        place.inode.size += range.length;
+      }
+      return insertStep(txn, volume, place);
+    },
+  });
+}
+
+/** What moves a file's blocks about. */
+interface Shift {
+  readonly op: 'collapse-range' | 'insert-range';
+  readonly span: BlockSpan;
+  /** Where the first step takes the work up. */
+  readonly start: number;
+  /** @throws DaxdError EINVAL, EFBIG for a range that does not fit the file */
+  readonly check: (inode: Inode) => void;
+  /** As much as one transaction holds, the size of the file too. */
+  readonly step: (txn: Transaction, place: Place, layout: BrokenLayout) => Shifted;
+}
+
+/** Waits until no page from the range on is pinned, then moves what lies there. */
+async function shiftRange(
+  volume: Volume,
+  number: number,
+  change: Change,
+  { op, span, start, check, step }: Shift,
+): Promise<ChangeResult> {
   const before = readWritable(volume, volume, number);
-  checkInsert(volume, before, range);
-  const { offset: from, length } = range;
-  const request = { ...change, op: 'insert-range', inode: number, from, to: Infinity } as const;
+  check(before);
+  const from = span.from * BLOCK_SIZE;
+  const request = { ...change, op, inode: number, from, to: Infinity };
   return await changeLayout(volume, request, async (layout) => {
-    await inSteps(volume, Infinity, (txn, at) => {
+    const freed = await inSteps(volume, start, (txn, at) => {
       txn.requireIdle(layout);
       const inode = rereadWritable(txn, volume, before);
-      if (at === Infinity) {
-        checkInsert(volume, inode, range);
-        inode.size += length;
-      }
-      const step = insertStep(txn, volume, { inode, span, at });
+      const done = step(txn, { inode, span, at }, layout);
       inode.touch();
       inode.store(txn);
-      return step;
+      return done;
     });
-    return { waitedMs: layout.waitedMs, freedBytes: 0 };
+    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
   });
 }
 
@@ -136,7 +166,6 @@ function collapseStep(
   { inode, span, at: start }: Place,
   layout: BrokenLayout,
 ): Shifted {
-  txn.requireIdle(layout);
   let freed = 0;
   if (start === span.to) {
     const piece = freeSpan(txn, volume, { inode, span }, layout);

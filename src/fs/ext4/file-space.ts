@@ -14,6 +14,7 @@ import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, FileLayoutChange } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { nameFill } from './name-fill.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
 
@@ -128,20 +129,12 @@ async function allocate(
     });
     const { span } = fill;
     const sizeMin = keepSize ? 0 : Math.min(end, span.to * BLOCK_SIZE);
-    try {
+    const prepare = async (): Promise<void> => {
       const { size } = rereadWritable(volume, volume, before);
       if (sizeMin > size && !isZeroed) await zeroBehind(volume, before);
       isZeroed = true;
-      await volume.transact((txn) => {
-        const inode = rereadWritable(txn, volume, before);
-        fill.name(txn, inode);
-        inode.size = Math.max(inode.size, sizeMin);
-        inode.touch();
-        inode.store(txn);
-      });
-    } finally {
-      fill.release();
-    }
+    };
+    await nameFill(volume, before, fill, { prepare, sizeMin });
     from = span.to;
   }
 }

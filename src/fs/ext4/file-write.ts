@@ -4,8 +4,8 @@ import { mapExtents } from './extent-tree.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
+import { nameFill } from './name-fill.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
-import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /**
@@ -78,18 +78,10 @@ async function writePiece(
 ): Promise<number> {
   const stored = await whenSpace(volume, () => storeContent(volume, before, offset, source));
   const { fill, stores, end } = stored;
-  try {
+  const prepare = async (): Promise<void> => {
     await stores.persist();
-    await volume.transact((txn) => {
-      const inode = reread(txn, volume, before);
-      fill.name(txn, inode);
-      inode.size = Math.max(inode.size, end);
-      inode.touch();
-      inode.store(txn);
-    });
-  } finally {
-    fill.release();
-  }
+  };
+  await nameFill(volume, before, fill, { prepare, sizeMin: end });
   return end - offset;
 }
 
@@ -107,7 +99,8 @@ function storeContent(
   offset: number,
   source: Uint8Array,
 ): StoredContent {
-  const inode = reread(volume, volume, before);
+  // Appending is let through: whoever may not do more was refused before.
+  const inode = rereadWritable(volume, volume, before, { append: true });
   const wantedEnd = offset + source.length;
   const wanted = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(wantedEnd / BLOCK_SIZE) };
   const fill = new HoleFill(volume, inode, wanted, { written: true });
@@ -124,11 +117,6 @@ function storeContent(
     throw error;
   }
   return { fill, stores, end };
-}
-
-/** Appending is let through: whoever may not do more was refused before. */
-function reread(source: BlockSource, volume: Volume, before: Inode): Inode {
-  return rereadWritable(source, volume, before, { append: true });
 }
 
 /**

@@ -10,6 +10,7 @@ import type { FileExtent } from './file-read.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
+import { nameFill } from './name-fill.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
 
@@ -66,18 +67,11 @@ async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promis
     const inode = rereadWritable(volume, volume, before);
     return new HoleFill(volume, inode, span, { written: true });
   });
-  try {
+  const prepare = async (): Promise<void> => {
     if (fill.stale.length > 0) await zeroBlocks(volume, before, fill.stale);
-    await volume.transact((txn) => {
-      const inode = rereadWritable(txn, volume, before);
-      fill.name(txn, inode);
-      inode.touch();
-      inode.store(txn);
-    });
-    return fill.span.to;
-  } finally {
-    fill.release();
-  }
+  };
+  await nameFill(volume, before, fill, { prepare, sizeMin: 0 });
+  return fill.span.to;
 }
 
 /** Zeroes whole blocks, durably, which no reader of the file sees yet. */
