@@ -47,6 +47,8 @@ export interface MountOptions {
   readonly layouts: Layouts;
   readonly log: Logger;
   readonly clock: Clock;
+  /** Draws the sequence that the log begins with, from 0 to 2 ** 32 - 1; tests hold it still. */
+  readonly random?: () => number;
 }
 
 /** What `statfs` answers. */

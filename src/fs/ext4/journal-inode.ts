@@ -26,7 +26,7 @@ export function openJournal(volume: Volume): Journal {
   if (!hasJournal(volume)) {
     throw new DaxdError('EUCLEAN', 'superblock: recovery without a journal; run e2fsck -fy');
   }
-  return new Journal(openLogArea(volume), volume.clock);
+  return new Journal(openLogArea(volume), volume.clock, volume.random);
 }
 
 function openLogArea(volume: Volume): LogArea {

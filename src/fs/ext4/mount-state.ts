@@ -27,7 +27,10 @@ import type { VolumeOptions } from './volume.js';
 const LOG_BLOCKS_MIN = 1024;
 
 /** What {@link openVolume} is told. */
-export interface OpenVolumeOptions extends Pick<VolumeOptions, 'log' | 'clock' | 'layouts'> {
+export interface OpenVolumeOptions extends Pick<
+  VolumeOptions,
+  'log' | 'clock' | 'layouts' | 'random'
+> {
   readonly readOnly: boolean;
 }
 

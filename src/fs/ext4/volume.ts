@@ -29,6 +29,8 @@ export interface VolumeOptions {
   readonly log: Logger;
   readonly clock: Clock;
   readonly layouts: Layouts;
+  /** Draws the sequence that the log begins with, from 0 to 2 ** 32 - 1; tests hold it still. */
+  readonly random?: () => number;
 }
 
 /**
@@ -42,6 +44,7 @@ export class Volume implements BlockSource {
   readonly superblock: Superblock;
   readonly log: Logger;
   readonly clock: Clock;
+  readonly random: (() => number) | undefined;
   readonly reservations: Reservations;
   readonly systemZone = new SystemZone();
   /** Free blocks and inodes, as the descriptors have them; reserved ones count as free. */
@@ -68,6 +71,7 @@ export class Volume implements BlockSource {
     this.superblock = options.superblock;
     this.log = options.log;
     this.clock = options.clock;
+    this.random = options.random;
     this.layouts = options.layouts;
     this.reservations = new Reservations(options.superblock.blocksPerGroup);
     this.#readOnlyReasons = [...options.readOnlyReasons];

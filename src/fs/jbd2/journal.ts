@@ -39,6 +39,7 @@ export class Journal {
   readonly superblock: JournalSuperblock;
   readonly #area: LogArea;
   readonly #clock: Clock;
+  readonly #random: () => number;
   /** Records are made here, one after the other. */
   readonly #record = Buffer.alloc(LOG_BLOCK_SIZE);
   readonly #commitRecord = Buffer.alloc(LOG_BLOCK_SIZE);
@@ -52,10 +53,12 @@ export class Journal {
   #state: 'loaded' | 'running' | 'stopped' = 'loaded';
 
   /** @throws DaxdError as {@link JournalSuperblock.load} does */
-  constructor(area: LogArea, clock: Clock) {
+  /** @param random draws the sequence that a log begins with. */
+  constructor(area: LogArea, clock: Clock, random: () => number = randomU32) {
     this.superblock = JournalSuperblock.load(area);
     this.#area = area;
     this.#clock = clock;
+    this.#random = random;
   }
 
   /** The blocks of the log. */
@@ -86,7 +89,7 @@ export class Journal {
     this.#state = 'running';
     this.#head = this.superblock.first;
     // What is left of an older log must not look like the next transaction of this one.
-    this.#sequence = randomU32();
+    this.#sequence = this.#random();
     await this.#clearWords([0]);
     await this.superblock.begin(this.#head, this.#sequence);
   }

@@ -51,6 +51,8 @@ export function makeBaseImage(scratch: string): Buffer {
 }
 
 /** It stands still, so that nothing of an image tells when it was made. */
+/** What the log of the dirty image begins with. */
+const SEQUENCE = 0x5eed;
 const CLOCK: Clock = { nowMs: () => 0, wallMs: () => 1_700_000_000_000, setTimer: () => () => {} };
 
 /**
@@ -62,7 +64,8 @@ export async function makeDirtyImage(base: Buffer): Promise<Buffer> {
   backing.mapping.write(0, base);
   const range = new BackingRange(backing, 0, base.length);
   const options = { readOnly: false, layouts: layoutsOf(), log: silentLogger, clock: CLOCK };
-  const fs = await mountExt4(range, options);
+  // The same image each time, so that a seed makes the same mutants of it.
+  const fs = await mountExt4(range, { ...options, random: () => SEQUENCE });
   await fs.link('lin/file-4', 'lin/linked');
   await fs.truncate(fs.lookup('fragments'), 3 * BLOCK);
   await fs.rename('lin/file-3', 'tree/moved');
