@@ -50,9 +50,9 @@ export function makeBaseImage(scratch: string): Buffer {
   return bytes;
 }
 
-/** It stands still, so that nothing of an image tells when it was made. */
 /** What the log of the dirty image begins with. */
 const SEQUENCE = 0x5eed;
+/** It stands still, so that nothing of an image tells when it was made. */
 const CLOCK: Clock = { nowMs: () => 0, wallMs: () => 1_700_000_000_000, setTimer: () => () => {} };
 
 /**
