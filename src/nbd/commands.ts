@@ -42,3 +42,17 @@ function perform(request: Request, access: ExportAccess, counters: NbdCounters):
   }
   if (request.has(NbdCmdFlag.Fua)) access.persist(offset, length);
 }
+
+/**
+ * Makes a write durable whose payload is in its place, where it must be before it is answered:
+ * with FUA, and where each store is made durable by the thread that made it.
+ */
+export function persistWrite(request: Request, access: ExportAccess): NbdError {
+  if (!request.has(NbdCmdFlag.Fua) && !access.raw.persistsEachStore) return NbdError.None;
+  try {
+    access.persist(request.offset, request.length);
+    return NbdError.None;
+  } catch (failure) {
+    return nbdErrorOf(failure);
+  }
+}

@@ -1,4 +1,4 @@
-import type { ReplyStyle } from './negotiation.js';
+import type { ReplyStyle, Session } from './negotiation.js';
 import { BLOCK_SIZE, NbdCmd, NbdCmdFlag, NbdError } from './protocol.js';
 import type { Request } from './request.js';
 
@@ -9,6 +9,12 @@ export interface RequestRules {
   readonly style: ReplyStyle;
   /** Whether BLOCK_STATUS has anything to report. */
   readonly hasContexts: boolean;
+}
+
+/** The rules of a connection, by what was agreed on. */
+export function rulesOf({ style, contexts, export: { info } }: Session): RequestRules {
+  const { sizeBytes, readOnly } = info;
+  return { sizeBytes, readOnly, style, hasContexts: contexts.length > 0 };
 }
 
 /** Flags that a command may carry, by its number; all may carry FUA. */

@@ -1,7 +1,7 @@
 import { systemClock } from '../lib/clock.js';
 import { copyFromMap, IOVEC_BYTES } from '../media/raw-access.js';
 import { statusPayload, statusType } from './block-status.js';
-import { runCommand } from './commands.js';
+import { persistWrite, runCommand } from './commands.js';
 import { ProtocolBreach } from './connection-end.js';
 import { nbdErrorOf } from './nbd-errno.js';
 import { commandOf } from './nbd-counters.js';
@@ -9,7 +9,7 @@ import { PendingWrites } from './pending-writes.js';
 import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js';
 import { ReplyBatch } from './reply-batch.js';
 import { Request } from './request.js';
-import { refusalOf, type RequestRules } from './request-checks.js';
+import { refusalOf, type RequestRules, rulesOf } from './request-checks.js';
 import type { TlsTransport } from './tls-transport.js';
 import type { TransmissionParts } from './transmission.js';
 
@@ -36,12 +36,7 @@ export class TlsTransmission {
   constructor(parts: TlsTransmissionParts) {
     const { session, access, arena } = parts;
     this.#parts = parts;
-    this.#rules = {
-      sizeBytes: access.info.sizeBytes,
-      readOnly: access.info.readOnly,
-      style: session.style,
-      hasContexts: session.contexts.length > 0,
-    };
+    this.#rules = rulesOf(session);
     this.#request = new Request(session.style === 'extended');
     this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
     this.#writes = new PendingWrites(access, arena);
@@ -125,20 +120,9 @@ export class TlsTransmission {
       this.#writes.copy(arena.receive.address, address + done, run),
     );
     if (!isStored) return this.#reply(NbdError[access.whyBad(offset, length)]);
-    const error = this.#persist(offset, length);
+    const error = persistWrite(this.#request, access);
     if (error === NbdError.None) counters.countWritten(length);
     return this.#reply(error);
-  }
-
-  #persist(offset: number, length: number): NbdError {
-    const { access } = this.#parts;
-    if (!this.#request.has(NbdCmdFlag.Fua) && !access.raw.persistsEachStore) return NbdError.None;
-    try {
-      access.persist(offset, length);
-      return NbdError.None;
-    } catch (failure) {
-      return nbdErrorOf(failure);
-    }
   }
 
   async #blockStatus(): Promise<NbdError> {

@@ -2,7 +2,7 @@ import { assert } from '../lib/assert.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { SharedUses } from '../lib/shared-uses.js';
 import { STATUS_PAYLOAD_BYTES_MAX, statusPayload, statusType } from './block-status.js';
-import { runCommand } from './commands.js';
+import { persistWrite, runCommand } from './commands.js';
 import { ClientGone, ProtocolBreach } from './connection-end.js';
 import type { ExportAccess } from './export-access.js';
 import { BAD_PLACE, Incoming, NOTHING_YET } from './incoming.js';
@@ -14,7 +14,7 @@ import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js
 import { ReplyBatch } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
 import { Request } from './request.js';
-import { refusalOf, type RequestRules } from './request-checks.js';
+import { refusalOf, type RequestRules, rulesOf } from './request-checks.js';
 import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 import type { SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
@@ -78,12 +78,7 @@ export class Transmission {
     this.#counters = parts.counters;
     this.#clock = parts.clock ?? systemClock;
     this.#inFlightBytes = parts.inFlightBytes;
-    this.#rules = {
-      sizeBytes: access.info.sizeBytes,
-      readOnly: access.info.readOnly,
-      style: session.style,
-      hasContexts: session.contexts.length > 0,
-    };
+    this.#rules = rulesOf(session);
     this.#request = new Request(session.style === 'extended');
     this.#kept = new Request(session.style === 'extended');
     const { headerBytes } = this.#request;
@@ -220,23 +215,12 @@ export class Transmission {
 
   /** Answers a write whose payload is in its place, unless that failed. @hot Once a write. */
   #endWrite(request: Request, failure: NbdError): void {
-    const error = failure === NbdError.None ? this.#persist(request) : failure;
+    const error = failure === NbdError.None ? persistWrite(request, this.#access) : failure;
     if (error === NbdError.None) {
       this.#replies.done(request);
       this.#counters.countWritten(request.length);
     } else this.#replies.error(request, error);
     this.#count(request, error);
-  }
-
-  /** Makes a write durable where it must be before it is answered. @hot Once a write. */
-  #persist(request: Request): NbdError {
-    if (!request.has(NbdCmdFlag.Fua) && !this.#access.raw.persistsEachStore) return NbdError.None;
-    try {
-      this.#access.persist(request.offset, request.length);
-      return NbdError.None;
-    } catch (failure) {
-      return nbdErrorOf(failure);
-    }
   }
 
   #refuse(error: NbdError): void {
