@@ -174,7 +174,7 @@ t.test('bytes of an index flipped at random: nothing but a DaxdError, in time', 
   const random = new SeededRandom(testSeed(t));
   const copy = await copier(await makeIndexed(t));
   let refused = 0;
-  const rounds = times(25);
+  const rounds = times(200);
   for (let i = 0; i < rounds; i++) {
     const { bytes, blocks, seed } = copy();
     const logical = random.below(2) === 0 ? 0 : random.below(blocks.length);
