@@ -149,7 +149,14 @@ function withoutTimes(image: Buffer): Buffer {
     }
     seal(image, atlas, copy);
   }
-  for (const inode of atlas.byKind.get('inode') ?? []) {
+  // The inode of bad blocks has no mode, and so is none of the structures, but it has times.
+  const badBlocks = {
+    kind: 'inode',
+    offset: inodeOffset(atlas, 1),
+    length: 256,
+    owner: 1,
+  } as const;
+  for (const inode of [badBlocks, ...(atlas.byKind.get('inode') ?? [])]) {
     for (const field of [0x08, 0x0c, 0x10, 0x84, 0x88, 0x8c, 0x90, 0x94]) {
       image.writeUInt32LE(0, inode.offset + field);
     }
