@@ -158,18 +158,23 @@ t.test('clients that break off in the middle of TLS', async (t) => {
   const write = encodeRequest('structured', { command: Command.Write, payload: Buffer.alloc(MIB) });
   await client.stream.write(write.subarray(0, 500_000));
   client.stream.destroy();
-  const count = await eventually(
-    () => metric(daxd.url, 'daxd_nbd_connections'),
-    (now) => now === 0,
-  );
-  t.equal(count, 0, 'none is left');
+  const open = async (): Promise<number> =>
+    await eventually(
+      () => metric(daxd.url, 'daxd_nbd_connections'),
+      (now) => now === 0,
+    );
+  t.equal(await open(), 0, 'none is left');
   const descriptors = readdirSync(`/proc/${daxd.child.pid}/fd`).length;
-  for (let tries = 0; tries < 20; tries++) (await acknowledged()).stream.destroy();
-  await eventually(
-    () => metric(daxd.url, 'daxd_nbd_connections'),
-    (now) => now === 0,
+  for (let tries = 0; tries < 20; tries++) {
+    (await acknowledged()).stream.destroy();
+    // One at a time, so that all of them fit the workers that there are: those keep descriptors.
+    t.equal(await open(), 0);
+  }
+  const after = await eventually(
+    async () => readdirSync(`/proc/${daxd.child.pid}/fd`).length,
+    (now) => now <= descriptors + 2,
   );
-  t.ok(readdirSync(`/proc/${daxd.child.pid}/fd`).length <= descriptors + 2, 'nor a descriptor');
+  t.ok(after <= descriptors + 2, `nor a descriptor: ${descriptors} before, ${after} after`);
   t.ok(isRunning(daxd));
 });
 
