@@ -22,6 +22,7 @@ const owners = {
   typebox: 'src/(http|config)/',
   'prom-client': 'src/telemetry/',
   commander: 'src/cli/',
+  lmdb: 'src/lease/lmdb-store\\.ts',
 };
 
 /** Layers that read the configuration; the others get what they need as arguments. */

@@ -34,6 +34,8 @@ export interface ServeConfig {
   readonly listen: readonly ListenAddress[];
   readonly allowHosts: readonly string[];
   readonly nbd: NbdConfig;
+  /** Where leases are kept; undefined: beside the backing, or for a device under daxd-data. */
+  readonly stateDirectory: string | undefined;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
   /** What was given but changes nothing; for the log. */
@@ -77,6 +79,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
         LIMITS.nbdHandshakeMsMax,
       ),
     ),
+    stateDirectory: options.stateDir,
     drainTimeoutMs: parseDurationMs(
       '--drain-timeout',
       options.drainTimeout,

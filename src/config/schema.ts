@@ -157,11 +157,21 @@ export const ServeOptions = Type.Object(
       description: 'how stores become durable; none gives durability up',
       give: 'auto or none',
     }),
+    stateDir: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'DIR',
+        description:
+          'where leases are kept (default: the backing with .leases behind it; for a device ' +
+          'daxd-data/NAME.leases)',
+        give: 'a directory',
+      }),
+    ),
     drainTimeout: Type.String({
       default: '10s',
       pattern: DURATION_PATTERN,
       placeholder: 'TIME',
-      description: 'how long SIGTERM waits for pinned pages',
+      description: 'how long SIGTERM waits for leases that are not kept yet',
       give: 'seconds, or a number with ms, s or m',
     }),
     logLevel: Type.Union(

@@ -87,6 +87,7 @@ export class DaemonControl implements Control {
     name: string,
     { disconnect }: { readonly disconnect: boolean },
   ): Promise<void> {
+    this.#refuseLeased(name);
     await this.#change(async () => {
       if (disconnect) await this.#nbd?.disconnect(name);
       await this.#options.pmem.disk.deletePartition(name);
@@ -111,6 +112,7 @@ export class DaemonControl implements Control {
     name: string,
     options: { readonly label?: string; readonly force: boolean },
   ): Promise<PartitionBody> {
+    this.#refuseLeased(name);
     await this.#change(() => this.#options.mounts.format(name, options));
     return this.#partition(name);
   }
@@ -121,13 +123,7 @@ export class DaemonControl implements Control {
   }
 
   async unmount(name: string): Promise<PartitionBody> {
-    const held = this.leases.countOn(name);
-    if (held > 0) {
-      throw new DaxdError(
-        'EBUSY',
-        `${held} leases stand on ${name}: release them first (GET /v1/leases?partition=${name})`,
-      );
-    }
+    this.#refuseLeased(name);
     await this.#change(() => this.#options.mounts.unmount(name));
     return this.#partition(name);
   }
@@ -163,8 +159,20 @@ export class DaemonControl implements Control {
     const failed = this.#options.mounts.mounted.flatMap(({ partition, fs }) =>
       fs.failure === undefined ? [] : [`${partition.name} is read-only: ${fs.failure}`],
     );
-    const reasons = [...(this.draining ? ['draining'] : []), ...failed];
+    const { quarantined } = this.leases;
+    const held = quarantined === 0 ? [] : [`${quarantined} leases are in quarantine`];
+    const reasons = [...(this.draining ? ['draining'] : []), ...failed, ...held];
     return { ready: reasons.length === 0, reasons };
+  }
+
+  /** An earlier daemon may have granted leases on what is not mounted now. */
+  #refuseLeased(name: string): void {
+    const held = this.leases.countOn(name);
+    if (held === 0) return;
+    throw new DaxdError(
+      'EBUSY',
+      `${held} leases stand on ${name}: release them first (GET /v1/leases?partition=${name})`,
+    );
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {

@@ -1,3 +1,5 @@
+import { basename, join, resolve as resolvePath } from 'node:path';
+
 import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
@@ -5,8 +7,11 @@ import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
 import { Leases } from '../lease/leases.js';
+import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
-import { ProcFs } from '../lease/proc-fs.js';
+import type { LeaseStore } from '../lease/lease-store.js';
+import { LmdbStore } from '../lease/lmdb-store.js';
+import { ProcFs, readBootId } from '../lease/proc-fs.js';
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
@@ -15,6 +20,7 @@ import { SortableIds } from '../lib/sortable-id.js';
 import { Memremap } from '../mm/memremap.js';
 import { PageWaiters } from '../mm/page-waiters.js';
 import { NbdServer } from '../nbd/nbd-server.js';
+import type { PmemDevice } from '../nvdimm/pmem-device.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import { attach } from './attach.js';
@@ -24,7 +30,7 @@ import { Mounts } from './mounts.js';
 import { Operations } from './operations.js';
 import { pinnedPagesIn } from './reports.js';
 
-/** How often a drain looks whether the last lease is gone, in milliseconds. */
+/** How often a drain looks whether the last lease is kept, in milliseconds. */
 const DRAIN_POLL_MS = 20;
 
 /** What a daemon needs beside its configuration. */
@@ -74,8 +80,11 @@ export class Daemon {
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
-    const parts = assemble(options, attached, { memremap, waiters });
+    const store = await openStore(options, attached);
+    const parts = assemble(options, attached, { memremap, waiters, store });
     try {
+      // Whoever mounts, or is served, finds the pages of the leases pinned.
+      await parts.leases.restore();
       await parts.mounts.mountAtStart(config.mount);
       const nbd = await serveNbd(options, attached);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
@@ -84,6 +93,7 @@ export class Daemon {
     } catch (error) {
       await parts.control.nbd?.close();
       await parts.mounts.unmountAll();
+      await parts.leases.close();
       await attached.pmem.detach();
       throw error;
     }
@@ -96,10 +106,11 @@ export class Daemon {
   }
 
   /**
-   * Refuses new leases and changes, waits up to the drain timeout for those who hold pages,
-   * then unmounts, detaches and gives the backing back.
+   * Refuses new leases and changes, waits up to the drain timeout for those leases that the
+   * store does not keep yet, then unmounts, detaches and gives the backing back. The others go
+   * on with the next daemon.
    *
-   * @returns the leases that were still held when the time was up.
+   * @returns the leases that nobody keeps when the time is up.
    * @throws AggregateError when an unmount or a release failed.
    */
   async close(): Promise<readonly LeaseView[]> {
@@ -107,36 +118,24 @@ export class Daemon {
     const { log, config } = this.#options;
     log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
     control.drain();
-    await this.#untilReleased();
-    const held = this.#held();
+    await this.#untilKept();
+    const held = leases.unkept.map((lease) => lease.view());
     await this.#closeListeners();
     await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
     await mounts.unmountAll();
-    // Their holders keep what they mapped; only this process ends.
-    leases.releaseAll();
+    await leases.close();
     await this.#attached.pmem.detach();
     log.info({ held: held.length }, 'detached');
     return held;
   }
 
-  async #untilReleased(): Promise<void> {
+  async #untilKept(): Promise<void> {
     const { clock, config } = this.#options;
     const untilMs = clock.nowMs() + config.drainTimeoutMs;
-    while (this.#parts.leases.size > 0 && clock.nowMs() < untilMs) {
+    while (this.#parts.leases.unkept.length > 0 && clock.nowMs() < untilMs) {
       await this.#pause(Math.min(DRAIN_POLL_MS, untilMs - clock.nowMs()));
     }
-  }
-
-  #held(): LeaseView[] {
-    const held: LeaseView[] = [];
-    let cursor: string | undefined;
-    do {
-      const page = this.#parts.leases.list({ cursor });
-      held.push(...page.leases.map((lease) => lease.view()));
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
-    return held;
   }
 
   /** Lets running requests end for a moment, and then cuts them. */
@@ -167,9 +166,10 @@ interface Parts {
 
 function assemble(
   { log, clock, config, version }: DaemonOptions,
-  { backing, pmem }: Attached,
-  { memremap, waiters }: { readonly memremap: Memremap; readonly waiters: PageWaiters },
+  attached: Attached,
+  { memremap, waiters, store }: Ground,
 ): Parts {
+  const { backing, pmem } = attached;
   const ids = new SortableIds(() => clock.wallMs());
   const truncateWaits = new TruncateWaits();
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
@@ -191,6 +191,7 @@ function assemble(
     truncateWait: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
     },
+    onMount: async (partition, target) => await leases.verify(partition, target),
     onChange: (partition, change) => {
       operations.track(partition, change);
     },
@@ -198,8 +199,8 @@ function assemble(
       operations.ended(change);
     },
   });
-  const ports = { targets: mounts, memremap, processes: new ProcFs(), clock, ids, log };
-  const leases = new Leases(ports);
+  const ports = { targets: mounts, memremap, store, clock, ids, log };
+  const leases: Leases = new Leases({ ...ports, ...hostOf(attached) });
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
     version,
@@ -229,6 +230,48 @@ function assemble(
   const parts = { backing, pmem, memremap, mounts, leases, operations };
   const control: DaemonControl = new DaemonControl(parts);
   return { mounts, leases, control, metrics, latencies };
+}
+
+/** What is there before anything is mounted. */
+interface Ground {
+  readonly memremap: Memremap;
+  readonly waiters: PageWaiters;
+  readonly store: LeaseStore;
+}
+
+/** Opens what keeps the leases; on a failure the device is detached again. */
+async function openStore(
+  { config, log }: DaemonOptions,
+  { backing, pmem }: Attached,
+): Promise<LeaseStore> {
+  const beside = backing.kind === 'file' ? backing.path : join('daxd-data', basename(backing.path));
+  const directory = resolvePath(config.stateDirectory ?? `${beside}.leases`);
+  try {
+    const store = LmdbStore.open(directory);
+    log.info({ directory }, 'leases are kept');
+    return store;
+  } catch (error) {
+    await pmem.detach();
+    throw error;
+  }
+}
+
+/** What leases know of the machine and of the media. */
+function hostOf({
+  backing,
+  pmem,
+}: Attached): Pick<LeasesOptions, 'backingPath' | 'bootId' | 'media' | 'processes'> {
+  return {
+    processes: new ProcFs(),
+    media: mediaOf(pmem),
+    bootId: readBootId(),
+    backingPath: backing.path,
+  };
+}
+
+/** Names the namespace to a store: by the uuid of its info block, or by its size where it has none. */
+function mediaOf({ namespace, disk }: PmemDevice): string {
+  return namespace.uuid ?? `raw, ${disk.sizeBytes} bytes`;
 }
 
 /** Serves block clients, where that is asked for. */

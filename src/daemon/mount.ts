@@ -9,6 +9,7 @@ import type { Ext4 } from '../fs/ext4/ext4.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { mediaIdentity } from './media-identity.js';
 
 /** What a mount works with. */
 export interface MountPorts extends LayoutsOptions {
@@ -45,7 +46,9 @@ export class Mount {
     this.layouts = layouts;
     this.partition = place.partition;
     this.dax = place.dax;
-    this.leaseTarget = { kind: 'filesystem', fs, layouts, range: place.partition.range };
+    const { range } = place.partition;
+    const media = mediaIdentity(place.partition);
+    this.leaseTarget = { kind: 'filesystem', media, fs, layouts, range };
     this.#claim = place.claim;
   }
 

@@ -5,7 +5,7 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { LayoutsOptions } from '../dax/layouts.js';
 import { mkfsExt4 } from '../fs/ext4/mkfs.js';
 import { probeSuperblock } from '../fs/ext4/probe.js';
-import type { LeaseTarget, LeaseTargets } from '../lease/lease-target.js';
+import type { FilesystemTarget, LeaseTarget, LeaseTargets } from '../lease/lease-target.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
@@ -16,7 +16,9 @@ import { PAGE_SIZE } from '../lib/units.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { PageWaiters } from '../mm/page-waiters.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
+import { mediaIdentity } from './media-identity.js';
 import { Mount } from './mount.js';
+import type { MediaIdentity } from '../lease/lease-terms.js';
 
 /** Why a mount failed, kept until the next try. */
 export interface MountFailure {
@@ -35,6 +37,8 @@ export interface MountsOptions {
   readonly readOnly: boolean;
   readonly pageFreeLatency: LatencyHistogram;
   readonly truncateWait: LayoutsOptions['truncateWait'];
+  /** Asked of each filesystem before anybody uses it: why it must not change, if so. */
+  readonly onMount: (partition: string, target: FilesystemTarget) => Promise<string | undefined>;
   /** Told of each change of a file as its barrier goes up. */
   readonly onChange: (partition: string, change: PendingChange) => void;
   /** Told of each change of a file as its barrier comes down. */
@@ -106,9 +110,16 @@ export class Mounts implements LeaseTargets {
     if (mount !== undefined) return mount.leaseTarget;
     return {
       kind: 'raw',
+      media: mediaIdentity(partition),
       range: partition.range,
       claim: (holder) => partition.claim(holder, 'shared'),
     };
+  }
+
+  /** @see LeaseTargets.identify */
+  identify(name: string): MediaIdentity | undefined {
+    const partition = this.partitions.find((one) => one.name === name);
+    return partition && mediaIdentity(partition);
   }
 
   /** Mounts what `--mount` says; a failure is kept and logged, and the others go on. */
@@ -139,6 +150,8 @@ export class Mounts implements LeaseTargets {
         readOnly || this.#options.readOnly,
         this.#ports(partition),
       );
+      const reason = await this.#options.onMount(name, mount.leaseTarget);
+      if (reason !== undefined) mount.fs.refuseChanges(reason);
       this.#mounts.set(name, mount);
       this.#failures.delete(name);
       if (this.#draining) mount.layouts.drain();

@@ -26,6 +26,7 @@ const UNKNOWN: ProbedFilesystem = {
   uuid: '',
   totalBytes: undefined,
   freeBytes: undefined,
+  writtenSeconds: undefined,
 };
 
 /** The device as `GET /v1/device` shows it. */

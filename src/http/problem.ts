@@ -42,6 +42,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   cancelled: { status: 409, title: 'The operation was cancelled' },
   deadline: { status: 504, title: 'The time to wait is over' },
   draining: { status: 503, title: 'The daemon is draining' },
+  'lease-revoked': { status: 410, title: 'The lease cannot be gone on with' },
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
   'recall-conflict': { status: 409, title: 'A change of these bytes is waiting' },
 };

@@ -2,7 +2,8 @@ import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { LatencyHistogram, WAIT_BOUNDS_SECONDS } from '../lib/latency-histogram.js';
 import type { HeldState, LeaseState } from './lease-state.js';
-import type { Lease, LeaseAccess } from './lease.js';
+import type { Lease } from './lease.js';
+import type { LeaseAccess } from './lease-terms.js';
 
 /** How a request for a lease ended. */
 export type LeaseOutcome = 'granted' | 'conflict' | 'recall_conflict' | 'error';
@@ -20,9 +21,17 @@ export class LeaseCounters {
   readonly held: Record<HeldState, Record<LeaseAccess, number>> = {
     active: { read: 0, write: 0 },
     suspect: { read: 0, write: 0 },
+    reclaimable: { read: 0, write: 0 },
+    quarantined: { read: 0, write: 0 },
   };
   /** From grant to release. */
   readonly holdSeconds = new LatencyHistogram(WAIT_BOUNDS_SECONDS);
+
+  /** How many leases are in a state. */
+  count(state: HeldState): number {
+    const { read, write } = this.held[state];
+    return read + write;
+  }
 
   /** A lease came into `state`, from `from` unless it is new. */
   entered(lease: Lease, from?: LeaseState): void {

@@ -53,6 +53,11 @@ export class LeaseIndex {
     return this.#partitions.get(partition)?.roll.size ?? 0;
   }
 
+  /** The held leases of a partition, ascending by id. */
+  of(partition: string): Iterable<Lease> {
+    return this.#partitions.get(partition)?.roll.after('') ?? [];
+  }
+
   /** Every held lease, in the order of ids; they may be deleted meanwhile. */
   all(): Iterable<Lease> {
     return this.#byId.values();

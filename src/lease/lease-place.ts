@@ -2,10 +2,10 @@ import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import type { LeaseRequest } from './lease-request.js';
 import type { FilesystemTarget, LeasableFile, LeaseTargets, RawTarget } from './lease-target.js';
-import type { LeaseAccess } from './lease.js';
 import { LEASE_EXTENTS_MAX } from './limits.js';
 import { bytesIn, joinRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
+import type { LeaseAccess } from './lease-terms.js';
 
 /** Where a lease would stand. `from` and `to` are whole pages; true until the next await. */
 export type LeasePlace = FilePlace | RawPlace;

@@ -1,7 +1,10 @@
 import { DaxdError } from '../lib/errno.js';
-import type { LeaseAccess } from './lease.js';
-import { TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
-import type { ProcessRef } from './process-table.js';
+import type { Logger } from '../lib/logger.js';
+import type { SortableIds } from '../lib/sortable-id.js';
+import type { ByteRange } from './byte-ranges.js';
+import { LEASE_RANGES_MAX, TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
+import type { ProcessRef, ProcessTable } from './process-table.js';
+import type { LeaseAccess } from './lease-terms.js';
 
 /** What a client asks for. */
 export interface LeaseRequest {
@@ -42,7 +45,7 @@ export function checkLeaseRequest(request: LeaseRequest): ProcessRef | undefined
 }
 
 /** @throws DaxdError EINVAL unless both are whole numbers, length 1 or more, and the end is below 2 ** 53. */
-export function checkByteRange(
+function checkByteRange(
   name: string,
   { offset, length }: { readonly offset: number; readonly length: number },
 ): void {
@@ -71,4 +74,41 @@ function holderOf({ pid, pidStart }: LeaseRequest): ProcessRef | undefined {
     );
   }
   return { pid, startTicks: pidStart };
+}
+
+/** @throws DaxdError EINVAL for a bad range, or for more than LEASE_RANGES_MAX. */
+export function checkReleaseRanges(ranges: readonly ByteRange[]): void {
+  if (ranges.length > LEASE_RANGES_MAX) {
+    throw new DaxdError(
+      'EINVAL',
+      `${ranges.length} ranges in one release, at most ${LEASE_RANGES_MAX}: send more releases`,
+    );
+  }
+  for (const range of ranges) checkByteRange('release', range);
+}
+
+/** @throws DaxdError ESRCH when the process that is to hold a lease is not seen. */
+export function refuseAbsent(holder: ProcessRef | undefined, processes: ProcessTable): void {
+  if (holder === undefined) return;
+  const presence = processes.presence(holder);
+  if (presence === 'alive') return;
+  throw new DaxdError(
+    'ESRCH',
+    `process ${holder.pid} with start time ${holder.startTicks} is ${presence} for daxd: name a pid and start time that daxd's own /proc shows, or none`,
+  );
+}
+
+/** Says in the log who asked for what in vain. */
+export function logRefusal(
+  { ids, log }: { readonly ids: SortableIds; readonly log: Logger },
+  { partition, path, offset, length, access, client }: LeaseRequest,
+  error: unknown,
+): void {
+  const code = error instanceof DaxdError ? error.code : undefined;
+  const detail = error instanceof Error ? error.message : String(error);
+  // The id names the refused request in the log alone; no lease will ever have it.
+  log.info(
+    { lease: ids.next(), partition, path, offset, length, access, client, code, detail },
+    'lease refused',
+  );
 }

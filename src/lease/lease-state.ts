@@ -3,24 +3,35 @@ import { assert } from '../lib/assert.js';
 /**
  * Life of a lease.
  *
- *     active <--renew-- suspect
- *       |  \--ttl lapsed-->^ |
- *       release              | release
- *       +----> released <----+
+ *     active <----renew---- suspect <--grace over-- reclaimable (from a restart on)
+ *       |  \--ttl lapsed-------^|                     | | |
+ *       |                       |                     | | +--renew--> active
+ *       +--------+--------------+---------------------+ |
+ *                |                                      +--other pages--> quarantined
+ *                v                                                          |
+ *             released <----------------------------------------------------+
  *
  * A suspect lease has no rights left and keeps its pins: its holder may still have a device
- * that writes. Only a release, or proof that the holder's process is gone, frees pages.
+ * that writes. Only a release, or proof that the holder's process is gone, frees pages. After
+ * a restart of the daemon a lease waits for its holder to go on. One whose file lies in other
+ * pages by then, because somebody else changed the media meanwhile, is in quarantine: its old
+ * pages stay pinned, and its holder cannot go on with it.
  */
 const TRANSITIONS = {
-  active: ['suspect', 'released'],
-  suspect: ['active', 'released'],
+  active: ['suspect', 'quarantined', 'released'],
+  suspect: ['active', 'quarantined', 'released'],
+  reclaimable: ['active', 'suspect', 'quarantined', 'released'],
+  quarantined: ['released'],
   released: [],
 } as const satisfies Record<string, readonly string[]>;
 
-/** Where a lease stands; `active` and `suspect` are held, so their pages are pinned. */
+/** Where a lease stands; in all but `released` it is held, so its pages are pinned. */
 export type LeaseState = keyof typeof TRANSITIONS;
 /** The states in which a lease pins pages. */
 export type HeldState = Exclude<LeaseState, 'released'>;
+
+/** All {@link HeldState}s. */
+export const HELD_STATES = ['active', 'suspect', 'reclaimable', 'quarantined'] as const;
 
 /**
  * The state that follows; every change of a lease's state passes this table.

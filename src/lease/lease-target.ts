@@ -1,7 +1,7 @@
 import type { Claim } from '../block/claims.js';
 import type { Layouts } from '../dax/layouts.js';
 import type { BackingRange } from '../media/backing-range.js';
-import type { LeaseAccess } from './lease.js';
+import type { LeaseAccess, MediaIdentity } from './lease-terms.js';
 
 /** A piece of a file; all in bytes, `mediaOffset` from the start of the partition. */
 export interface LeasableExtent {
@@ -27,6 +27,8 @@ export interface LeasableFs {
   readonly readOnly: boolean;
   /** What is at a path from the partition's root, symlinks followed. */
   fileAt(path: string): LeasableFile;
+  /** What an inode holds now, whether it has a name or not. */
+  fileOf(inode: number): LeasableFile;
   /** For write: holes and unwritten extents become zeroed, written blocks, durably. */
   prepareDma(inode: number, offset: number, length: number, access: LeaseAccess): Promise<unknown>;
 }
@@ -34,6 +36,7 @@ export interface LeasableFs {
 /** A mounted filesystem whose files can be lent. */
 export interface FilesystemTarget {
   readonly kind: 'filesystem';
+  readonly media: MediaIdentity;
   readonly fs: LeasableFs;
   readonly layouts: Pick<Layouts, 'pendingOver'>;
   /** The partition: extents count from its start. */
@@ -43,6 +46,7 @@ export interface FilesystemTarget {
 /** A partition that nobody has mounted, lent as it is. */
 export interface RawTarget {
   readonly kind: 'raw';
+  readonly media: MediaIdentity;
   readonly range: BackingRange;
   /** Keeps those who want the partition alone from it. @throws DaxdError EBUSY naming the holder. */
   claim(holder: string): Claim;
@@ -60,4 +64,6 @@ export interface LeaseTargets {
    * the reason; EBUSY or ESHUTDOWN while it is being unmounted or detached.
    */
   target(partition: string): LeaseTarget;
+  /** Which media lie there now; undefined without such a partition. */
+  identify(partition: string): MediaIdentity | undefined;
 }

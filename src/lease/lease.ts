@@ -4,30 +4,29 @@ import { PAGE_SIZE } from '../lib/units.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { nextLeaseState } from './lease-state.js';
-import type { LeaseState } from './lease-state.js';
-import { bytesIn } from './page-runs.js';
+import type { HeldState, LeaseState } from './lease-state.js';
+import type { LeaseRecord } from './lease-record.js';
+import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
+import { bytesIn, clipRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
-import type { ProcessRef } from './process-table.js';
 
-/** What a lease lets its holder do with the pages. */
-export type LeaseAccess = 'read' | 'write';
+/** What changes of a lease in its life. */
+export interface LeaseStanding {
+  readonly state: HeldState;
+  /** The bytes not released yet: ascending, disjoint. */
+  readonly ranges: readonly ByteRange[];
+  /** The pages pinned for them, ascending by offset. */
+  readonly runs: readonly PageRun[];
+  readonly deadlineMs: number;
+  /** Why it is in quarantine. */
+  readonly quarantined?: string | undefined;
+}
 
-/** What a lease is made of; all offsets and lengths are bytes. */
-export interface LeaseTerms {
-  readonly id: string;
-  readonly partition: string;
-  /** As it was asked for; absent for a lease on a raw partition, like `inode`. */
-  readonly path?: string | undefined;
-  readonly inode?: number | undefined;
-  readonly offset: number;
-  readonly length: number;
-  readonly access: LeaseAccess;
-  readonly ttlMs: number;
-  /** What the holder calls itself. */
-  readonly client?: string | undefined;
-  /** The process with whose end the lease ends. */
-  readonly holder?: ProcessRef | undefined;
+/** Where and on whose clock a lease lives. */
+export interface LeasePlacement {
+  /** The file or device that holders map. */
   readonly backingPath: string;
+  readonly clock: Clock;
 }
 
 /** A lease as the API shows it. */
@@ -48,6 +47,8 @@ export interface LeaseView {
   readonly ranges: readonly ByteRange[];
   readonly backing_path: string;
   readonly extents: readonly LeaseExtent[];
+  /** Why its pages are in quarantine. */
+  readonly quarantined?: string | undefined;
   readonly client?: string | undefined;
   readonly pid?: number | undefined;
   readonly pid_start?: number | undefined;
@@ -61,27 +62,33 @@ export interface LeaseExtent {
 }
 
 /**
- * One lease. Its pages are pinned exactly while it is held (active or suspect): each page in
- * `runs` once. Only {@link Leases} changes it, and keeps pins and indexes in step.
+ * One lease. Its pages are pinned exactly while it is held: each page in `runs` once. Only
+ * {@link HeldLeases} changes it, and keeps pins and indexes in step.
  */
 export class Lease implements Timed {
   readonly terms: LeaseTerms;
-  readonly grantedMs: number;
   deadlineMs: number;
   deadlineSlot = -1;
+  /** Whether a store keeps it beyond this process. */
+  isKept = false;
+  readonly #backingPath: string;
   readonly #clock: Clock;
-  #state: LeaseState = 'active';
+  /** The durable step under way, if any. */
+  #step: Promise<void> | undefined;
+  #state: LeaseState;
   #ranges: readonly ByteRange[];
   #runs: readonly PageRun[];
+  #quarantined: string | undefined;
 
-  /** @param runs the pages, pinned for it. */
-  constructor(terms: LeaseTerms, runs: readonly PageRun[], clock: Clock) {
+  constructor(terms: LeaseTerms, standing: LeaseStanding, place: LeasePlacement) {
     this.terms = terms;
-    this.#clock = clock;
-    this.grantedMs = clock.nowMs();
-    this.deadlineMs = this.grantedMs + terms.ttlMs;
-    this.#ranges = [{ offset: terms.offset, length: terms.length }];
-    this.#runs = runs;
+    this.deadlineMs = standing.deadlineMs;
+    this.#state = standing.state;
+    this.#ranges = standing.ranges;
+    this.#runs = standing.runs;
+    this.#quarantined = standing.quarantined;
+    this.#backingPath = place.backingPath;
+    this.#clock = place.clock;
   }
 
   get id(): string {
@@ -97,6 +104,11 @@ export class Lease implements Timed {
     return this.#ranges;
   }
 
+  /** Why it is in quarantine, or was. */
+  get quarantined(): string | undefined {
+    return this.#quarantined;
+  }
+
   /** The pages pinned for those bytes, ascending by offset. */
   get runs(): readonly PageRun[] {
     return this.#runs;
@@ -107,8 +119,36 @@ export class Lease implements Timed {
     return bytesIn(this.#runs) / PAGE_SIZE;
   }
 
+  /** Whether a durable step is under way. */
+  get isBusy(): boolean {
+    return this.#step !== undefined;
+  }
+
+  /** Runs a durable step once the one before is over, however that ended. */
+  async inTurn(step: () => Promise<void>): Promise<void> {
+    const turn = this.#step === undefined ? step() : this.#step.then(step);
+    const over = turn.catch(() => {});
+    this.#step = over;
+    try {
+      await turn;
+    } finally {
+      if (this.#step === over) this.#step = undefined;
+    }
+  }
+
+  /** What is to outlive the daemon of it, with these bytes left. */
+  record(ranges: readonly ByteRange[] = this.#ranges): LeaseRecord {
+    return { terms: this.terms, ranges, runs: this.#runs, quarantined: this.#quarantined };
+  }
+
   moveTo(state: LeaseState): void {
     this.#state = nextLeaseState(this.#state, state);
+  }
+
+  /** Notes why its pages go into quarantine; the state follows. */
+  quarantine(reason: string): void {
+    this.#quarantined = reason;
+    this.moveTo('quarantined');
   }
 
   /** Takes over what a release left. */
@@ -133,8 +173,9 @@ export class Lease implements Timed {
       remaining_ttl_ms: this.#remainingTtlMs(),
       pages: this.pages,
       ranges: this.#ranges,
-      backing_path: this.terms.backingPath,
+      backing_path: this.#backingPath,
       extents: this.#extents(),
+      quarantined: this.#quarantined,
       client,
       pid: holder?.pid,
       pid_start: holder?.startTicks,
@@ -148,27 +189,10 @@ export class Lease implements Timed {
 
   /** The pinned runs, clipped to the bytes that are lent. */
   #extents(): LeaseExtent[] {
-    const extents: LeaseExtent[] = [];
-    let next = 0;
-    for (const { offset, length } of this.#ranges) {
-      const end = offset + length;
-      // A run may hold the end of one range and the start of the next: stay on it.
-      while (next < this.#runs.length && runEnd(this.#runs[next]) <= offset) next++;
-      for (let i = next; i < this.#runs.length; i++) {
-        const run = this.#runs[i];
-        if (run === undefined || run.offset >= end) break;
-        const from = Math.max(offset, run.offset);
-        extents.push({
-          file_offset: from,
-          device_offset: run.deviceOffset + (from - run.offset),
-          length: Math.min(end, runEnd(run)) - from,
-        });
-      }
-    }
-    return extents;
+    return clipRuns(this.#runs, this.#ranges).map(({ offset, deviceOffset, length }) => ({
+      file_offset: offset,
+      device_offset: deviceOffset,
+      length,
+    }));
   }
-}
-
-function runEnd(run: PageRun | undefined): number {
-  return run === undefined ? 0 : run.offset + run.length;
 }

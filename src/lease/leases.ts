@@ -1,28 +1,35 @@
-import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
-import { coalesce, pagesCovering, subtract } from './byte-ranges.js';
+import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
+import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
-import { LeaseCounters } from './lease-counters.js';
-import { LeaseIndex } from './lease-index.js';
+import { HeldLeases } from './held-leases.js';
+import type { ReleaseReason } from './held-leases.js';
+import type { LeaseCounters } from './lease-counters.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
 import { findPlace, runsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
-import { checkByteRange, checkLeaseRequest } from './lease-request.js';
+import {
+  checkLeaseRequest,
+  checkReleaseRanges,
+  logRefusal,
+  refuseAbsent,
+} from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
-import type { LeaseState } from './lease-state.js';
-import type { LeaseTargets } from './lease-target.js';
+import type { LeaseStore, StoreChange } from './lease-store.js';
+import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import { Lease } from './lease.js';
-import { LEASE_RANGES_MAX, LEASES_MAX, PREPARE_ATTEMPTS_MAX, TOMBSTONES_MAX } from './limits.js';
-import { pinRuns, unpinPages, unpinRuns } from './page-runs.js';
+import { LEASE_RANGES_MAX, LEASES_MAX, TOMBSTONES_MAX } from './limits.js';
+import { movedPages } from './moved-pages.js';
 import type { PageRun } from './page-runs.js';
+import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
-import { RawClaims } from './raw-claims.js';
+import { restoredLeases } from './restored-leases.js';
 import { Tombstones } from './tombstones.js';
 
 /** What {@link Leases} stand on. */
@@ -30,53 +37,73 @@ export interface LeasesOptions {
   readonly targets: LeaseTargets;
   readonly memremap: Memremap;
   readonly processes: ProcessTable;
+  readonly store: LeaseStore;
+  /** What {@link StoreHeader} names: the namespace, and the boot of the machine. */
+  readonly media: string;
+  readonly bootId: string;
+  /** What holders map. */
+  readonly backingPath: string;
   readonly clock: Clock;
   readonly ids: SortableIds;
   readonly log: Logger;
 }
 
-/** Why a lease ended, for the log. */
-type ReleaseReason = 'asked for' | 'process gone' | 'shutdown';
-
 /**
- * The leases of one daemon.
+ * The leases of one daemon, and of those before it.
  *
- * Invariants:
- * - a page is pinned once for each held lease with a remaining byte on it (a read lease:
- *   where the file is not a hole there), and by nothing else here;
+ * Rules:
  * - leases never conflict with each other: only a pending layout change refuses one;
- * - every change of a lease is one synchronous step, so what the API shows, the pins and the
- *   indexes agree whenever anybody looks.
+ * - pages are pinned before the store has a lease and unpinned after it has forgotten it, and
+ *   both before the answer. So a crash at any moment leaves no page that somebody may do DMA
+ *   to without a pin after the restart;
+ * - the durable steps of one lease come one after the other.
  */
 export class Leases {
-  readonly counters = new LeaseCounters();
   readonly #options: LeasesOptions;
-  readonly #index = new LeaseIndex();
+  readonly #held: HeldLeases;
   readonly #tombstones = new Tombstones<Lease>(TOMBSTONES_MAX);
-  readonly #rawClaims = new RawClaims();
   readonly #deadlines: Deadlines<Lease>;
   readonly #watch: ProcessWatch<Lease>;
+  readonly #checkpoint: Checkpoint;
+  readonly #unkept = new Set<Lease>();
   #draining = false;
 
   constructor(options: LeasesOptions) {
     const { clock, processes } = options;
     this.#options = options;
+    this.#held = new HeldLeases(options);
+    this.#checkpoint = new Checkpoint(options);
     this.#deadlines = new Deadlines(clock, (lease) => {
       this.#lapse(lease);
     });
     this.#watch = new ProcessWatch(processes, clock, (lease) => {
-      this.#end(lease, 'process gone');
+      void this.#endWithProcess(lease);
     });
+  }
+
+  /** Plain counts, for whoever exports them. */
+  get counters(): LeaseCounters {
+    return this.#held.counters;
   }
 
   /** How many leases are held. */
   get size(): number {
-    return this.#index.size;
+    return this.#held.index.size;
+  }
+
+  /** The leases that no store keeps yet: they would not outlive this process. */
+  get unkept(): readonly Lease[] {
+    return [...this.#unkept];
+  }
+
+  /** How many leases are in quarantine. */
+  get quarantined(): number {
+    return this.counters.count('quarantined');
   }
 
   /** How many leases stand on a partition, on its files or on its raw bytes. */
   countOn(partition: string): number {
-    return this.#index.countOn(partition);
+    return this.#held.index.countOn(partition);
   }
 
   /**
@@ -85,14 +112,14 @@ export class Leases {
    * @throws DaxdError ENOENT
    */
   get(id: string): Lease {
-    const lease = this.#index.get(id) ?? this.#tombstones.get(id);
+    const lease = this.#held.index.get(id) ?? this.#tombstones.get(id);
     if (lease !== undefined) return lease;
     throw new DaxdError('ENOENT', `there is no lease ${id}: list the leases that are held`);
   }
 
   /** Held leases, ascending by id. @throws DaxdError EINVAL for a limit below 1. */
   list(filter: LeaseFilter): LeasePage {
-    return this.#index.list(filter);
+    return this.#held.index.list(filter);
   }
 
   /**
@@ -101,18 +128,19 @@ export class Leases {
    * bytes are the partition's.
    */
   overlapping(partition: string, inode: number | undefined, from: number, to: number): string[] {
-    return this.#index.overlapping(partition, inode, from, to);
+    return this.#held.index.overlapping(partition, inode, from, to);
   }
 
   /**
-   * Pins a range and answers with the lease. Waits only while a write lease has its holes
-   * and unwritten extents turned into zeroed, written blocks; a request that fails or is
-   * cancelled there leaves no pin, but may leave those blocks.
+   * Pins a range and answers with the lease once it is durable. Before that a write lease has
+   * its holes and unwritten extents turned into zeroed, written blocks; a request that fails or
+   * is cancelled there leaves no pin, but may leave those blocks.
    *
    * @throws DaxdError EINVAL, ENOENT, EISDIR, EROFS, EFBIG, EOPNOTSUPP, EBUSY as the range and
    * its target demand (see {@link findPlace}); ESRCH when the named process is not seen;
-   * ENXIO when the device is going; ENOSPC when LEASES_MAX are held, or the filesystem is
-   * full; `recall-conflict` when a layout change is pending there; `cancelled`; `draining`.
+   * ENXIO when the device is going; ENOSPC when LEASES_MAX are held, or the filesystem or the
+   * disk of the store is full; EIO when the store fails; `recall-conflict` when a layout change
+   * is pending there; `cancelled`; `draining`.
    */
   async acquire(request: LeaseRequest, signal?: AbortSignal): Promise<Lease> {
     try {
@@ -125,54 +153,109 @@ export class Leases {
         refuseRecalled(place, request);
         const isReady = request.access === 'read' || isPrepared(place, prepared);
         const runs = isReady ? runsOf(place, request.access) : undefined;
-        if (runs !== undefined) return this.#grant(request, holder, place, runs);
+        if (runs !== undefined) return await this.#grant(request, holder, place, runs);
         prepared = await prepare(place, request, prepares);
       }
     } catch (error) {
       this.counters.refused(error);
-      this.#logRefusal(request, error);
+      logRefusal(this.#options, request, error);
       throw error;
     }
   }
 
   /**
-   * Gives a lease its full ttl again, from now. A suspect lease becomes active: its pages
-   * were pinned all the time.
+   * Gives a lease its full ttl again, from now. A suspect or reclaimable lease becomes active:
+   * its pages were pinned all the time. The store hears of it within CHECKPOINT_MS: what is
+   * lost with a crash is time, never a page.
    *
    * @throws DaxdError ENOENT for a released lease as for one never known, so that the answer
-   * stays the same when the release is forgotten; `draining`.
+   * stays the same when the release is forgotten; `lease-revoked` for one in quarantine;
+   * `draining`.
    */
   renew(id: string): Lease {
     const lease = this.get(id);
     if (lease.state === 'released') {
       throw new DaxdError('ENOENT', `lease ${id} was released: ask for a new one`);
     }
+    if (lease.state === 'quarantined') {
+      throw new DaxdError(
+        'lease-revoked',
+        `lease ${id} is in quarantine: ${lease.quarantined}. Its pages stay as they are until you release it; end your DMA, then release it`,
+      );
+    }
     this.#refuseDraining();
-    if (lease.state === 'suspect') this.#move(lease, 'active');
+    if (lease.state !== 'active') this.#held.move(lease, 'active');
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
+    this.#checkpoint.add(lease);
     return lease;
   }
 
   /**
    * Ends a lease, or takes `ranges` out of it: a page is unpinned once no remaining byte of
    * the lease lies on it. Bytes that are released already, or never were lent, change
-   * nothing; neither does the release of a released lease.
+   * nothing; neither does the release of a released lease. Settles when it is durable.
    *
    * @throws DaxdError ENOENT; EINVAL for a bad range, for more than LEASE_RANGES_MAX, and
-   * where more than that many would be left.
+   * where more than that many would be left; ENOSPC, EIO when the store fails: all is held still.
    */
-  release(id: string, ranges?: readonly ByteRange[]): Lease {
+  async release(id: string, ranges?: readonly ByteRange[]): Promise<Lease> {
     const lease = this.get(id);
-    if (ranges === undefined) {
-      if (lease.state !== 'released') this.#end(lease, 'asked for');
-      return lease;
-    }
-    checkReleaseRanges(ranges);
-    if (lease.state === 'released') return lease;
-    const rest = subtract(lease.ranges, coalesce(ranges));
-    if (rest.length === 0) this.#end(lease, 'asked for');
-    else this.#shrink(lease, rest);
+    if (ranges !== undefined) checkReleaseRanges(ranges);
+    await lease.inTurn(async () => {
+      const rest = ranges === undefined ? [] : subtract(lease.ranges, coalesce(ranges));
+      if (rest.length === 0) await this.#end(lease, 'asked for');
+      else await this.#shrink(lease, rest);
+    });
     return lease;
+  }
+
+  /**
+   * Takes in what the store keeps: its pages are pinned when this settles. To be called before
+   * anything is mounted, and before anybody is served.
+   *
+   * @throws DaxdError EBUSY where the store belongs to other media; EBADMSG for a damaged one.
+   */
+  async restore(): Promise<void> {
+    const { store, clock, ids, log } = this.#options;
+    const { leases, changes, dead } = restoredLeases(this.#options);
+    for (const { lease, target } of leases) {
+      lease.isKept = true;
+      this.#held.add(lease, target);
+      ids.follow(lease.id);
+      if (lease.state !== 'quarantined') this.#deadlines.set(lease, lease.deadlineMs);
+      if (lease.terms.holder !== undefined) this.#watch.add(lease.terms.holder, lease);
+    }
+    await store.commit(changes);
+    if (leases.length + dead === 0) return;
+    log.info(
+      { leases: leases.length, endedWithReboot: dead, store: store.name, nowMs: clock.nowMs() },
+      'leases of an earlier run: reclaimable, their pages are pinned',
+    );
+  }
+
+  /**
+   * Looks whether the files of a partition that was just mounted still lie in the pages that
+   * their leases pin. Where not, the lease goes into quarantine, durably.
+   *
+   * @returns why the filesystem must not change: its free blocks may be pinned. Undefined when
+   *   all is well.
+   */
+  async verify(partition: string, target: FilesystemTarget): Promise<string | undefined> {
+    const { store, log } = this.#options;
+    const moved = movedPages(target, this.#held.index.of(partition));
+    const [first] = moved;
+    if (first === undefined) return undefined;
+    for (const { lease, reason } of moved) {
+      if (lease.state !== 'quarantined') this.#quarantine(lease, reason);
+    }
+    try {
+      await store.commit(moved.map(({ lease }) => putOf(lease)));
+    } catch (error) {
+      // The media say the same at the next start.
+      if (!(error instanceof DaxdError)) throw error;
+      log.error({ partition, code: error.code }, error.message);
+    }
+    return `${moved.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
   }
 
   /** Refuses new leases and renewals from now on; releases go on. */
@@ -180,91 +263,116 @@ export class Leases {
     this.#draining = true;
   }
 
-  /** Releases every lease: for a daemon that ends and whose holders were waited for. */
-  releaseAll(): void {
-    for (const lease of this.#index.all()) this.#end(lease, 'shutdown');
+  /**
+   * Ends the use of the leases by this process; the store keeps them. Their holders keep what
+   * they mapped.
+   */
+  async close(): Promise<void> {
+    await this.#checkpoint.write();
+    this.#held.unpinAll();
+    await this.#options.store.close();
   }
 
-  /** No await from {@link findPlace} to here, so what was checked still holds. */
-  #grant(
+  /** No await from {@link findPlace} to the pins, so what was checked still holds. */
+  async #grant(
     request: LeaseRequest,
     holder: ProcessRef | undefined,
     place: LeasePlace,
     runs: readonly PageRun[],
-  ): Lease {
-    const { ids, clock, log } = this.#options;
+  ): Promise<Lease> {
+    const { ids, clock, log, backingPath } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
-    this.#pin(partition, place, runs);
-    const id = ids.next();
-    const inode = place.file?.inode;
-    const backingPath = place.target.range.backing.path;
+    const { file, target } = place;
+    const grantedMs = clock.nowMs();
     const lease = new Lease(
-      { id, partition, path, inode, offset, length, access, ttlMs, client, holder, backingPath },
-      runs,
-      clock,
+      {
+        id: ids.next(),
+        partition,
+        media: target.media,
+        path,
+        inode: file?.inode,
+        generation: file?.generation,
+        offset,
+        length,
+        access,
+        ttlMs,
+        client,
+        holder,
+        grantedMs,
+      },
+      { state: 'active', ranges: [{ offset, length }], runs, deadlineMs: grantedMs + ttlMs },
+      { backingPath, clock },
     );
-    this.#index.add(lease);
+    this.#held.add(lease, target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
+    this.#unkept.add(lease);
+    await lease.inTurn(async () => {
+      await this.#keep(lease);
+    });
     this.counters.requests.granted++;
-    this.counters.entered(lease);
     log.info(
-      { lease: id, partition, path, offset, length, access, ttlMs, client, holder },
+      { lease: lease.id, partition, path, offset, length, access, ttlMs, client, holder },
       'lease granted',
     );
     return lease;
   }
 
-  #pin(partition: string, { target }: LeasePlace, runs: readonly PageRun[]): void {
-    if (target.kind === 'raw') this.#rawClaims.take(partition, target);
+  /** Makes a new lease durable, or undoes it. */
+  async #keep(lease: Lease): Promise<void> {
     try {
-      pinRuns(this.#options.memremap, runs);
+      await this.#options.store.commit([putOf(lease)]);
+      lease.isKept = true;
     } catch (error) {
-      if (target.kind === 'raw') this.#rawClaims.drop(partition);
+      this.#forget(lease, 'not kept');
       throw error;
+    } finally {
+      this.#unkept.delete(lease);
     }
   }
 
-  #shrink(lease: Lease, rest: readonly ByteRange[]): void {
+  async #shrink(lease: Lease, rest: readonly ByteRange[]): Promise<void> {
     if (rest.length > LEASE_RANGES_MAX) {
       throw new DaxdError(
         'EINVAL',
         `lease ${lease.id} would be left with ${rest.length} separate ranges, at most ${LEASE_RANGES_MAX} are kept: release neighbours together`,
       );
     }
-    const { memremap, log } = this.#options;
-    const freed = subtract(pagesCovering(lease.ranges), pagesCovering(rest));
-    this.#index.repin(lease, () => {
-      lease.keep(rest, unpinPages(memremap, lease.runs, freed));
-    });
-    log.info(
-      { lease: lease.id, pages: lease.pages, ranges: rest.length },
-      'lease released in part',
-    );
+    await this.#options.store.commit([putOf(lease, rest)]);
+    this.#held.shrink(lease, rest);
   }
 
-  #end(lease: Lease, reason: ReleaseReason): void {
-    const { memremap, clock, log } = this.#options;
-    const { partition, holder, path, client } = lease.terms;
-    this.#index.delete(lease);
-    this.#deadlines.delete(lease);
-    if (holder !== undefined) this.#watch.delete(holder, lease);
-    unpinRuns(memremap, lease.runs);
-    if (lease.terms.inode === undefined) this.#rawClaims.drop(partition);
-    lease.keep([], []);
-    this.#move(lease, 'released');
+  async #end(lease: Lease, reason: ReleaseReason): Promise<void> {
+    if (lease.state === 'released') return;
+    await this.#options.store.commit([{ kind: 'remove', id: lease.id }]);
+    this.#forget(lease, reason);
     this.#tombstones.add(lease);
-    const heldMs = clock.nowMs() - lease.grantedMs;
-    this.counters.holdSeconds.observe(heldMs / 1000);
-    log.info(
-      { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
-      'lease released',
-    );
+  }
+
+  #forget(lease: Lease, reason: ReleaseReason): void {
+    const { holder } = lease.terms;
+    this.#dropDeadline(lease);
+    if (holder !== undefined) this.#watch.delete(holder, lease);
+    this.#held.remove(lease, reason);
+  }
+
+  /** That its process is gone is proof. Where the store fails, it is looked at again later. */
+  async #endWithProcess(lease: Lease): Promise<void> {
+    try {
+      await lease.inTurn(async () => {
+        await this.#end(lease, 'process gone');
+      });
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      const { holder } = lease.terms;
+      if (holder !== undefined) this.#watch.add(holder, lease);
+      this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
+    }
   }
 
   /** Expiry ends rights, it never frees pages: the holder may still have a device that writes. */
   #lapse(lease: Lease): void {
-    this.#move(lease, 'suspect');
+    this.#held.move(lease, 'suspect');
     const { partition, path, client, ttlMs } = lease.terms;
     this.#options.log.warn(
       { lease: lease.id, partition, path, client, ttlMs, pages: lease.pages },
@@ -272,25 +380,23 @@ export class Leases {
     );
   }
 
-  #move(lease: Lease, to: LeaseState): void {
-    const from = lease.state;
-    lease.moveTo(to);
-    this.counters.entered(lease, from);
+  #quarantine(lease: Lease, reason: string): void {
+    this.#dropDeadline(lease);
+    this.#held.quarantine(lease, reason);
+  }
+
+  #dropDeadline(lease: Lease): void {
+    this.#deadlines.delete(lease);
+    this.#checkpoint.delete(lease);
   }
 
   #refuseUnfit(holder: ProcessRef | undefined, signal: AbortSignal | undefined): void {
     if (signal?.aborted === true) throw cancelled(signal);
     this.#refuseDraining();
-    if (this.#index.size >= LEASES_MAX) {
+    if (this.#held.index.size >= LEASES_MAX) {
       throw new DaxdError('ENOSPC', `${LEASES_MAX} leases are held, no more fit: release some`);
     }
-    if (holder === undefined) return;
-    const presence = this.#options.processes.presence(holder);
-    if (presence === 'alive') return;
-    throw new DaxdError(
-      'ESRCH',
-      `process ${holder.pid} with start time ${holder.startTicks} is ${presence} for daxd: name a pid and start time that daxd's own /proc shows, or none`,
-    );
+    refuseAbsent(holder, this.#options.processes);
   }
 
   #refuseDraining(): void {
@@ -298,72 +404,8 @@ export class Leases {
       throw new DaxdError('draining', 'daxd is shutting down: leases can only be released');
     }
   }
-
-  #logRefusal(request: LeaseRequest, error: unknown): void {
-    const { ids, log } = this.#options;
-    const { partition, path, offset, length, access, client } = request;
-    const code = error instanceof DaxdError ? error.code : undefined;
-    const detail = error instanceof Error ? error.message : String(error);
-    // The id names the refused request in the log alone; no lease will ever have it.
-    log.info(
-      { lease: ids.next(), partition, path, offset, length, access, client, code, detail },
-      'lease refused',
-    );
-  }
 }
 
-function cancelled(signal: AbortSignal): DaxdError {
-  const reason: unknown = signal.reason;
-  if (reason instanceof DaxdError) return reason;
-  return new DaxdError('cancelled', 'the request for a lease was cancelled: nothing is pinned');
-}
-
-/** A lease over a pending change would keep it waiting for ever. */
-function refuseRecalled(place: LeasePlace, { path }: LeaseRequest): void {
-  const { target, file, from, to } = place;
-  if (file === undefined) return;
-  const pending = target.layouts.pendingOver(file.inode, from, to);
-  if (pending === undefined) return;
-  throw new DaxdError(
-    'recall-conflict',
-    `${pending.op} ${pending.id} waits to change bytes of ${path} between ${from} and ${to}: ask again once that operation is done`,
-  );
-}
-
-/** Whether a write lease may take the place, if nothing became a hole again. */
-function isPrepared(place: LeasePlace, prepared: FilePlace | undefined): boolean {
-  if (place.file === undefined) return true;
-  return (
-    prepared?.target.fs === place.target.fs &&
-    prepared.file.inode === place.file.inode &&
-    prepared.file.generation === place.file.generation
-  );
-}
-
-/** Prepares a file's pages for writing, also where all are written: that may not be durable yet. */
-async function prepare(
-  place: LeasePlace,
-  { path, access }: LeaseRequest,
-  prepares: number,
-): Promise<FilePlace> {
-  assert(place.file !== undefined, 'raw pages need no preparation');
-  if (prepares === PREPARE_ATTEMPTS_MAX) {
-    throw new DaxdError(
-      'EBUSY',
-      `${path} lost its blocks ${PREPARE_ATTEMPTS_MAX} times while it was prepared for writing: ask again`,
-    );
-  }
-  const { target, file, from, to } = place;
-  await target.fs.prepareDma(file.inode, from, to - from, access);
-  return place;
-}
-
-function checkReleaseRanges(ranges: readonly ByteRange[]): void {
-  if (ranges.length > LEASE_RANGES_MAX) {
-    throw new DaxdError(
-      'EINVAL',
-      `${ranges.length} ranges in one release, at most ${LEASE_RANGES_MAX}: send more releases`,
-    );
-  }
-  for (const range of ranges) checkByteRange('release', range);
+function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {
+  return { kind: 'put', record: lease.record(ranges), deadlineMs: lease.deadlineMs };
 }

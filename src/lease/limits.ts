@@ -31,3 +31,10 @@ export const PROCESS_POLL_MS = 1_000;
 /** How many processes one turn of the event loop looks for, and the pause to the next turn. */
 export const PROCESSES_PER_TURN = 256;
 export const PROCESS_TURN_MS = 10;
+
+/** How often the deadlines of renewed leases are noted in the store, in milliseconds. */
+export const CHECKPOINT_MS = 5_000;
+/** How many deadlines one transaction of the store notes. */
+export const CHECKPOINT_BATCH = 5_000;
+/** For how long a lease can be gone on with after a restart, in milliseconds, if its ttl is not shorter. */
+export const RESTART_GRACE_MS = 45_000;

@@ -32,6 +32,28 @@ export function joinRuns(runs: Iterable<PageRun>): PageRun[] {
   return joined;
 }
 
+/** What of `runs` lies in `ranges`; both ascending and disjoint, and so is the result. */
+export function clipRuns(runs: readonly PageRun[], ranges: readonly ByteRange[]): PageRun[] {
+  const clipped: PageRun[] = [];
+  let next = 0;
+  for (const { offset, length } of ranges) {
+    const end = offset + length;
+    while (next < runs.length && runEnd(runs[next]) <= offset) next++;
+    // A run may reach into the next range too, so it is not consumed.
+    for (let i = next; i < runs.length; i++) {
+      const run = runs[i];
+      if (run === undefined || run.offset >= end) break;
+      clipped.push(slice(run, Math.max(offset, run.offset), Math.min(end, runEnd(run))));
+    }
+  }
+  return clipped;
+}
+
+/** The byte after the last one of a run. */
+export function runEnd(run: PageRun | undefined): number {
+  return run === undefined ? 0 : run.offset + run.length;
+}
+
 /** Bytes of all runs together. */
 export function bytesIn(runs: readonly PageRun[]): number {
   let bytes = 0;

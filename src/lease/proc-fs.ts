@@ -13,6 +13,11 @@ type Reading = { readonly text: string } | 'absent' | 'unreadable';
 /** Field 22 counted from the state, which is field 3. */
 const START_TICKS_AFTER_STATE = 22 - 3;
 
+/** Names this boot of the machine; another one has another name (proc(5), random/boot_id). */
+export function readBootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
+}
+
 /** The processes of this machine, as this process's own /proc shows them (proc(5)). */
 export class ProcFs implements ProcessTable {
   readonly #root: string;

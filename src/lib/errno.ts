@@ -33,6 +33,7 @@ export const ERROR_CODES = [
   'cancelled',
   'deadline',
   'draining',
+  'lease-revoked',
   'pages-pinned',
   'recall-conflict',
 ] as const;

@@ -1,3 +1,4 @@
+import { assert } from './assert.js';
 import { randomU32 } from './random-u32.js';
 
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
@@ -20,6 +21,20 @@ export class SortableIds {
 
   constructor(wallMs: () => number) {
     this.#wallMs = wallMs;
+  }
+
+  /** Has the next id sort after `id` too, which an earlier process made. */
+  follow(id: string): void {
+    if (id <= this.#text.toString('latin1')) return;
+    assert(id.length === this.#text.length, `${id} is an id of this kind`);
+    let ms = 0;
+    for (let i = 0; i < id.length; i++) {
+      const digit = CROCKFORD.indexOf(id.charAt(i));
+      assert(digit >= 0, `${id} is an id of this kind`);
+      this.#set(i, digit);
+      if (i < TIME_DIGITS) ms = ms * 32 + digit;
+    }
+    this.#lastMs = ms;
   }
 
   next(): string {

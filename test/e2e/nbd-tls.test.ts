@@ -158,7 +158,7 @@ t.test('clients that break off in the middle of TLS', async (t) => {
   const write = encodeRequest('structured', { command: Command.Write, payload: Buffer.alloc(MIB) });
   await client.stream.write(write.subarray(0, 500_000));
   client.stream.destroy();
-  const open = async (): Promise<number> =>
+  const open = async (): Promise<number | undefined> =>
     await eventually(
       () => metric(daxd.url, 'daxd_nbd_connections'),
       (now) => now === 0,

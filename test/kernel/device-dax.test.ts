@@ -8,7 +8,7 @@ import t from 'tap';
 import { requires } from '../support/requires.js';
 
 const SCRIPT = fileURLToPath(new URL('device-dax', import.meta.url));
-const LIMIT_MS = 500_000;
+const LIMIT_MS = 590_000;
 
 t.test('/dev/dax0.0: what one boot wrote, the next one finds', { timeout: LIMIT_MS }, async (t) => {
   const commands = ['qemu-system-x86_64', 'ndctl', 'busybox', 'cpio', 'depmod'];

@@ -43,6 +43,16 @@ export class Evictions {
     setMaxListeners(0, this.#abort.signal);
   }
 
+  /**
+   * Takes over the files that the mount found without a name and with pinned pages. Settles
+   * without waiting for these.
+   */
+  static async begin(volume: Volume): Promise<Evictions> {
+    const evictions = new Evictions(volume);
+    for (const inode of volume.openFiles.waiting) await evictions.start({ inode, op: 'unlink' });
+    return evictions;
+  }
+
   /** Takes a handle on a file, with a name or without one that is reachable. */
   open(inode: number): OpenFile {
     const { openFiles } = this.#volume;

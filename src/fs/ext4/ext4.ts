@@ -3,8 +3,7 @@ import type { Clock } from '../../lib/clock.js';
 import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
 import type { BackingRange } from '../../media/backing-range.js';
-import { deviceOf } from './device-node.js';
-import type { DeviceNumber, SpecialNode } from './device-node.js';
+import type { SpecialNode } from './device-node.js';
 import type { CommitCounters } from './commits.js';
 import { listDirectory } from './directory-listing.js';
 import type { ListedEntry } from './directory-listing.js';
@@ -19,7 +18,6 @@ import { FileStream } from './file-stream.js';
 import { truncateFile } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
 import { appendFile, writeFile } from './file-write.js';
-import type { InodeType } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Change } from './layout-break.js';
 import { closeVolume, openVolume } from './mount-state.js';
@@ -33,13 +31,15 @@ import type { PutChange, PutResult } from './put-file.js';
 import { readRegular } from './regular-file.js';
 import { setAttributes } from './set-attributes.js';
 import type { AttributeChange } from './set-attributes.js';
-import { readTarget } from './symlink.js';
+import { statOf } from './stat.js';
+import type { Stat } from './stat.js';
 import type { Volume } from './volume.js';
 import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
 import type { XattrChoice } from './xattrs.js';
 
 export type { Change } from './layout-break.js';
 export type { FileExtent } from './file-read.js';
+export type { Stat } from './stat.js';
 
 /** What {@link mountExt4} is told. */
 export interface MountOptions {
@@ -61,29 +61,6 @@ export interface StatFs {
   readonly freeInodes: number;
 }
 
-/** What `stat` answers. */
-export interface Stat {
-  readonly inode: number;
-  /** Tells files apart that had the same inode one after the other. */
-  readonly generation: number;
-  readonly type: InodeType;
-  /** Type and permission bits. */
-  readonly mode: number;
-  readonly nlink: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  /** Of 512 bytes. */
-  readonly blocks: number;
-  readonly atimeNs: bigint;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  /** Of a symlink only; bytes that are not UTF-8 come out as replacement characters. */
-  readonly target?: string;
-  /** Of a char or block device only. */
-  readonly device?: DeviceNumber;
-}
-
 /** A change that may reach past the end of a file. */
 export interface SpaceChange extends Change {
   /** Leaves the size alone; otherwise the file grows to hold the range. */
@@ -97,7 +74,8 @@ export interface SpaceChange extends Change {
  * @throws DaxdError EINVAL without an ext4, EOPNOTSUPP for its features, EBADMSG, EUCLEAN, EIO
  */
 export async function mountExt4(range: BackingRange, options: MountOptions): Promise<Ext4> {
-  return new Ext4(await openVolume(range, options));
+  const volume = await openVolume(range, options);
+  return new Ext4(volume, await Evictions.begin(volume));
 }
 
 /** A mounted ext4. Inode numbers come from {@link lookup} and its like; keep none across a wait. */
@@ -108,14 +86,19 @@ export class Ext4 {
   #state: 'mounted' | 'unmounted' = 'mounted';
 
   /** Takes over an open volume; see {@link mountExt4}. */
-  constructor(volume: Volume) {
+  constructor(volume: Volume, evictions = new Evictions(volume)) {
     this.#volume = volume;
-    this.#evictions = new Evictions(volume);
-    this.#names = new Names(volume, this.#evictions);
+    this.#evictions = evictions;
+    this.#names = new Names(volume, evictions);
   }
 
   get readOnly(): boolean {
     return this.#volume.readOnly;
+  }
+
+  /** Makes it read-only for a reason that is a part of a sentence. */
+  refuseChanges(reason: string): void {
+    this.#volume.refuseChanges(reason);
   }
 
   /** What went wrong with the media since the mount; read-only then. Undefined while nothing did. */
@@ -171,20 +154,21 @@ export class Ext4 {
    * @throws DaxdError as {@link lookup} does
    */
   fileAt(path: string): FileNow {
-    const volume = this.#live;
-    return new FileNow(volume, inodeAt(volume, path, { follow: true }));
+    return new FileNow(this.#live, inodeAt(this.#live, path, { follow: true }));
+  }
+
+  /**
+   * What an inode holds now, whether it has a name or not.
+   *
+   * @throws DaxdError ENOENT when it is free; EBADMSG, EUCLEAN
+   */
+  fileOf(number: number): FileNow {
+    return new FileNow(this.#live, readFileInode(this.#live, this.#live, number));
   }
 
   /** @throws DaxdError ENOENT when the inode was freed; EBADMSG, EUCLEAN */
   stat(number: number): Stat {
-    const inode = readFileInode(this.#live, this.#live, number);
-    const { generation, type, mode, linksCount: nlink, uid, gid, size, sectors: blocks } = inode;
-    const { atimeNs, mtimeNs, ctimeNs } = inode;
-    const times = { atimeNs, mtimeNs, ctimeNs };
-    const stat = { inode: number, generation, type, mode, nlink, uid, gid, size, blocks, ...times };
-    if (type === 'char' || type === 'block') return { ...stat, device: deviceOf(inode) };
-    if (type !== 'symlink') return stat;
-    return { ...stat, target: readTarget(this.#live, this.#live, inode).toString() };
+    return statOf(this.#live, readFileInode(this.#live, this.#live, number));
   }
 
   /** Entries of a directory, see {@link listDirectory}; the reader may wait between them. */

@@ -1,6 +1,5 @@
-import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { roundUp } from '../../lib/units.js';
+import { roundDown, roundUp } from '../../lib/units.js';
 import { testBit } from './bitmap.js';
 import { evictOrphan } from './evict.js';
 import { zeroRest } from './file-truncate.js';
@@ -47,8 +46,9 @@ export function checkOrphans(volume: Volume): number[] {
 }
 
 /**
- * Finishes with orphans that were checked: those without links are freed, a cut that had begun
- * is carried to its end. To be called before the filesystem is used. Ends where one turns out
+ * Finishes with orphans that were checked: those without links are freed, or left to
+ * {@link OpenFiles} where leases of an earlier run pin them; a cut that had begun is carried to
+ * its end. To be called before the filesystem is used. Ends where one turns out
  * to be damaged, which stays on the list with those after it, and gives what is wrong with it.
  *
  * @throws DaxdError EIO
@@ -77,11 +77,16 @@ function damageOf(error: unknown): string {
 }
 
 async function recover(volume: Volume, number: number): Promise<void> {
-  const change = { op: 'truncate', inode: number, from: 0, to: Infinity } as const;
+  const { linksCount, size } = readAnyInode(volume, volume, number);
+  const from = linksCount === 0 ? 0 : roundDown(size, BLOCK_SIZE);
+  const change = { op: 'truncate', inode: number, from, to: Infinity } as const;
   const layout = tryBreakFileLayouts(volume, change);
-  assert(layout !== undefined, 'no page is pinned before the mount');
+  if (layout === undefined) {
+    refusePinnedCut(number, linksCount);
+    volume.openFiles.nameGone(number);
+    return;
+  }
   try {
-    const { linksCount, size } = readAnyInode(volume, volume, number);
     if (linksCount === 0) {
       await evictOrphan(volume, number, layout);
       return;
@@ -98,6 +103,15 @@ async function recover(volume: Volume, number: number): Promise<void> {
   } finally {
     layout.lift();
   }
+}
+
+/** A cut begins once nothing is pinned past the new end, so whatever is pinned there came later. */
+function refusePinnedCut(number: number, linksCount: number): void {
+  if (linksCount === 0) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `inode ${number} was being cut, and pages past its end are leased: release them, then mount again`,
+  );
 }
 
 /**

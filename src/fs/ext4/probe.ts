@@ -19,6 +19,8 @@ export interface ProbedFilesystem {
   /** Of ext2 to ext4 only. */
   readonly totalBytes: number | undefined;
   readonly freeBytes: number | undefined;
+  /** When the superblock was written last, in seconds since the epoch; of ext2 to ext4 only. */
+  readonly writtenSeconds: number | undefined;
 }
 
 /** Bytes that give a format away. */
@@ -76,7 +78,14 @@ export function probeSuperblock(range: BackingRange): ProbedFilesystem | undefin
     ({ offset, bytes }) => readBytes(range, offset, bytes.length)?.equals(bytes) === true,
   );
   if (found === undefined) return undefined;
-  return { type: found.type, label: '', uuid: '', totalBytes: undefined, freeBytes: undefined };
+  return {
+    type: found.type,
+    label: '',
+    uuid: '',
+    totalBytes: undefined,
+    freeBytes: undefined,
+    writtenSeconds: undefined,
+  };
 }
 
 function probeExt(range: BackingRange): ProbedFilesystem | undefined {
@@ -97,6 +106,7 @@ function probeExt(range: BackingRange): ProbedFilesystem | undefined {
     uuid: uuid.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
     totalBytes: wide(SuperField.BlocksCountLo, SuperField.BlocksCountHi),
     freeBytes: wide(SuperField.FreeBlocksLo, SuperField.FreeBlocksHi),
+    writtenSeconds: sb.readUInt32LE(SuperField.WriteTime),
   };
 }
 

@@ -1,6 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
+import type { ByteRange } from '../../lease/byte-ranges.js';
+import type { LeaseView } from '../../lease/lease.js';
 import type { LeaseControl } from '../control.js';
 import { Lease, LeaseParams, ReleaseLease } from '../schemas/lease.js';
 import { Nothing } from '../schemas/partition.js';
@@ -8,6 +10,15 @@ import { Problem } from '../schemas/problem.js';
 
 const params = LeaseParams;
 const response = { 200: Lease, default: Problem };
+
+async function releasedView(
+  leases: LeaseControl,
+  id: string,
+  ranges: readonly ByteRange[] | undefined,
+): Promise<LeaseView> {
+  const lease = await leases.release(id, ranges);
+  return lease.view();
+}
 
 /** One lease: look at it, keep it, give it back. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseControl }> = (
@@ -30,7 +41,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseC
   app.post(
     '/v1/leases/:id/release',
     { schema: { operationId: 'releaseLease', params, body: ReleaseLease, response } },
-    (request) => leases.release(request.params.id, request.body.ranges).view(),
+    (request) => releasedView(leases, request.params.id, request.body.ranges),
   );
 
   app.delete(
@@ -43,8 +54,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseC
         response: { 204: Type.Null(), default: Problem },
       },
     },
-    (request, reply) => {
-      leases.release(request.params.id);
+    async (request, reply) => {
+      await leases.release(request.params.id);
       void reply.code(204);
       return null;
     },

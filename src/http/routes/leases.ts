@@ -42,7 +42,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
       const signal = access === 'write' ? abortOnDisconnect(reply) : undefined;
       const lease = await leases.acquire(asked, signal);
       // Nobody will hear of a lease granted to a client that is gone: give it back.
-      if (reply.raw.destroyed) leases.release(lease.id);
+      if (reply.raw.destroyed) await leases.release(lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
       return lease.view();
     },

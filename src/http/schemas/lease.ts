@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 
 import type { LeaseView } from '../../lease/lease.js';
+import { HELD_STATES } from '../../lease/lease-state.js';
 import { LEASE_RANGES_MAX, LIST_LEASES_MAX, TTL_MS_MAX, TTL_MS_MIN } from '../../lease/limits.js';
 import { Cursor, FilePath, count, strict } from './values.js';
 
@@ -33,7 +34,9 @@ const Range = Type.Object({ offset: Type.Integer(), length: Type.Integer() });
 
 const LeaseBody = Type.Object({
   id: Type.String(),
-  state: Type.String({ description: 'active, suspect or released' }),
+  state: Type.String({
+    description: 'active, suspect, reclaimable (after a restart), quarantined or released',
+  }),
   partition: Type.String(),
   path: Type.Optional(Type.String()),
   offset: Type.Integer(),
@@ -45,6 +48,7 @@ const LeaseBody = Type.Object({
   ranges: Type.Array(Range, { description: 'what of the range asked for is not released yet' }),
   backing_path: Type.String(),
   extents: Type.Array(Extent),
+  quarantined: Type.Optional(Type.String({ description: 'why it is in quarantine' })),
   client: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
   pid_start: Type.Optional(Type.Integer()),
@@ -63,7 +67,7 @@ export const LeaseList = Type.Object({
 export const LeaseQuery = strict({
   partition: Type.Optional(Type.String({ maxLength: 64 })),
   path: Type.Optional(FilePath),
-  state: Type.Optional(Type.Union([Type.Literal('active'), Type.Literal('suspect')])),
+  state: Type.Optional(Type.Union(HELD_STATES.map((state) => Type.Literal(state)))),
   cursor: Type.Optional(Cursor),
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LEASES_MAX })),
 });

@@ -3,6 +3,7 @@ import t from 'tap';
 
 import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
 import { requires } from '../../support/requires.js';
+import { releaseAll } from '../../unit/lease/set-up.js';
 import { ask, isSettled, pattern, setUpExt4 } from './ext4-set-up.js';
 import type { Ext4SetUp } from './ext4-set-up.js';
 
@@ -36,7 +37,7 @@ t.test('lease page 0, truncate waits, release, truncate goes on', async (t) => {
   await t.rejects(leases.acquire(ask({ offset: 100, length: 1 })), conflict);
   await t.rejects(leases.acquire(ask({ access: 'write' })), conflict);
   t.strictSame(leases.overlapping('pmem0p1', inode, 0, Infinity), [lease.id]);
-  leases.release(lease.id);
+  await leases.release(lease.id);
   const result = await truncated;
   t.ok(result.waitedMs >= 15, `waited ${result.waitedMs} ms`);
   t.equal(result.freedBytes, 4 * P);
@@ -64,8 +65,8 @@ t.test('a truncate that is cancelled leaves the file and the lease as they were'
   t.strictSame([...layouts.pending], []);
   t.equal(waiters.size, 0);
   t.equal(lease.state, 'active');
-  leases.release((await leases.acquire(ask({ length: 3 * P, access: 'write' }))).id);
-  leases.release(lease.id);
+  await leases.release((await leases.acquire(ask({ length: 3 * P, access: 'write' }))).id);
+  await leases.release(lease.id);
   t.match(await set.judge(), { status: 0 });
   t.strictSame(set.dump('file'), content);
 });
@@ -83,9 +84,9 @@ t.test('disjoint changes pass: punch and write beside the leased page', async (t
   t.equal(await isSettled(punched), false, 'one byte of the page');
   t.equal((await leases.acquire(ask({ length: 3 * P }))).pages, 3, 'the pages before it');
   await t.rejects(leases.acquire(ask({ offset: 3 * P })), conflict);
-  leases.release(lease.id);
+  await leases.release(lease.id);
   await punched;
-  leases.releaseAll();
+  await releaseAll(leases);
   t.match(await set.judge(), { status: 0 });
 });
 
@@ -108,7 +109,7 @@ t.test('a write lease and a truncate at once: one is first, and neither loses', 
       outcomes.granted++;
       t.equal(fs.stat(inode).size, 4 * P, 'the truncate waits');
       t.equal(lease.value.pages, 4);
-      leases.release(lease.value.id);
+      await leases.release(lease.value.id);
     } else {
       outcomes.refused++;
       t.match(lease.reason, { name: 'DaxdError', code: /^(recall-conflict|EINVAL)$/ });

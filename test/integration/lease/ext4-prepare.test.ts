@@ -55,7 +55,7 @@ for (const kind of ['hole', 'unwritten'] as const) {
 
       const read = await leases.acquire(ask({ length: 64 * P }));
       t.match(read.view(), { pages: 0, extents: [] }, 'a read lease leaves them out');
-      leases.release(read.id);
+      await leases.release(read.id);
       t.ok(
         fs.extents(inode).every(({ unwritten }) => unwritten),
         'and changes nothing',
@@ -78,7 +78,7 @@ for (const kind of ['hole', 'unwritten'] as const) {
       const seen = Buffer.alloc(64 * P, 1);
       t.equal(fs.read(inode, 0, seen), 64 * P);
       t.ok(seen.equals(content), 'a read sees it');
-      leases.release(lease.id);
+      await leases.release(lease.id);
       t.match(await set.judge(), { status: 0 });
       t.ok(set.dump('file').equals(content), 'debugfs reads it');
     },
@@ -104,7 +104,7 @@ t.test(
       3 * P,
       'the others stay unwritten',
     );
-    leases.release(lease.id);
+    await leases.release(lease.id);
     t.match(await set.judge(), { status: 0 });
   },
 );
@@ -120,7 +120,7 @@ t.test('write lease: up to the end of the last page of a file that ends inside i
   t.equal(fs.stat(inode).size, P + 100, 'the size stays');
   const beyond = ask({ offset: P, length: P + 1, access: 'write' });
   await t.rejects(leases.acquire(beyond), { name: 'DaxdError', code: 'EINVAL' });
-  leases.release(lease.id);
+  await leases.release(lease.id);
   t.match(await set.judge(), { status: 0 });
 });
 

@@ -7,6 +7,7 @@ import { assert } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { requires } from '../../support/requires.js';
+import { releaseAll } from '../../unit/lease/set-up.js';
 import { ask, setUpExt4 } from './ext4-set-up.js';
 import type { Ext4SetUp } from './ext4-set-up.js';
 import { testSeed, times } from '../../support/random-test.js';
@@ -49,10 +50,10 @@ async function start({ fs, leases }: Ext4SetUp, one: Step, abort: AbortSignal): 
     case 'write':
       return settled(leases.acquire(ask({ offset, length, access: one.kind }), abort));
     case 'release':
-      if (lease !== undefined) leases.release(lease.id);
+      if (lease !== undefined) await leases.release(lease.id);
       return;
     case 'part':
-      if (lease !== undefined) leases.release(lease.id, [{ offset, length }]);
+      if (lease !== undefined) await leases.release(lease.id, [{ offset, length }]);
       return;
     case 'truncate':
       return settled(fs.truncate(inode, offset, { signal: abort }));
@@ -104,7 +105,7 @@ t.test(
     await Promise.all(started);
     check(set);
     t.ok(set.leases.counters.requests.granted > 0, JSON.stringify(set.leases.counters.requests));
-    set.leases.releaseAll();
+    await releaseAll(set.leases);
     t.equal(set.pinnedPages(), 0);
     t.equal(set.waiters.size, 0);
     t.strictSame([...set.layouts.pending], []);

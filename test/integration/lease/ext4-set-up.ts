@@ -18,7 +18,7 @@ import { mountExt4 } from '../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import { Leases } from '../../../src/lease/leases.js';
-import { ProcFs } from '../../../src/lease/proc-fs.js';
+import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
@@ -36,6 +36,7 @@ import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
 import { fsck, runJudge, scratchDirectory } from '../../support/ext4-image.js';
 import type { Verdict } from '../../support/ext4-image.js';
+import { MemoryStore } from '../../unit/lease/memory-store.js';
 
 /** Where the partition starts in the backing. */
 const START = 4 * MIB;
@@ -95,15 +96,21 @@ export async function setUpExt4(
   const range = new BackingRange(backing, START, PARTITION_BYTES);
   const mount = { readOnly: false, layouts, log: silentLogger, clock: systemClock };
   const fs = await mountExt4(range, mount);
+  const media = { partition: 'guid', filesystem: fs.uuid, writtenSeconds: 0 };
   const leases = new Leases({
     targets: {
       target(name) {
-        if (name === 'pmem0p1') return { kind: 'filesystem', fs, layouts, range };
+        if (name === 'pmem0p1') return { kind: 'filesystem', media, fs, layouts, range };
         throw new DaxdError('ENOENT', `there is no partition ${name}`);
       },
+      identify: () => media,
     },
     memremap,
     processes: new ProcFs(),
+    store: new MemoryStore(),
+    media: 'namespace',
+    bootId: readBootId(),
+    backingPath: backing.path,
     clock: leaseClock,
     ids,
     log: silentLogger,

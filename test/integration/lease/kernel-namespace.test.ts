@@ -10,7 +10,7 @@ import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { Leases } from '../../../src/lease/leases.js';
-import { ProcFs } from '../../../src/lease/proc-fs.js';
+import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { assert } from '../../../src/lib/assert.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
@@ -24,6 +24,8 @@ import { ndPmemProbe } from '../../../src/nvdimm/nd-pmem-probe.js';
 import { fsck, scratchDirectory } from '../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../support/fixture.js';
 import { requires } from '../../support/requires.js';
+import { MemoryStore } from '../../unit/lease/memory-store.js';
+import { releaseAll } from '../../unit/lease/set-up.js';
 import { ask, isSettled } from './ext4-set-up.js';
 
 const P = PAGE_SIZE;
@@ -50,13 +52,25 @@ async function setUp(t: Test) {
   const device = { pgmap, waiters };
   const layouts = new Layouts({ device, clock, ids, pageFreeLatency, truncateWait: () => {} });
   const fs = await mountExt4(range, { readOnly: false, layouts, log, clock });
+  const media = { partition: partition.uuid, filesystem: fs.uuid, writtenSeconds: 0 };
   let mounted = true;
   const target = (): LeaseTarget =>
     mounted
-      ? { kind: 'filesystem', fs, layouts, range }
-      : { kind: 'raw', range, claim: (holder) => partition.claim(holder) };
+      ? { kind: 'filesystem', media, fs, layouts, range }
+      : { kind: 'raw', media, range, claim: (holder) => partition.claim(holder) };
   const processes = new ProcFs();
-  const leases = new Leases({ targets: { target }, memremap, processes, clock, ids, log });
+  const leases = new Leases({
+    targets: { target, identify: () => media },
+    memremap,
+    processes,
+    store: new MemoryStore(),
+    media: 'namespace',
+    bootId: readBootId(),
+    backingPath: backing.path,
+    clock,
+    ids,
+    log,
+  });
   const unmount = async (): Promise<void> => {
     await fs.unmount();
     mounted = false;
@@ -103,7 +117,7 @@ t.test('a read lease lists the extents that the kernel laid out', async (t) => {
   ]);
   t.strictSame(blocksOf(await whole('prealloc.bin'), start), [], 'unwritten');
   t.equal((await leases.acquire(ask({ path: 'dir/soft', length: 11 }))).pages, 1, 'a symlink');
-  leases.releaseAll();
+  await releaseAll(leases);
   await unmount();
   await pmem.detach();
 });
@@ -129,7 +143,7 @@ t.test(
     const seen = Buffer.alloc(length);
     fs.read(fs.lookup(path), 0, seen);
     t.ok(seen.equals(sent), 'and no DMA is lost');
-    leases.release(lease.id);
+    await leases.release(lease.id);
     await unmount();
     await pmem.detach();
     t.match(fsck(extract()), { status: 0 });
@@ -152,6 +166,6 @@ t.test('a raw lease keeps the partition from every other use, and a detach waiti
     name: 'DaxdError',
     code: /^(ENXIO|ENODEV)$/,
   });
-  leases.release(lease.id);
+  await leases.release(lease.id);
   await detached;
 });

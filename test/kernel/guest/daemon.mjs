@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 
 const URL_BASE = 'http://127.0.0.1:8470/v1';
-const READY_LIMIT_MS = 60_000;
+const READY_LIMIT_MS = 240_000;
 
 /** Starts daxd with `options`; settles when its first line says that it is ready. */
 export async function startDaxd(...options) {

@@ -2,13 +2,13 @@ import t from 'tap';
 
 import { LeaseIndex } from '../../../src/lease/lease-index.js';
 import { Lease } from '../../../src/lease/lease.js';
-import type { LeaseTerms } from '../../../src/lease/lease.js';
 import { HOLDERS_NAMED_MAX, LIST_SCAN_MAX } from '../../../src/lease/limits.js';
 import type { PageRun } from '../../../src/lease/page-runs.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { HandClock } from './set-up.js';
+import type { LeaseTerms } from '../../../src/lease/lease-terms.js';
 
 const P = PAGE_SIZE;
 const FIRST_PAGE: readonly PageRun[] = [{ offset: 0, deviceOffset: 0, length: P }];
@@ -29,11 +29,12 @@ function setUp() {
         length: P,
         access: 'read',
         ttlMs: 1000,
-        backingPath: '/media',
+        grantedMs: 0,
+        media: { partition: 'guid' },
         ...terms,
       },
-      runs,
-      clock,
+      { state: 'active', ranges: [{ offset: 0, length: P }], runs, deadlineMs: 0 },
+      { backingPath: '/media', clock },
     );
     index.add(lease);
     return lease;

@@ -1,10 +1,10 @@
 import t from 'tap';
 
 import { Lease } from '../../../src/lease/lease.js';
-import type { LeaseTerms } from '../../../src/lease/lease.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { HandClock } from './set-up.js';
+import type { LeaseTerms } from '../../../src/lease/lease-terms.js';
 
 const P = PAGE_SIZE;
 
@@ -22,11 +22,17 @@ function setUp(terms: Partial<LeaseTerms> = {}) {
       length: 3 * P,
       access: 'read',
       ttlMs: 30_000,
-      backingPath: '/media',
+      grantedMs: 0,
+      media: { partition: 'guid' },
       ...terms,
     },
-    RUNS,
-    clock,
+    {
+      state: 'active',
+      ranges: [{ offset: terms.offset ?? 0, length: terms.length ?? 3 * P }],
+      runs: RUNS,
+      deadlineMs: clock.nowMs() + 30_000,
+    },
+    { backingPath: '/media', clock },
   );
   return { clock, lease };
 }

@@ -77,7 +77,7 @@ t.test(
     const lease = await leases.acquire(ask({ length: 2 * P, access: 'write' }));
     t.equal(fs.prepares, 3);
     t.equal(lease.pages, 2);
-    leases.release(lease.id);
+    await leases.release(lease.id);
 
     fs.prepares = 0;
     fs.afterPrepare = () => {
@@ -102,7 +102,7 @@ t.test(
     const lease = await leases.acquire(ask({ length: 2 * P, access: 'write' }));
     t.equal(lease.terms.inode, other.inode);
     t.equal(fs.prepares, 2, 'written is not yet durable');
-    leases.release(lease.id);
+    await leases.release(lease.id);
 
     fs.afterPrepare = () => {
       fs.unlink('file');
@@ -138,7 +138,7 @@ t.test('acquire: the range starts inside the file and ends with its last page', 
   fs.create('empty', []);
   const last = await leases.acquire(ask({ offset: P + 9, length: P - 9 }));
   t.equal(last.view().pages, 1);
-  leases.release(last.id);
+  await leases.release(last.id);
   const wrong: Partial<LeaseRequest>[] = [
     { offset: P + 10, length: 1 },
     { offset: 2 * P, length: 1 },
@@ -198,7 +198,7 @@ t.test('acquire: a raw range is pinned as it is, whole blocks by their heads', a
   t.equal(pinnedPages(), 1025);
   await t.rejects(leases.acquire(askRaw({ offset: RAW_BYTES })), refusal('EINVAL'));
   await t.rejects(leases.acquire(askRaw({ length: RAW_BYTES + 1 })), refusal('EINVAL'));
-  leases.release(lease.id);
+  await leases.release(lease.id);
   t.equal(pinnedPages(), 0);
   t.equal(memremap.pageFreeTotal, 3, 'one edge a block and one for the page behind them');
 });
@@ -208,9 +208,9 @@ t.test('acquire: raw leases share one claim, which goes with the last of them', 
   const one = await leases.acquire(askRaw());
   const two = await leases.acquire(askRaw());
   t.throws(() => claims.claimPartition('pmem0p2', 'ext4'), refusal('EBUSY'));
-  leases.release(one.id);
+  await leases.release(one.id);
   t.throws(() => claims.claimPartition('pmem0p2', 'ext4'), refusal('EBUSY'));
-  leases.release(two.id);
+  await leases.release(two.id);
   const claim = claims.claimPartition('pmem0p2', 'ext4');
   await t.rejects(leases.acquire(askRaw()), refusal('EBUSY'));
   t.equal(leases.counters.requests.conflict, 1);
@@ -233,7 +233,7 @@ t.test('acquire: a device that is going takes no pin, and no claim is left', asy
   await t.rejects(leases.acquire(askRaw()), refusal('ENXIO'));
   t.equal(claims.holder('pmem0p2'), undefined);
   t.equal(pinnedPages(), 1);
-  leases.release(held.id);
+  await leases.release(held.id);
   await detached;
   t.equal(pinnedPages(), 0);
 });

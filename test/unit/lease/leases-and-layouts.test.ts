@@ -60,7 +60,7 @@ t.test('a truncate waits for the lease, and keeps later overlapping leases out',
   t.equal(leases.renew(lease.id).state, 'active', 'the holder goes on');
   t.equal(pinnedPages(), 1);
 
-  leases.release(lease.id);
+  await leases.release(lease.id);
   const layout = await done;
   await t.rejects(leases.acquire(ask()), conflict, 'until the change is done');
   layout.lift();
@@ -75,7 +75,7 @@ t.test('disjoint pages pass; bytes of one page do not', async (t) => {
   const other = ask({ offset: 300, length: 1 });
   await t.rejects(leases.acquire(other), { name: 'DaxdError', code: 'recall-conflict' });
   t.equal((await leases.acquire(ask({ offset: P }))).state, 'active');
-  leases.release(lease.id);
+  await leases.release(lease.id);
   (await done).lift();
 });
 
@@ -83,11 +83,11 @@ t.test('a partial release lets a change of those pages through', async (t) => {
   const { leases, change } = await setUp();
   const lease = await leases.acquire(ask({ length: 4 * P }));
   const { state, done } = change({ op: 'punch-hole', from: P, to: 2 * P });
-  leases.release(lease.id, [{ offset: 0, length: P }]);
-  leases.release(lease.id, [{ offset: P + 1, length: P - 1 }]);
+  await leases.release(lease.id, [{ offset: 0, length: P }]);
+  await leases.release(lease.id, [{ offset: P + 1, length: P - 1 }]);
   await settle();
   t.equal(state.through, false, 'one byte is left on the page');
-  leases.release(lease.id, [{ offset: P, length: 1 }]);
+  await leases.release(lease.id, [{ offset: P, length: 1 }]);
   (await done).lift();
   t.equal(leases.get(lease.id).pages, 2);
 });
@@ -142,7 +142,7 @@ t.test('many leases of one page: the last release is the one that counts', async
   for (const lease of held) {
     await settle();
     t.equal(state.through, false);
-    leases.release(lease.id);
+    await leases.release(lease.id);
   }
   (await done).lift();
 });

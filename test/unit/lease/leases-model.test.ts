@@ -5,7 +5,7 @@ import type { ByteRange } from '../../../src/lease/byte-ranges.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { assert } from '../../../src/lib/assert.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { FS_START, RAW_START, ask, askRaw, setUpLeases } from './set-up.js';
+import { FS_START, RAW_START, ask, askRaw, releaseAll, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 import type { ToyFs } from './toy-fs.js';
 import { testSeed, times } from '../../support/random-test.js';
@@ -109,7 +109,7 @@ class Pair {
     const naive = this.#model.pick(one.which);
     if (naive === undefined) return;
     if (one.kind === 'renew') this.#renew(naive);
-    else this.#release(naive, one.kind === 'releaseRanges' ? one.ranges : undefined);
+    else await this.#release(naive, one.kind === 'releaseRanges' ? one.ranges : undefined);
   }
 
   check(): void {
@@ -164,8 +164,8 @@ class Pair {
     this.#model.held.add(naive);
   }
 
-  #release(naive: NaiveLease, ranges?: readonly ByteRange[]): void {
-    this.#set.leases.release(naive.lease.id, ranges);
+  async #release(naive: NaiveLease, ranges?: readonly ByteRange[]): Promise<void> {
+    await this.#set.leases.release(naive.lease.id, ranges);
     for (const start of naive.quarters) {
       const gone = ranges?.some(({ offset, length }) => start >= offset && start < offset + length);
       if (gone ?? true) naive.quarters.delete(start);
@@ -192,7 +192,7 @@ async function run(steps: readonly Step[]): Promise<void> {
     await pair.apply(one);
     pair.check();
   }
-  set.leases.releaseAll();
+  await releaseAll(set.leases);
   assert(set.pinnedPages() === 0 && set.clock.timers === 0, 'nothing is left behind');
 }
 

@@ -19,6 +19,7 @@ import { DevPagemap, MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
+import { MemoryStore, type MemoryDisk } from './memory-store.js';
 import { ToyFs } from './toy-fs.js';
 
 /** Time that stands still until a test moves it; timers then run in their order. */
@@ -100,13 +101,16 @@ export interface LeaseSetUp {
   readonly lines: readonly { level: string; fields: LogFields; message: string }[];
   readonly processes: ToyProcesses;
   readonly leases: Leases;
+  readonly store: MemoryStore;
   /** Distinct pinned pages of the whole device. */
   readonly pinnedPages: () => number;
 }
 
 /** Leases over real pages, real layouts and a toy filesystem; nothing waits for real time. */
-export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise<LeaseSetUp> {
-  const clock = new HandClock();
+export async function setUpLeases(
+  options: { readOnly?: boolean; disk?: MemoryDisk; bootId?: string; clock?: HandClock } = {},
+): Promise<LeaseSetUp> {
+  const clock = options.clock ?? new HandClock();
   const ids = new SortableIds(() => clock.wallMs());
   const backing = new MemoryBacking(SIZE_BYTES, { readOnly: options.readOnly ?? false });
   const device = new Device('pmem0');
@@ -136,12 +140,19 @@ export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise
   const targets = new Map<string, LeaseTarget>([
     [
       'pmem0p1',
-      { kind: 'filesystem', fs, layouts, range: new BackingRange(backing, FS_START, FS_BYTES) },
+      {
+        kind: 'filesystem',
+        media: { partition: 'guid-1', filesystem: 'uuid-1', writtenSeconds: 100 },
+        fs,
+        layouts,
+        range: new BackingRange(backing, FS_START, FS_BYTES),
+      },
     ],
     [
       'pmem0p2',
       {
         kind: 'raw',
+        media: { partition: 'guid-2' },
         range: new BackingRange(backing, RAW_START, RAW_BYTES),
         claim: (holder): Claim => claims.claimPartition('pmem0p2', holder),
       },
@@ -163,7 +174,19 @@ export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise
     error: logTo('error'),
   };
   const processes = new ToyProcesses();
-  const leases = new Leases({ targets: { target }, memremap, processes, clock, ids, log });
+  const store = new MemoryStore(options.disk);
+  const leases = new Leases({
+    targets: { target, identify: (name) => targets.get(name)?.media },
+    memremap,
+    processes,
+    store,
+    media: 'namespace-1',
+    bootId: options.bootId ?? 'boot-1',
+    backingPath: '(memory)',
+    clock,
+    ids,
+    log,
+  });
   const pinnedPages = (): number => pgmap.refs.pinnedPages(0, pgmap.pages);
   return {
     clock,
@@ -178,6 +201,7 @@ export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise
     lines,
     processes,
     leases,
+    store,
     pinnedPages,
   };
 }
@@ -199,4 +223,13 @@ export function ask(request: Partial<LeaseRequest> = {}): LeaseRequest {
 export function askRaw(request: Partial<LeaseRequest> = {}): LeaseRequest {
   const { path: _, ...rest } = ask({ partition: 'pmem0p2', ...request });
   return rest;
+}
+
+/** Releases every lease, one after the other. */
+export async function releaseAll(leases: Leases): Promise<void> {
+  for (;;) {
+    const page = leases.list({});
+    for (const { id } of page.leases) await leases.release(id);
+    if (page.leases.length === 0) return;
+  }
 }

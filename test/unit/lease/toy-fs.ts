@@ -74,6 +74,11 @@ export class ToyFs implements LeasableFs {
     return { inode, generation, type, size, extents: () => extentsOf(blocks) };
   }
 
+  fileOf(number: number): LeasableFile {
+    const { inode, generation, type, size, blocks } = this.#inode(number);
+    return { inode, generation, type, size, extents: () => extentsOf(blocks) };
+  }
+
   async prepareDma(inode: number, offset: number, length: number): Promise<void> {
     this.prepares++;
     await this.beforePrepare();

@@ -1,0 +1,122 @@
+import type { Logger } from '../lib/logger.js';
+import type { Clock } from '../lib/clock.js';
+import type { Memremap } from '../mm/memremap.js';
+import { pagesCovering, subtract } from './byte-ranges.js';
+import type { ByteRange } from './byte-ranges.js';
+import { LeaseCounters } from './lease-counters.js';
+import { LeaseIndex } from './lease-index.js';
+import type { HeldState } from './lease-state.js';
+import type { LeaseTarget } from './lease-target.js';
+import type { Lease } from './lease.js';
+import { pinRuns, unpinPages, unpinRuns } from './page-runs.js';
+import { RawClaims } from './raw-claims.js';
+
+/** What {@link HeldLeases} stand on. */
+export interface HeldLeasesOptions {
+  readonly memremap: Memremap;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Why a lease ended, for the log. */
+export type ReleaseReason = 'asked for' | 'process gone' | 'reboot' | 'not kept';
+
+/**
+ * The leases that are held, in memory: their pins, claims, indexes and counts.
+ *
+ * Invariants:
+ * - a page is pinned once for each held lease with a remaining byte on it (a read lease:
+ *   where the file is not a hole there), and by nothing else here;
+ * - every change is one synchronous step, so what the API shows, the pins and the indexes
+ *   agree whenever anybody looks.
+ */
+export class HeldLeases {
+  readonly counters = new LeaseCounters();
+  readonly index = new LeaseIndex();
+  readonly #options: HeldLeasesOptions;
+  readonly #rawClaims = new RawClaims();
+
+  constructor(options: HeldLeasesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Pins the pages of a lease and takes it in.
+   *
+   * @param target what a raw lease claims its partition from.
+   * @throws DaxdError ENXIO when pages are gone or about to go, EBUSY when another has the
+   *   partition; nothing is pinned then.
+   */
+  add(lease: Lease, target: LeaseTarget | undefined): void {
+    const { partition } = lease.terms;
+    const raw = target?.kind === 'raw' ? target : undefined;
+    if (raw !== undefined) this.#rawClaims.take(partition, raw);
+    try {
+      pinRuns(this.#options.memremap, lease.runs);
+    } catch (error) {
+      if (raw !== undefined) this.#rawClaims.drop(partition);
+      throw error;
+    }
+    this.index.add(lease);
+    this.counters.entered(lease);
+  }
+
+  /** Takes bytes out of a lease: a page is unpinned once none of `rest` lies on it. */
+  shrink(lease: Lease, rest: readonly ByteRange[]): void {
+    const { memremap, log } = this.#options;
+    const freed = subtract(pagesCovering(lease.ranges), pagesCovering(rest));
+    this.index.repin(lease, () => {
+      lease.keep(rest, unpinPages(memremap, lease.runs, freed));
+    });
+    log.info(
+      { lease: lease.id, pages: lease.pages, ranges: rest.length },
+      'lease released in part',
+    );
+  }
+
+  /** Unpins all of a lease and forgets it; it is released then. */
+  remove(lease: Lease, reason: ReleaseReason): void {
+    const { clock, log } = this.#options;
+    this.#unpin(lease);
+    const from = lease.state;
+    lease.moveTo('released');
+    this.counters.entered(lease, from);
+    const { partition, path, client, grantedMs } = lease.terms;
+    const heldMs = clock.nowMs() - grantedMs;
+    this.counters.holdSeconds.observe(heldMs / 1000);
+    log.info(
+      { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
+      'lease released',
+    );
+  }
+
+  move(lease: Lease, to: HeldState): void {
+    const from = lease.state;
+    lease.moveTo(to);
+    this.counters.entered(lease, from);
+  }
+
+  /** Its pages stay pinned, and it cannot be renewed any more. */
+  quarantine(lease: Lease, reason: string): void {
+    const from = lease.state;
+    lease.quarantine(reason);
+    this.counters.entered(lease, from);
+    const { partition, path, client } = lease.terms;
+    this.#options.log.error(
+      { lease: lease.id, partition, path, client, pages: lease.pages, reason },
+      'lease in quarantine: its pages stay pinned until it is released',
+    );
+  }
+
+  /** Unpins everything, for a process that ends: who holds what is in the store. */
+  unpinAll(): void {
+    for (const lease of this.index.all()) this.#unpin(lease);
+  }
+
+  #unpin(lease: Lease): void {
+    this.index.delete(lease);
+    unpinRuns(this.#options.memremap, lease.runs);
+    if (lease.terms.inode === undefined) this.#rawClaims.drop(lease.terms.partition);
+    lease.keep([], []);
+  }
+}

@@ -1,0 +1,70 @@
+import { CRC_INIT, crc32c } from '../lib/crc32c.js';
+import { DaxdError } from '../lib/errno.js';
+import type { ByteRange } from './byte-ranges.js';
+import type { PageRun } from './page-runs.js';
+import type { LeaseTerms } from './lease-terms.js';
+
+/** What outlives the daemon of a lease that is held. */
+export interface LeaseRecord {
+  readonly terms: LeaseTerms;
+  /** The bytes not released yet. */
+  readonly ranges: readonly ByteRange[];
+  /** The pages pinned for them. */
+  readonly runs: readonly PageRun[];
+  /** Why its pages are in quarantine; absent while they are not. */
+  readonly quarantined?: string | undefined;
+}
+
+/** What a store says of itself: whose leases it keeps, and when. */
+export interface StoreHeader {
+  /** Names the namespace, so that its leases are never put on another one. */
+  readonly media: string;
+  /** The boot of the machine in which its times count (proc(5), random/boot_id). */
+  readonly bootId: string;
+  /**
+   * Starts of a daemon on the clock of that boot, ascending: those that the grace of a lease may
+   * count from, and the newest one before them.
+   */
+  readonly startsMs: readonly number[];
+}
+
+/** A header, and the version of daxd's records behind it. */
+export interface VersionedHeader extends StoreHeader {
+  readonly version: number;
+}
+
+/** Digits of the checksum before each record. */
+const SUM_DIGITS = 8;
+
+/** What a store keeps, by kind. */
+export interface Kept {
+  readonly header: VersionedHeader;
+  readonly record: LeaseRecord;
+  /** When a lease ends, in milliseconds. */
+  readonly deadline: number;
+}
+
+/** What a store keeps, as text: the crc32c of what follows in 8 hex digits, then JSON. */
+export function encodeKept(kept: Kept[keyof Kept]): string {
+  const json = JSON.stringify(kept);
+  return sumOf(json) + json;
+}
+
+/**
+ * What {@link encodeKept} wrote.
+ *
+ * @param name which one it is, for the message.
+ * @throws DaxdError EBADMSG where its checksum is wrong.
+ */
+export function decodeKept<K extends keyof Kept>(kind: K, text: string, name: string): Kept[K] {
+  const json = text.slice(SUM_DIGITS);
+  if (text.slice(0, SUM_DIGITS) !== sumOf(json)) {
+    throw new DaxdError('EBADMSG', `${kind} ${name}: its checksum is wrong`);
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- daxd wrote it, and not a bit has changed
+  return JSON.parse(json) as Kept[K];
+}
+
+function sumOf(json: string): string {
+  return crc32c(CRC_INIT, Buffer.from(json)).toString(16).padStart(SUM_DIGITS, '0');
+}

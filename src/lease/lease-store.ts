@@ -1,0 +1,40 @@
+import type { LeaseRecord, StoreHeader } from './lease-record.js';
+
+/** One change of what is kept. */
+export type StoreChange =
+  | { readonly kind: 'put'; readonly record: LeaseRecord; readonly deadlineMs: number }
+  | { readonly kind: 'deadline'; readonly id: string; readonly deadlineMs: number }
+  | { readonly kind: 'remove'; readonly id: string }
+  | { readonly kind: 'header'; readonly header: StoreHeader };
+
+/** A lease that a store kept. */
+export interface StoredLease {
+  readonly record: LeaseRecord;
+  /** When its rights end, as it was noted last, on the clock of the header's boot. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * Keeps the leases of one daemon beyond its end. Whoever opened it is its only user.
+ */
+export interface LeaseStore {
+  /** For people: where it lies. */
+  readonly name: string;
+  /** Undefined while it was never used. */
+  readonly header: StoreHeader | undefined;
+  /**
+   * All leases, ascending by id.
+   *
+   * @throws DaxdError EBADMSG for one that is damaged.
+   */
+  stored(): Iterable<StoredLease>;
+  /**
+   * Makes the changes, all of them or none; settles when they are durable. Calls that come
+   * while others are being written share the next sync.
+   *
+   * @throws DaxdError ENOSPC on a full disk, where removals still go through; EIO.
+   */
+  commit(changes: readonly StoreChange[]): Promise<void>;
+  /** Settles when what was asked for is done, and the store is free for another user. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,36 @@
+import type { ProcessRef } from './process-table.js';
+
+/** Tells media apart that may come to lie in the same place. */
+export interface MediaIdentity {
+  /** The unique partition GUID; empty where there is no table. */
+  readonly partition: string;
+  /** The uuid of the ext4 on it; absent where there is none. */
+  readonly filesystem?: string | undefined;
+  /** When that was written last, as its superblock says, in seconds since the epoch. */
+  readonly writtenSeconds?: number | undefined;
+}
+
+/** What a lease lets its holder do with the pages. */
+export type LeaseAccess = 'read' | 'write';
+
+/** What a lease is made of; all offsets and lengths are bytes. */
+export interface LeaseTerms {
+  readonly id: string;
+  readonly partition: string;
+  /** Which media it was granted on. */
+  readonly media: MediaIdentity;
+  /** As it was asked for; absent for a lease on a raw partition, like `inode` and `generation`. */
+  readonly path?: string | undefined;
+  readonly inode?: number | undefined;
+  readonly generation?: number | undefined;
+  readonly offset: number;
+  readonly length: number;
+  readonly access: LeaseAccess;
+  readonly ttlMs: number;
+  /** What the holder calls itself. */
+  readonly client?: string | undefined;
+  /** The process with whose end the lease ends. */
+  readonly holder?: ProcessRef | undefined;
+  /** On the clock of the boot in which it was granted, in milliseconds. */
+  readonly grantedMs: number;
+}

@@ -1,0 +1,292 @@
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { open } from 'lmdb';
+import type { Database, RootDatabase } from 'lmdb';
+
+import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
+import { tryFlock } from '../media/libc.js';
+import { fileSystemError } from '../media/system-call-error.js';
+import { decodeKept, encodeKept } from './lease-record.js';
+import type { StoreHeader, VersionedHeader } from './lease-record.js';
+import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
+import { checkLmdbFile } from './lmdb-file-check.js';
+
+/** What this daxd writes; a store with a larger number is from a newer one. */
+const VERSION = 1;
+const HEADER_KEY = 'header';
+const FILE_NAME = 'leases.mdb';
+
+/** How often a removal is tried: on a full disk one right after a failed put fails too. */
+const REMOVAL_TRIES = 3;
+
+/** A call of commit that was not written yet. */
+interface Waiting {
+  readonly changes: readonly StoreChange[];
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/**
+ * Leases in an LMDB file. What is asked for in one turn of the event loop, and while a sync
+ * runs, is one transaction with one sync: group commit.
+ */
+export class LmdbStore implements LeaseStore {
+  readonly name: string;
+  readonly header: StoreHeader | undefined;
+  /** The directory, open and locked. */
+  readonly #lock: number;
+  readonly #root: RootDatabase<string, string>;
+  readonly #records: Database<string, string>;
+  readonly #deadlines: Database<string, string>;
+  #waiting: Waiting[] = [];
+  /** Settles when nothing waits any more; undefined while nothing does. */
+  #writing: Promise<void> | undefined;
+
+  /**
+   * Opens the store in a directory, which is made where it does not exist.
+   *
+   * @throws DaxdError EBADMSG for a damaged one and for one that a newer daxd wrote, saying how
+   *   to go on; EBUSY where another daemon has it; the errno of the system where the directory
+   *   cannot be made or written.
+   */
+  static open(directory: string): LmdbStore {
+    const lock = lockDirectory(directory);
+    let root: RootDatabase<string, string> | undefined;
+    try {
+      root = openFile(directory);
+      return new LmdbStore(directory, lock, root);
+    } catch (error) {
+      void root?.close();
+      closeSync(lock);
+      throw error;
+    }
+  }
+
+  private constructor(directory: string, lock: number, root: RootDatabase<string, string>) {
+    this.name = directory;
+    this.#lock = lock;
+    this.#root = root;
+    this.#records = root.openDB<string, string>('leases', { encoding: 'string' });
+    this.#deadlines = root.openDB<string, string>('deadlines', { encoding: 'string' });
+    this.header = readHeader(directory, root.get(HEADER_KEY));
+  }
+
+  *stored(): Generator<StoredLease> {
+    const deadlines = this.#deadlines.getRange()[Symbol.iterator]();
+    for (const { key, value } of this.#records.getRange()) {
+      // Both are written and removed together, so they come in step.
+      const deadline = deadlines.next();
+      if (deadline.done === true || deadline.value.key !== key) {
+        throw unusable(this.name, `lease ${key} has no deadline`);
+      }
+      yield this.#decode(key, value, deadline.value.value);
+    }
+  }
+
+  async commit(changes: readonly StoreChange[]): Promise<void> {
+    const written = new Promise<void>((resolve, reject) => {
+      this.#waiting.push({ changes, resolve, reject });
+    });
+    this.#writing ??= this.#write();
+    await written;
+  }
+
+  async close(): Promise<void> {
+    await this.#writing;
+    await this.#root.close();
+    closeSync(this.#lock);
+  }
+
+  async #write(): Promise<void> {
+    // The calls of this turn join the first one.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      await this.#writeRound(this.#waiting.splice(0));
+    }
+    this.#writing = undefined;
+  }
+
+  /** One transaction for all; where it fails, those that only remove get one of their own. */
+  async #writeRound(round: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#transact(round);
+    } catch (error) {
+      const removals = round.filter(({ changes }) => isRemoval(changes));
+      for (const one of round) if (!removals.includes(one)) one.reject(this.#failure(error));
+      if (removals.length > 0) await this.#remove(removals);
+      return;
+    }
+    for (const { resolve } of round) resolve();
+  }
+
+  async #remove(removals: readonly Waiting[]): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#transact(removals);
+        for (const { resolve } of removals) resolve();
+        return;
+      } catch (error) {
+        if (tries < REMOVAL_TRIES) continue;
+        for (const { reject } of removals) reject(this.#failure(error));
+        return;
+      }
+    }
+  }
+
+  /** Settles once the transaction is on the disk. @throws what LMDB says. */
+  async #transact(round: readonly Waiting[]): Promise<void> {
+    try {
+      await this.#root.batch(() => {
+        for (const { changes } of round) for (const change of changes) this.#apply(change);
+      });
+    } catch (error) {
+      throw await reasonOf(error);
+    }
+  }
+
+  /** Its promises settle with those of the batch, which is what is waited for. */
+  #apply(change: StoreChange): void {
+    if (change.kind === 'header') {
+      const header = encodeKept({ version: VERSION, ...change.header });
+      handled(this.#root.put(HEADER_KEY, header));
+      return;
+    }
+    if (change.kind === 'remove') {
+      handled(this.#records.remove(change.id));
+      handled(this.#deadlines.remove(change.id));
+      return;
+    }
+    const id = change.kind === 'put' ? change.record.terms.id : change.id;
+    if (change.kind === 'put') handled(this.#records.put(id, encodeKept(change.record)));
+    handled(this.#deadlines.put(id, encodeKept(change.deadlineMs)));
+  }
+
+  #decode(id: string, record: string, deadline: string): StoredLease {
+    try {
+      return {
+        record: decodeKept('record', record, `of lease ${id}`),
+        deadlineMs: decodeKept('deadline', deadline, `of lease ${id}`),
+      };
+    } catch (error) {
+      throw unusable(this.name, error);
+    }
+  }
+
+  #failure(error: unknown): DaxdError {
+    const full = isFull(error);
+    const detail = error instanceof Error ? error.message : String(error);
+    return new DaxdError(
+      full ? 'ENOSPC' : 'EIO',
+      `the leases in ${this.name} could not be kept: ${detail}${full ? '; make room on its disk' : ''}`,
+      { cause: error },
+    );
+  }
+}
+
+/** One daemon a store: two would each free what the other one's holders have. */
+function lockDirectory(directory: string): number {
+  let fd: number;
+  try {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    fd = openSync(directory, 'r');
+  } catch (error) {
+    throw unwritable(directory, error);
+  }
+  if (tryFlock(fd, directory)) return fd;
+  closeSync(fd);
+  throw new DaxdError(
+    'EBUSY',
+    `another daemon keeps its leases in ${directory}: give --state-dir another directory`,
+  );
+}
+
+function openFile(directory: string): RootDatabase<string, string> {
+  const path = join(directory, FILE_NAME);
+  try {
+    checkExisting(path);
+    return open<string, string>({
+      path,
+      noSubdir: true,
+      encoding: 'string',
+      // A put settles when it is on the disk, and a failed commit rejects what waits for it.
+      overlappingSync: false,
+      eventTurnBatching: false,
+      commitDelay: 0,
+    });
+  } catch (error) {
+    throw error instanceof DaxdError ? unusable(directory, error) : unwritable(directory, error);
+  }
+}
+
+function checkExisting(path: string): void {
+  try {
+    checkLmdbFile(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    throw error;
+  }
+}
+
+function readHeader(directory: string, text: string | undefined): StoreHeader | undefined {
+  if (text === undefined) return undefined;
+  let header: VersionedHeader;
+  try {
+    header = decodeKept('header', text, `of ${directory}`);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+  if (header.version > VERSION) {
+    throw unusable(directory, `a newer daxd wrote it, in version ${header.version}`);
+  }
+  assert(header.version === VERSION, 'there is no version before the first');
+  return header;
+}
+
+/** Starting without it would forget who still has pages for DMA. */
+function unusable(directory: string, why: unknown): DaxdError {
+  const detail = why instanceof Error ? why.message : String(why);
+  return new DaxdError(
+    'EBADMSG',
+    `the leases in ${directory} cannot be read: ${detail}. Nothing is served, so that no page is freed under a DMA. ` +
+      'Start the daxd that wrote it, or bring it back from a copy; once you know that no holder does DMA any more, move the directory away',
+    { cause: why },
+  );
+}
+
+function unwritable(directory: string, error: unknown): unknown {
+  const advice = 'give --state-dir a directory that daxd may write';
+  const known = fileSystemError(`keep leases in ${directory}`, error, advice);
+  if (known instanceof DaxdError) return known;
+  const detail = error instanceof Error ? error.message : String(error);
+  return new DaxdError('EIO', `cannot keep leases in ${directory}: ${detail}: ${advice}`, {
+    cause: error,
+  });
+}
+
+function isRemoval(changes: readonly StoreChange[]): boolean {
+  return changes.every(({ kind }) => kind === 'remove');
+}
+
+/** LMDB's own code for a full disk is the errno of the write that failed. */
+function isFull(error: unknown): boolean {
+  const ENOSPC = 28;
+  const MAP_FULL = -30792;
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === ENOSPC || code === MAP_FULL || code === 'ENOSPC';
+}
+
+/** What was put in a batch that failed rejects with an error that promises the reason. */
+async function reasonOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error && 'commitError' in error)) return error;
+  try {
+    return await error.commitError;
+  } catch (reason) {
+    return reason;
+  }
+}
+
+function handled(promise: Promise<unknown>): void {
+  promise.catch(() => {});
+}

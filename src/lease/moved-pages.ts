@@ -1,0 +1,95 @@
+import { DaxdError } from '../lib/errno.js';
+import type { FilesystemTarget, LeasableFile } from './lease-target.js';
+import type { Lease } from './lease.js';
+import type { PageRun } from './page-runs.js';
+import { runEnd } from './page-runs.js';
+
+/** A lease whose pages are its file's no longer. */
+export interface MovedLease {
+  readonly lease: Lease;
+  readonly reason: string;
+}
+
+/**
+ * The leases whose pages left their files while no daemon kept them: somebody else changed the
+ * media. Each file is looked at once, however many leases stand on it.
+ */
+export function movedPages(target: FilesystemTarget, leases: Iterable<Lease>): MovedLease[] {
+  const files = new Map<number, FileThen>();
+  const moved: MovedLease[] = [];
+  for (const lease of leases) {
+    const { inode } = lease.terms;
+    if (inode === undefined) continue;
+    let file = files.get(inode);
+    if (file === undefined) files.set(inode, (file = new FileThen(target, inode)));
+    const reason = file.whyMoved(lease);
+    if (reason !== undefined) moved.push({ lease, reason });
+  }
+  return moved;
+}
+
+/** One file as the media show it after a restart. */
+class FileThen {
+  readonly #file: LeasableFile | string;
+  /** Written pages, in bytes of the file and of the backing. */
+  readonly #runs: readonly PageRun[];
+
+  constructor({ fs, range }: FilesystemTarget, inode: number) {
+    this.#file = fileOrDamage(fs, inode);
+    this.#runs = typeof this.#file === 'string' ? [] : writtenRuns(this.#file, range.start);
+  }
+
+  whyMoved({ terms, runs }: Lease): string | undefined {
+    const { inode, generation } = terms;
+    if (typeof this.#file === 'string') return this.#file;
+    if (this.#file.generation !== generation) return `inode ${inode} is another file now`;
+    for (const run of runs) {
+      if (!this.#holds(run)) return `bytes from ${run.offset} of inode ${inode} lie elsewhere now`;
+    }
+    return undefined;
+  }
+
+  /** Whether all of a run lies where it did. */
+  #holds(run: PageRun): boolean {
+    let low = 0;
+    let high = this.#runs.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (runEnd(this.#runs[middle]) <= run.offset) low = middle + 1;
+      else high = middle;
+    }
+    for (let from = run.offset; from < runEnd(run); low++) {
+      const now = this.#runs[low];
+      if (now === undefined || now.offset > from) return false;
+      if (now.deviceOffset - now.offset !== run.deviceOffset - run.offset) return false;
+      from = runEnd(now);
+    }
+    return true;
+  }
+}
+
+function fileOrDamage(fs: FilesystemTarget['fs'], inode: number): LeasableFile | string {
+  try {
+    const file = fs.fileOf(inode);
+    return file.type === 'file' ? file : `inode ${inode} is a ${file.type} now`;
+  } catch (error) {
+    if (error instanceof DaxdError) return error.message;
+    throw error;
+  }
+}
+
+function writtenRuns(file: LeasableFile, startBytes: number): PageRun[] {
+  const runs: PageRun[] = [];
+  try {
+    for (const extent of file.extents(0, Number.MAX_SAFE_INTEGER)) {
+      if (extent.unwritten) continue;
+      const deviceOffset = startBytes + extent.mediaOffset;
+      runs.push({ offset: extent.fileOffset, deviceOffset, length: extent.length });
+    }
+  } catch (error) {
+    // A damaged tree holds nothing that could be relied on.
+    if (!(error instanceof DaxdError)) throw error;
+    return [];
+  }
+  return runs;
+}

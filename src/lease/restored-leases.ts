@@ -1,0 +1,143 @@
+import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
+import { pagesCovering } from './byte-ranges.js';
+import type { StoreHeader } from './lease-record.js';
+import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
+import type { LeaseTarget, LeaseTargets } from './lease-target.js';
+import { Lease } from './lease.js';
+import { RESTART_GRACE_MS } from './limits.js';
+import { clipRuns } from './page-runs.js';
+import type { MediaIdentity } from './lease-terms.js';
+
+/** What is there when the daemon starts. */
+export interface RestartOptions {
+  readonly store: LeaseStore;
+  readonly targets: LeaseTargets;
+  readonly media: string;
+  readonly bootId: string;
+  readonly backingPath: string;
+  readonly clock: Clock;
+}
+
+/** What a store kept, and what it is to keep from now on. */
+export interface Restored {
+  /** Their pages are to be pinned; `target` where a lease is of a raw partition. */
+  readonly leases: readonly { readonly lease: Lease; readonly target: LeaseTarget | undefined }[];
+  readonly changes: readonly StoreChange[];
+  /** Leases whose process ended with the boot of the machine. */
+  readonly dead: number;
+}
+
+/**
+ * The leases of the runs before this one. Nothing is changed.
+ *
+ * @throws DaxdError EBUSY where the store's leases are of other media, EBADMSG for a damaged one.
+ */
+export function restoredLeases(options: RestartOptions): Restored {
+  const { store, media, bootId, clock } = options;
+  const { header } = store;
+  const isSameBoot = header?.bootId === bootId;
+  const nowMs = clock.nowMs();
+  const startsMs = startsWith(isSameBoot ? header.startsMs : [], nowMs);
+  const changes: StoreChange[] = [{ kind: 'header', header: { media, bootId, startsMs } }];
+  const leases: { lease: Lease; target: LeaseTarget | undefined }[] = [];
+  const places = new Places(options);
+  let dead = 0;
+  for (const stored of store.stored()) {
+    const { terms } = stored.record;
+    if (header?.media !== media) throw otherMedia(store, terms.id, `namespace ${header?.media}`);
+    if (!isSameBoot && terms.holder !== undefined) {
+      changes.push({ kind: 'remove', id: terms.id });
+      dead++;
+      continue;
+    }
+    const deadlineMs = isSameBoot
+      ? deadlineAfter(stored, startsMs, nowMs)
+      : nowMs + Math.min(terms.ttlMs, RESTART_GRACE_MS);
+    // Times of another boot mean nothing in this one.
+    if (!isSameBoot) changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
+    const target = places.check(stored);
+    leases.push({ lease: leaseOf(stored, deadlineMs, options), target });
+  }
+  return { leases, changes, dead };
+}
+
+/**
+ * The longer of what was left of its ttl and the grace, never more than the ttl. The grace
+ * counts from the first start after its holder's last renewal, so that frequent restarts make
+ * no lease immortal.
+ */
+function deadlineAfter(
+  { record, deadlineMs }: StoredLease,
+  startsMs: readonly number[],
+  nowMs: number,
+): number {
+  const { ttlMs } = record.terms;
+  const renewedMs = deadlineMs - ttlMs;
+  const startMs = startsMs.find((ms) => ms > renewedMs) ?? nowMs;
+  return Math.min(nowMs + ttlMs, Math.max(deadlineMs, startMs + RESTART_GRACE_MS));
+}
+
+/** Drops starts that no grace counts from any more, but for the newest of them. */
+function startsWith(before: StoreHeader['startsMs'], nowMs: number): number[] {
+  const graceFromMs = nowMs - RESTART_GRACE_MS;
+  const firstInGrace = before.findIndex((ms) => ms >= graceFromMs);
+  const kept = firstInGrace < 0 ? before.slice(-1) : before.slice(Math.max(0, firstInGrace - 1));
+  return [...kept, nowMs];
+}
+
+function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOptions): Lease {
+  const { terms, ranges, quarantined } = record;
+  // After a partial release the record may still name the pages of the bytes before it.
+  const runs = clipRuns(record.runs, pagesCovering(ranges));
+  const state = quarantined === undefined ? 'reclaimable' : 'quarantined';
+  return new Lease(terms, { state, ranges, runs, deadlineMs, quarantined }, place);
+}
+
+/** Looks once at each partition whether it is the one that leases were granted on. */
+class Places {
+  readonly #options: RestartOptions;
+  readonly #found = new Map<string, MediaIdentity | undefined>();
+
+  constructor(options: RestartOptions) {
+    this.#options = options;
+  }
+
+  /** What a raw lease takes its claim from. @throws DaxdError EBUSY for another partition. */
+  check({ record }: StoredLease): LeaseTarget | undefined {
+    const { id, partition, media, inode } = record.terms;
+    const { store, targets } = this.#options;
+    const now = this.#identify(partition);
+    const why = now === undefined ? `there is no ${partition} here` : whyOther(media, now);
+    if (why !== undefined) throw otherMedia(store, id, `${partition} of other media: ${why}`);
+    return inode === undefined ? targets.target(partition) : undefined;
+  }
+
+  #identify(partition: string): MediaIdentity | undefined {
+    if (!this.#found.has(partition)) {
+      this.#found.set(partition, this.#options.targets.identify(partition));
+    }
+    return this.#found.get(partition);
+  }
+}
+
+function whyOther(then: MediaIdentity, now: MediaIdentity): string | undefined {
+  if (then.partition !== now.partition) {
+    return `its uuid was ${then.partition} and is ${now.partition}`;
+  }
+  if (then.filesystem === undefined) return undefined;
+  if (then.filesystem !== now.filesystem) {
+    return `the uuid of its ext4 was ${then.filesystem} and is ${now.filesystem ?? 'gone'}`;
+  }
+  return (then.writtenSeconds ?? 0) > (now.writtenSeconds ?? 0)
+    ? 'its ext4 is an older state of the one that was leased'
+    : undefined;
+}
+
+function otherMedia({ name }: LeaseStore, id: string, whose: string): DaxdError {
+  return new DaxdError(
+    'EBUSY',
+    `${name} keeps leases, ${id} the first, of ${whose}. Give the backing that they were granted on, or another --state-dir; ` +
+      'once you know that none of their holders does DMA any more, move the directory away',
+  );
+}

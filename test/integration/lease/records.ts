@@ -1,0 +1,23 @@
+import type { LeaseRecord } from '../../../src/lease/lease-record.js';
+
+/** A lease of the first page of a file, as a store keeps it. */
+export function recordOf(id: string, client = 'nic0'): LeaseRecord {
+  return {
+    terms: {
+      id,
+      partition: 'pmem0p1',
+      media: { partition: 'guid', filesystem: 'uuid', writtenSeconds: 1 },
+      path: 'file',
+      inode: 12,
+      generation: 1,
+      offset: 0,
+      length: 4096,
+      access: 'read',
+      ttlMs: 10_000,
+      client,
+      grantedMs: 0,
+    },
+    ranges: [{ offset: 0, length: 4096 }],
+    runs: [{ offset: 0, deviceOffset: 8192, length: 4096 }],
+  };
+}

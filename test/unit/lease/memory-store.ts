@@ -1,0 +1,65 @@
+import type { LeaseRecord, StoreHeader } from '../../../src/lease/lease-record.js';
+import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/lease-store.js';
+
+/** What a store holds; it outlives the store, as a disk does. */
+export interface MemoryDisk {
+  header?: StoreHeader;
+  readonly records: Map<string, string>;
+  readonly deadlines: Map<string, number>;
+}
+
+export function emptyDisk(): MemoryDisk {
+  return { records: new Map(), deadlines: new Map() };
+}
+
+/** A store in memory: durable at once, or as a test has it. */
+export class MemoryStore implements LeaseStore {
+  readonly name = '(memory)';
+  readonly disk: MemoryDisk;
+  /** Held up before they are durable, when set. */
+  gate: Promise<unknown> | undefined;
+  /** Thrown instead of a commit, when set. */
+  failure: Error | undefined;
+  readonly commits: StoreChange[][] = [];
+  isClosed = false;
+
+  constructor(disk: MemoryDisk = emptyDisk()) {
+    this.disk = disk;
+  }
+
+  get header(): StoreHeader | undefined {
+    return this.disk.header;
+  }
+
+  *stored(): Generator<StoredLease> {
+    for (const [id, text] of [...this.disk.records].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+      const record = JSON.parse(text) as LeaseRecord;
+      yield { record, deadlineMs: this.disk.deadlines.get(id) ?? NaN };
+    }
+  }
+
+  async commit(changes: readonly StoreChange[]): Promise<void> {
+    await this.gate;
+    if (this.failure !== undefined) throw this.failure;
+    this.commits.push([...changes]);
+    for (const change of changes) this.#apply(change);
+  }
+
+  close(): Promise<void> {
+    this.isClosed = true;
+    return Promise.resolve();
+  }
+
+  #apply(change: StoreChange): void {
+    const { records, deadlines } = this.disk;
+    if (change.kind === 'header') this.disk.header = change.header;
+    else if (change.kind === 'remove') {
+      records.delete(change.id);
+      deadlines.delete(change.id);
+    } else {
+      const id = change.kind === 'put' ? change.record.terms.id : change.id;
+      if (change.kind === 'put') records.set(id, JSON.stringify(change.record));
+      deadlines.set(id, change.deadlineMs);
+    }
+  }
+}
