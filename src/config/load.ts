@@ -2,6 +2,7 @@ import { Value } from 'typebox/value';
 
 import { DaxdError } from '../lib/errno.js';
 import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
+import { type AccessConfig, idleAccessOptions, loadAccessConfig } from './access.js';
 import { LIMITS } from './limits.js';
 import { isRemote, parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
@@ -33,6 +34,7 @@ export interface ServeConfig {
   readonly persistence: 'auto' | 'none';
   readonly listen: readonly ListenAddress[];
   readonly allowHosts: readonly string[];
+  readonly access: AccessConfig;
   readonly nbd: NbdConfig;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
@@ -57,6 +59,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
   const options = checkSchema(given);
   const isDefaultBacking = options.backing === undefined;
   const sizeText = options.size ?? (isDefaultBacking ? DEFAULT_SIZE : undefined);
+  const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
@@ -67,8 +70,9 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     forceRaw: options.forceRaw,
     readOnly: options.readOnly,
     persistence: options.persistence,
-    listen: options.listen.map((text) => parseListenAddress(text, '--listen')),
+    listen,
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
+    access: loadAccessConfig(options),
     nbd: loadNbdConfig(
       options,
       parseDurationMs(
@@ -83,7 +87,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
       LIMITS.drainTimeoutMsMax,
     ),
     logLevel: options.logLevel,
-    warnings: idleOptions(options),
+    warnings: [...idleOptions(options), ...idleAccessOptions(options, listen)],
   };
   checkRelations(config, options);
   return config;

@@ -90,6 +90,14 @@ export const ServeOptions = Type.Object(
         give: 'a host name or address without a port',
       },
     ),
+    tokenFile: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'callers over TCP need a token: lines NAME SCOPES TOKEN',
+        give: 'a file',
+      }),
+    ),
     nbd: Type.Array(Type.String(), {
       default: [],
       placeholder: 'ADDR',

@@ -1,9 +1,12 @@
 import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
+import { Callers } from '../http/callers.js';
+import type { Token } from '../http/callers.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
+import { loadTokens } from '../http/token-file.js';
 import { Leases } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
 import { ProcFs } from '../lease/proc-fs.js';
@@ -71,6 +74,8 @@ export class Daemon {
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { config, log, clock } = options;
     for (const warning of config.warnings) log.warn({}, warning);
+    // What cannot be read stops the start before anything is written.
+    const tokens = await readTokens(options);
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
@@ -79,7 +84,7 @@ export class Daemon {
       await parts.mounts.mountAtStart(config.mount);
       const nbd = await serveNbd(options, attached);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
-      const listeners = await listen(options, parts);
+      const listeners = await listen(options, parts, tokens);
       return new Daemon(options, attached, parts, listeners);
     } catch (error) {
       await parts.control.nbd?.close();
@@ -243,13 +248,31 @@ async function serveNbd(
   return NbdServer.open({ ...config.nbd, disk, pgmap, memory, clock, log, onFatal });
 }
 
-async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Listener[]> {
+/** The tokens that callers may send, where any are asked for; the log says which it is. */
+async function readTokens({ config, log }: DaemonOptions): Promise<readonly Token[] | undefined> {
+  const { tokenFile } = config.access;
+  if (tokenFile === undefined) {
+    log.info({}, 'no --token-file: every caller on loopback or a Unix socket has all scopes');
+    return undefined;
+  }
+  const tokens = await loadTokens(tokenFile);
+  const names = tokens.map(({ name }) => name);
+  log.info({ tokenFile, names }, 'callers over TCP need a token');
+  return tokens;
+}
+
+async function listen(
+  options: DaemonOptions,
+  parts: Parts,
+  tokens: readonly Token[] | undefined,
+): Promise<readonly Listener[]> {
   const { config, version, log, clock, onFatal } = options;
   const unixSockets = new WeakSet();
   const hosts = config.listen.flatMap((at) => (at.kind === 'tcp' ? [at.host] : []));
   const app = await buildHttp({
     control: parts.control,
     guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
+    callers: new Callers(tokens, unixSockets),
     latencies: parts.latencies,
     metrics: () => parts.metrics.page(),
     clock,

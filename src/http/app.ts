@@ -5,6 +5,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { authorise } from './authorisation.js';
+import type { Callers } from './callers.js';
 import type { Control } from './control.js';
 import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
@@ -42,6 +44,7 @@ declare module 'fastify' {
 export interface HttpOptions {
   readonly control: Control;
   readonly guard: HostGuard;
+  readonly callers: Callers;
   readonly latencies: RequestLatencies;
   readonly metrics: () => Promise<MetricsPage>;
   readonly clock: Clock;
@@ -79,6 +82,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     guard.check(request.raw);
     done();
   });
+  authorise(app, options.callers);
   refuseWhileDraining(app, control);
   measureRequests(app, options.latencies, options.clock);
   addSchemaRules(app);

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
+import { Callers } from '../../../src/http/callers.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { Listener } from '../../../src/http/listeners.js';
 import type { ListenerOptions } from '../../../src/http/listeners.js';
@@ -39,6 +40,7 @@ export async function setUpListeners(
   const app = await buildHttp({
     control,
     guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
+    callers: new Callers(undefined, unixSockets),
     latencies,
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
     clock: systemClock,

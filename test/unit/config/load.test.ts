@@ -15,6 +15,7 @@ t.test('loadServeConfig: without options the embedded default', async (t) => {
     persistence: 'auto',
     listen: [{ kind: 'tcp', host: '127.0.0.1', port: 8470 }],
     allowHosts: [],
+    access: { tokenFile: undefined },
     drainTimeoutMs: 10_000,
     logLevel: 'info',
     warnings: [],
@@ -56,6 +57,14 @@ t.test(
   },
 );
 
+t.test('loadServeConfig: a token file where nobody needs a token is said to be idle', async (t) => {
+  const tokenFile = '/etc/daxd/tokens';
+  t.equal(loadServeConfig({ tokenFile }).access.tokenFile, tokenFile);
+  t.strictSame(loadServeConfig({ tokenFile }).warnings, []);
+  const { warnings } = loadServeConfig({ tokenFile, listen: ['unix:/a'] });
+  t.match(warnings, [/--token-file changes nothing without TCP/]);
+});
+
 t.test('loadServeConfig: what is wrong names the option, the value and what to give', async (t) => {
   const wrong: readonly [Record<string, unknown>, RegExp][] = [
     [{ size: '12Q' }, /--size "12Q".*bytes, or a number with K, M, G or T/],
@@ -78,6 +87,7 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ nbdOptionSize: '1K' }, /--nbd-option-size 1024 is not from 8192/],
     [{ nbdInFlight: '2G' }, /--nbd-in-flight 2147483648 is not from/],
     [{ nbdHandshakeTimeout: '61m' }, /--nbd-handshake-timeout 61m is too long/],
+    [{ tokenFile: '' }, /--token-file "".*a file/],
     [{ allowHost: ['a b'] }, /--allow-host .*without a port/],
     [{ listen: [] }, /--listen \[\]/],
     [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
