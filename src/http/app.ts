@@ -82,7 +82,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     guard.check(request.raw);
     done();
   });
-  authorise(app, options.callers);
+  authorise(app, { callers: options.callers, leases: control.leases });
   refuseWhileDraining(app, control);
   measureRequests(app, options.latencies, options.clock);
   addSchemaRules(app);

@@ -1,13 +1,18 @@
-import type { FastifyInstance, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Callers } from './callers.js';
+import type { LeaseControl } from './control.js';
+import { isLeaseSecret } from './lease-secret.js';
 import { addRouteHook } from './route-hook.js';
 import type { Scope } from './scope.js';
 
-/** What a call of an operation takes: a scope, or nothing, not even a token. */
-type Need = Scope | 'nothing';
+/**
+ * What a call of an operation takes: a scope; with `lease and secret` also the secret of the
+ * lease, but for those with scope admin; or nothing, not even a token.
+ */
+type Need = Scope | 'lease and secret' | 'nothing';
 
 /** What each operation takes, by its id; HEAD takes what GET takes. */
 const NEEDS: Readonly<Record<string, Need>> = {
@@ -54,9 +59,9 @@ const NEEDS: Readonly<Record<string, Need>> = {
   zeroRange: 'write',
 
   acquireLease: 'lease',
-  deleteLease: 'lease',
-  releaseLease: 'lease',
-  renewLease: 'lease',
+  deleteLease: 'lease and secret',
+  releaseLease: 'lease and secret',
+  renewLease: 'lease and secret',
 
   addPartition: 'admin',
   deletePartition: 'admin',
@@ -65,13 +70,19 @@ const NEEDS: Readonly<Record<string, Need>> = {
   unmountPartition: 'admin',
 };
 
+/** Who may call, and the leases that some calls are about. */
+export interface AuthoriseOptions {
+  readonly callers: Callers;
+  readonly leases: Pick<LeaseControl, 'get'>;
+}
+
 /**
  * Has every route ask for what its operation takes, and paths without a route for a caller
  * that is known: what is not there is none of a stranger's business either.
  *
  * @throws InvariantError when a route is added whose operation is not in the table.
  */
-export function authorise(app: FastifyInstance, callers: Callers): void {
+export function authorise(app: FastifyInstance, { callers, leases }: AuthoriseOptions): void {
   app.addHook('onRequest', (request, _reply, done) => {
     if (request.is404) callers.of(request.raw);
     done();
@@ -79,11 +90,14 @@ export function authorise(app: FastifyInstance, callers: Callers): void {
   app.addHook('onRoute', (route) => {
     const need = needOf(route);
     if (need === 'nothing') return;
+    const takesSecret = need === 'lease and secret';
+    const scope = takesSecret ? 'lease' : need;
     addRouteHook(route, (request, _reply, done) => {
       const { name, scopes } = callers.of(request.raw);
-      if (!scopes.has(need)) {
-        throw new DaxdError('EPERM', `token ${name} has no scope ${need}: this call takes it`);
+      if (!scopes.has(scope)) {
+        throw new DaxdError('EPERM', `token ${name} has no scope ${scope}: this call takes it`);
       }
+      if (takesSecret && !scopes.has('admin')) checkSecret(request, leases);
       done();
     });
   });
@@ -93,4 +107,27 @@ function needOf({ schema, method, url }: RouteOptions): Need {
   const need = NEEDS[schema?.operationId ?? ''];
   assert(need !== undefined, `${[method].flat().join()} ${url} has a row in the table of needs`);
   return need;
+}
+
+/**
+ * Whether it is left out or wrong, the answer is the same.
+ *
+ * @throws DaxdError EPERM; ENOENT when there is no such lease.
+ */
+function checkSecret(
+  { params, headers }: FastifyRequest,
+  leases: AuthoriseOptions['leases'],
+): void {
+  assert(
+    typeof params === 'object' && params !== null && 'id' in params,
+    'the path of a call about one lease has its id',
+  );
+  const id = String(params.id);
+  const given = headers['lease-secret'];
+  const { secretHash } = leases.get(id).terms;
+  if (typeof given === 'string' && isLeaseSecret(given, secretHash)) return;
+  throw new DaxdError(
+    'EPERM',
+    `lease ${id} is not shown to be yours: send the secret that came with it as Lease-Secret`,
+  );
 }

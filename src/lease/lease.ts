@@ -25,6 +25,8 @@ export interface LeaseTerms {
   readonly ttlMs: number;
   /** What the holder calls itself. */
   readonly client?: string | undefined;
+  /** SHA-256 of the holder's secret; never shown, never logged. */
+  readonly secretHash?: string | undefined;
   /** The process with whose end the lease ends. */
   readonly holder?: ProcessRef | undefined;
   readonly backingPath: string;

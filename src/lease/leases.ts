@@ -193,13 +193,26 @@ export class Leases {
     runs: readonly PageRun[],
   ): Lease {
     const { ids, clock, log } = this.#options;
-    const { partition, path, offset, length, access, ttlMs, client } = request;
+    const { partition, path, offset, length, access, ttlMs, client, secretHash } = request;
     this.#pin(partition, place, runs);
     const id = ids.next();
     const inode = place.file?.inode;
     const backingPath = place.target.range.backing.path;
     const lease = new Lease(
-      { id, partition, path, inode, offset, length, access, ttlMs, client, holder, backingPath },
+      {
+        id,
+        partition,
+        path,
+        inode,
+        offset,
+        length,
+        access,
+        ttlMs,
+        client,
+        secretHash,
+        holder,
+        backingPath,
+      },
       runs,
       clock,
     );

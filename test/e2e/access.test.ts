@@ -76,3 +76,33 @@ t.test(
     t.throws(() => statSync(join(directory, 'daxd-data')), { code: 'ENOENT' });
   },
 );
+
+t.test('access: a holder shows the secret of its lease, an admin need not', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const directory = scratchDirectory(t);
+  const daxd = await startDaxd(t, ['--token-file', tokenFile(directory)], directory);
+  const files = `${daxd.url}/v1/partitions/pmem0p1/files`;
+  t.equal((await curl(...bearer(ROOT), '-T', join(directory, 'tokens'), `${files}/a`)).status, 201);
+  const leases = `${daxd.url}/v1/leases`;
+  const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 1, access: 'read' };
+  const acquire = [...bearer(HOLDER), ...post(leases, { ...asked, ttl_ms: 60_000 })];
+  const { id, secret } = (await curl(...acquire)).json;
+  const other = (await curl(...acquire)).json;
+
+  const shown = (text: string): string[] => [...bearer(HOLDER), '-H', `Lease-Secret: ${text}`];
+  const renew = post(`${leases}/${id}/renew`);
+  const without = await curl(...bearer(HOLDER), ...renew);
+  t.match(without, { status: 403, json: { code: 'EPERM' } });
+  t.strictSame(await curl(...shown(other.secret), ...renew), without, 'wrong is as missing');
+  t.equal((await curl(...shown(secret), ...renew)).status, 200);
+  const listed = await curl(...bearer(READER), leases);
+  t.equal(listed.json.leases.length, 2);
+  t.equal((await curl(...shown(secret), '-X', 'DELETE', `${leases}/${id}`)).status, 204);
+  t.equal((await curl(...bearer(ROOT), '-X', 'DELETE', `${leases}/${other.id}`)).status, 204);
+  const metrics = await curl(...bearer(READER), `${daxd.url}/metrics`);
+  t.equal(await daxd.stop(), 0);
+  for (const text of [listed.body, metrics.body, daxd.stderr.join()]) {
+    t.notOk(text.includes(secret) || text.includes(other.secret));
+    t.notMatch(text, /secret_?hash/i);
+  }
+});

@@ -131,9 +131,11 @@ t.test('authorise: without tokens every caller may do everything', async (t) => 
 });
 
 t.test('authorise: a route whose operation has no row stops the start', async (t) => {
+  const { lent } = await setUpHttp(t);
   for (const schema of [{ operationId: 'inventedLately' }, {}, undefined]) {
     const app = fastify();
-    authorise(app, new Callers(undefined, new WeakSet()));
+    const callers = new Callers(undefined, new WeakSet());
+    authorise(app, { callers, leases: lent.leases });
     t.throws(() => app.get('/x', { ...(schema && { schema }) }, () => 'x'), InvariantError);
     await app.close();
   }
