@@ -4,7 +4,7 @@ import { DaxdError } from '../lib/errno.js';
 import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
 import { type AccessConfig, idleAccessOptions, loadAccessConfig } from './access.js';
 import { LIMITS } from './limits.js';
-import { isRemote, parseListenAddress } from './listen-address.js';
+import { parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
 import { loadNbdConfig, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
@@ -60,6 +60,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
   const isDefaultBacking = options.backing === undefined;
   const sizeText = options.size ?? (isDefaultBacking ? DEFAULT_SIZE : undefined);
   const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
+  const access = loadAccessConfig(options, listen);
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
@@ -72,7 +73,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     persistence: options.persistence,
     listen,
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
-    access: loadAccessConfig(options),
+    access,
     nbd: loadNbdConfig(
       options,
       parseDurationMs(
@@ -87,7 +88,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
       LIMITS.drainTimeoutMsMax,
     ),
     logLevel: options.logLevel,
-    warnings: [...idleOptions(options), ...idleAccessOptions(options, listen)],
+    warnings: [...idleOptions(options), ...idleAccessOptions(access, listen)],
   };
   checkRelations(config, options);
   return config;
@@ -174,12 +175,6 @@ function checkRelations(config: ServeConfig, options: ServeOptions): void {
   );
   refuseRepeated('--listen', options.listen);
   refuseRepeated('--nbd', options.nbd);
-  const open = config.listen.findIndex(isRemote);
-  refuseIf(
-    open >= 0,
-    `--listen ${options.listen[open]} is reachable from other machines, and daxd has no access ` +
-      'control yet: listen on 127.0.0.1, [::1] or unix:/path, and forward from there',
-  );
 }
 
 function refuseRepeated(option: string, addresses: readonly string[]): void {

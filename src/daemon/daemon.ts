@@ -2,11 +2,9 @@ import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
 import { Callers } from '../http/callers.js';
-import type { Token } from '../http/callers.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
-import { loadTokens } from '../http/token-file.js';
 import { Leases } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
 import { ProcFs } from '../lease/proc-fs.js';
@@ -20,6 +18,8 @@ import { PageWaiters } from '../mm/page-waiters.js';
 import { NbdServer } from '../nbd/nbd-server.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { TruncateWaits } from '../telemetry/truncate-waits.js';
+import { readAccess } from './access.js';
+import type { Access } from './access.js';
 import { attach } from './attach.js';
 import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
@@ -75,7 +75,7 @@ export class Daemon {
     const { config, log, clock } = options;
     for (const warning of config.warnings) log.warn({}, warning);
     // What cannot be read stops the start before anything is written.
-    const tokens = await readTokens(options);
+    const access = await readAccess(config.access, log);
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
@@ -84,7 +84,7 @@ export class Daemon {
       await parts.mounts.mountAtStart(config.mount);
       const nbd = await serveNbd(options, attached);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
-      const listeners = await listen(options, parts, tokens);
+      const listeners = await listen(options, parts, access);
       return new Daemon(options, attached, parts, listeners);
     } catch (error) {
       await parts.control.nbd?.close();
@@ -94,7 +94,7 @@ export class Daemon {
     }
   }
 
-  /** Where it answers: `http://127.0.0.1:8470`, `unix:/path`, `nbd+unix:///?socket=/path`. */
+  /** Where it answers: `http://127.0.0.1:8470`, `https://…`, `unix:/path`, `nbd+unix:///?socket=/path`. */
   get urls(): readonly string[] {
     const urls = this.#listeners.map(({ url }) => url);
     return [...urls, ...(this.#parts.control.nbd?.uris ?? [])];
@@ -248,23 +248,10 @@ async function serveNbd(
   return NbdServer.open({ ...config.nbd, disk, pgmap, memory, clock, log, onFatal });
 }
 
-/** The tokens that callers may send, where any are asked for; the log says which it is. */
-async function readTokens({ config, log }: DaemonOptions): Promise<readonly Token[] | undefined> {
-  const { tokenFile } = config.access;
-  if (tokenFile === undefined) {
-    log.info({}, 'no --token-file: every caller on loopback or a Unix socket has all scopes');
-    return undefined;
-  }
-  const tokens = await loadTokens(tokenFile);
-  const names = tokens.map(({ name }) => name);
-  log.info({ tokenFile, names }, 'callers over TCP need a token');
-  return tokens;
-}
-
 async function listen(
   options: DaemonOptions,
   parts: Parts,
-  tokens: readonly Token[] | undefined,
+  { tokens, tls }: Access,
 ): Promise<readonly Listener[]> {
   const { config, version, log, clock, onFatal } = options;
   const unixSockets = new WeakSet();
@@ -285,7 +272,7 @@ async function listen(
   try {
     for (const address of config.listen) {
       const route = app.routing.bind(app);
-      listeners.push(await Listener.open(address, { route, unixSockets, limits: LIMITS }));
+      listeners.push(await Listener.open(address, { route, tls, unixSockets, limits: LIMITS }));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close()));

@@ -56,7 +56,7 @@ export async function startDaxd(
   });
 
   await Promise.race([once(lines, 'line'), exited]);
-  const url = /^daxd ready \S+ (http:\S+)/.exec(stdout[0] ?? '')?.[1];
+  const url = /^daxd ready \S+ (https?:\S+)/.exec(stdout[0] ?? '')?.[1];
   if (url === undefined)
     throw new Error(`daxd is not ready: ${stdout.join()} ${stderr.join('\n')}`);
   return {

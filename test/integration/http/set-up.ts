@@ -13,6 +13,7 @@ import { Listener } from '../../../src/http/listeners.js';
 import type { ListenerOptions } from '../../../src/http/listeners.js';
 import { RequestLatencies } from '../../../src/http/request-latencies.js';
 import { systemClock } from '../../../src/lib/clock.js';
+import type { TlsOptions } from '../../../src/http/tls-files.js';
 import type { Address } from '../../../src/lib/listen.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { setUpControl } from '../../unit/http/memory-control.js';
@@ -33,6 +34,7 @@ export interface ListenersSetUp {
 export async function setUpListeners(
   t: Test,
   addresses: readonly Address[],
+  tls?: TlsOptions,
 ): Promise<ListenersSetUp> {
   const { control } = await setUpControl();
   const unixSockets = new WeakSet<object>();
@@ -49,7 +51,7 @@ export async function setUpListeners(
     onFatal: (error) => t.fail(error.message),
     limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 65536 },
   });
-  const options = { route: app.routing.bind(app), unixSockets, limits: LIMITS };
+  const options = { route: app.routing.bind(app), tls, unixSockets, limits: LIMITS };
   const listeners: Listener[] = [];
   for (const address of addresses) listeners.push(await Listener.open(address, options));
   t.teardown(async () => {
