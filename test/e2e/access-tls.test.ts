@@ -11,12 +11,14 @@ import type { Test } from 'tap';
 import { scratchDirectory } from '../support/ext4-image.js';
 import { makeCertificates } from '../support/nbd/certificates.js';
 import { requires } from '../support/requires.js';
-import { curl, post, startDaxd, startRefused } from './daxd.js';
+import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 
 const COMMANDS = ['curl', 'certtool', 'openssl'];
 const READER = 'r'.repeat(64);
 
 interface Keys {
+  /** Where a file of them is. */
+  readonly file: (name: string) => string;
   readonly ca: string[];
   readonly client: string[];
   /** Options of serve. */
@@ -26,12 +28,13 @@ interface Keys {
 
 function keysOf(t: Test): Keys {
   const at = makeCertificates(join(scratchDirectory(t), 'keys'));
-  const file = (name: string): string => join(at, name);
+  const file = (name: string): string => join(at, `${name}.pem`);
   return {
-    ca: ['--cacert', file('ca-cert.pem')],
-    client: ['--cert', file('client-cert.pem'), '--key', file('client-key.pem')],
-    tls: ['--tls-cert', file('server-cert.pem'), '--tls-key', file('server-key.pem')],
-    clientCa: ['--tls-client-ca', file('ca-cert.pem')],
+    file,
+    ca: ['--cacert', file('ca-cert')],
+    client: ['--cert', file('client-cert'), '--key', file('client-key')],
+    tls: ['--tls-cert', file('server-cert'), '--tls-key', file('server-key')],
+    clientCa: ['--tls-client-ca', file('ca-cert')],
   };
 }
 
@@ -127,4 +130,23 @@ t.test('tls: what is open to other machines and to everybody does not start', as
     t.equal(refused.exit, 2);
     t.match(refused.stderr, /0\.0\.0\.0:0 is reachable from other machines: give --tls-cert/);
   }
+});
+
+t.test('verbs: HTTPS, a certificate and a token from the environment', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { file, tls, clientCa } = keysOf(t);
+  const options = [...tls, ...clientCa, ...tokenFile(t)];
+  const daxd = await startDaxd(t, options, scratchDirectory(t));
+  const trust = { NODE_EXTRA_CA_CERTS: file('ca-cert') };
+  const shown = { DAXD_TLS_CERT: file('client-cert'), DAXD_TLS_KEY: file('client-key') };
+  const run = (env: Record<string, string>, ...args: string[]) => runVerb(daxd.url, args, '', env);
+
+  const all = { ...trust, ...shown, DAXD_TOKEN: READER };
+  t.match(run(all, 'status').stdout, /^disk +pmem0$/m);
+  t.match(run({ ...shown, DAXD_TOKEN: READER }, 'status'), { exit: 69, stderr: /self.signed/ });
+  t.match(run({ ...trust, DAXD_TOKEN: READER }, 'status'), { exit: 69 });
+  t.match(run({ ...trust, ...shown }, 'status'), { exit: 1, stderr: /EACCES: no token/ });
+  t.match(run(all, 'put', 'a'), { exit: 1, stderr: /EPERM: token scraper has no scope write/ });
+  t.match(run({ ...all, DAXD_TOKEN: 'a b' }, 'status'), { exit: 2, stderr: /DAXD_TOKEN/ });
+  t.equal(await daxd.stop(), 0);
 });

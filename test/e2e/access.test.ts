@@ -6,7 +6,7 @@ import t from 'tap';
 
 import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
-import { curl, post, startDaxd, startRefused } from './daxd.js';
+import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 
 const READER = 'r'.repeat(64);
 const HOLDER = 'h'.repeat(64);
@@ -105,4 +105,24 @@ t.test('access: a holder shows the secret of its lease, an admin need not', asyn
     t.notOk(text.includes(secret) || text.includes(other.secret));
     t.notMatch(text, /secret_?hash/i);
   }
+});
+
+t.test('verbs: a token, and the secret of a lease, from the environment', async (t) => {
+  const directory = scratchDirectory(t);
+  const daxd = await startDaxd(t, ['--token-file', tokenFile(directory)], directory);
+  const run = (env: Record<string, string>, ...args: string[]) => runVerb(daxd.url, args, 'x', env);
+  t.match(run({}, 'status'), { exit: 1, stderr: /EACCES: no token/ });
+  t.equal(run({ DAXD_TOKEN: ROOT }, 'put', 'a').exit, 0);
+
+  const holder = { DAXD_TOKEN: HOLDER };
+  const [heading, line] = run(holder, 'lease', 'acquire', '--path', 'a').stdout.split('\n');
+  t.match(heading, /^ID .* SECRET$/);
+  const [id = '', secret = ''] = [/^\S+/, /\S+$/].map((part) => part.exec(line ?? '')?.[0]);
+  t.match(run(holder, 'lease', 'renew', id), { exit: 1, stderr: /EPERM/ });
+  const shown = { ...holder, DAXD_LEASE_SECRET: secret };
+  t.equal(run(shown, 'lease', 'renew', id).exit, 0);
+  t.notMatch(run(holder, 'lease', 'list').stdout, secret);
+  t.match(run(holder, 'lease', 'release', id), { exit: 1, stderr: /Lease-Secret/ });
+  t.equal(run(shown, 'lease', 'release', id).exit, 0);
+  t.equal(await daxd.stop(), 0);
 });

@@ -86,15 +86,20 @@ export function startRefused(args: readonly string[], cwd?: string): FailedStart
   return { exit: status, stderr };
 }
 
-/** Runs another verb of the program. */
+/**
+ * Runs another verb of the program.
+ *
+ * @param env variables beside those of the test.
+ */
 export function runVerb(
   url: string,
   args: readonly string[],
   input?: string,
+  env: Readonly<Record<string, string>> = {},
 ): { readonly exit: number | null; readonly stdout: string; readonly stderr: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], {
     encoding: 'utf8',
-    env: { ...process.env, DAXD_URL: url },
+    env: { ...process.env, DAXD_URL: url, ...env },
     input: input ?? '',
     timeout: 20_000,
   });
