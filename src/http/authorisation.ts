@@ -70,6 +70,9 @@ const NEEDS: Readonly<Record<string, Need>> = {
   unmountPartition: 'admin',
 };
 
+/** What the OpenAPI document calls the tokens; the scopes of each operation come from the table. */
+export const SECURITY_SCHEME = 'token';
+
 /** Who may call, and the leases that some calls are about. */
 export interface AuthoriseOptions {
   readonly callers: Callers;
@@ -89,9 +92,11 @@ export function authorise(app: FastifyInstance, { callers, leases }: AuthoriseOp
   });
   app.addHook('onRoute', (route) => {
     const need = needOf(route);
-    if (need === 'nothing') return;
     const takesSecret = need === 'lease and secret';
     const scope = takesSecret ? 'lease' : need;
+    const security = scope === 'nothing' ? [] : [{ [SECURITY_SCHEME]: [scope] }];
+    route.schema = { ...route.schema, security };
+    if (scope === 'nothing') return;
     addRouteHook(route, (request, _reply, done) => {
       const { name, scopes } = callers.of(request.raw);
       if (!scopes.has(scope)) {

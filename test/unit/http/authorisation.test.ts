@@ -73,6 +73,23 @@ t.test('authorise: every route asks for its scope, and for a token first', async
   t.strictSame(fatal, []);
 });
 
+t.test('authorise: the OpenAPI document says which scope each operation takes', async (t) => {
+  const { get } = await setUpHttp(t, TOKENS);
+  const document = (await get('/openapi.json', bearer(secretOf('read')))).json();
+  t.match(document.components.securitySchemes, { token: { type: 'http', scheme: 'bearer' } });
+  const paths: Record<string, Record<string, { security: unknown }>> = document.paths;
+  let operations = 0;
+  for (const [path, methods] of Object.entries(paths)) {
+    for (const [method, { security }] of Object.entries(methods)) {
+      const route = path.replace(/\{(\w+)\}/g, ':$1');
+      const scope = expectedScope(method.toUpperCase(), route);
+      t.strictSame(security, scope === undefined ? [] : [{ token: [scope] }], `${method} ${path}`);
+      operations++;
+    }
+  }
+  t.ok(operations > 40, `${operations} operations`);
+});
+
 t.test('authorise: refusals say what is missing, and nothing of what was sent', async (t) => {
   const { get, post } = await setUpHttp(t, TOKENS);
   const none = await get('/v1/device');
