@@ -1,7 +1,10 @@
 import { request } from 'node:http';
-import type { IncomingMessage, RequestOptions } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+
+import type { Credentials } from './credentials.js';
 
 /** The daemon refused: what it answered. */
 export class RefusedError extends Error {
@@ -24,20 +27,28 @@ export interface Call {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Starts with a slash; percent-encoded. */
   readonly path: string;
+  /** Header fields beside those that every call has. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   readonly json?: object;
   /** Sent as it comes. */
   readonly stream?: Readable;
 }
 
-/** Calls one daemon, at `http://host:port` or `unix:/path`. */
+/** Calls one daemon, at `http://host:port`, `https://host:port` or `unix:/path`. */
 export class Client {
   readonly url: string;
   readonly #target: RequestOptions;
+  readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(url: string) {
+  /** @throws TypeError when `url` is none of these. */
+  constructor(url: string, { token, tls }: Credentials) {
     this.url = url;
-    this.#target = targetOf(url);
+    this.#target = { ...targetOf(url), ...tls };
+    this.#headers = {
+      ...(url.startsWith('unix:') && { host: 'localhost' }),
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    };
   }
 
   /**
@@ -75,14 +86,19 @@ export class Client {
     throw refusal(statusCode, text);
   }
 
-  async #answer({ method, path, json, stream }: Call): Promise<IncomingMessage> {
+  async #answer({ method, path, headers, json, stream }: Call): Promise<IncomingMessage> {
     const body = json === undefined ? undefined : JSON.stringify(json);
-    const outgoing = request({
+    const send = await requestFor(this.#target);
+    const outgoing = send({
       ...this.#target,
       method,
       path,
       agent: false,
-      headers: body === undefined ? {} : { 'content-type': 'application/json' },
+      headers: {
+        ...this.#headers,
+        ...headers,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
     });
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve);
@@ -101,14 +117,20 @@ export class Client {
   }
 }
 
+/** Most daemons are called without TLS, whose modules take their time to load. */
+async function requestFor({
+  protocol,
+}: RequestOptions): Promise<(options: RequestOptions) => ClientRequest> {
+  return protocol === 'https:' ? (await import('node:https')).request : request;
+}
+
 function targetOf(url: string): RequestOptions {
-  if (url.startsWith('unix:')) {
-    return { socketPath: url.slice('unix:'.length), headers: { host: 'localhost' } };
-  }
+  if (url.startsWith('unix:')) return { socketPath: url.slice('unix:'.length) };
   const { protocol, hostname, port } = new URL(url);
-  if (protocol !== 'http:')
-    throw new TypeError(`${url} is neither http://host:port nor unix:/path`);
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) };
+  if (protocol !== 'http:' && protocol !== 'https:')
+    throw new TypeError(`${url} is neither http(s)://host:port nor unix:/path`);
+  const host = hostname.replace(/^\[|\]$/g, '');
+  return { protocol, host, ...(port !== '' && { port: Number(port) }) };
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import { Client } from './client.js';
+import { credentialsFrom } from './credentials.js';
 import { Terminal } from './terminal.js';
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
@@ -27,11 +28,11 @@ export type VerbRunner = (command: Command) => DeclaredVerb;
 
 const DEFAULT_URL = 'http://127.0.0.1:8470';
 
-/** Verbs that print on `standard` and take `DAXD_URL` from its environment. */
+/** Verbs that print on `standard` and take `DAXD_URL` and credentials from its environment. */
 export function verbRunner(standard: Standard): VerbRunner {
   return (command) => {
     command
-      .option('--url <URL>', 'the daemon: http://host:port or unix:/path (or DAXD_URL)')
+      .option('--url <URL>', 'the daemon: http(s)://host:port or unix:/path (or DAXD_URL)')
       .option('--json', 'print JSON');
     return {
       action(run) {
@@ -39,7 +40,7 @@ export function verbRunner(standard: Standard): VerbRunner {
           const options: Record<string, unknown> = command.opts();
           const given = textOption(options, 'url') ?? standard.env['DAXD_URL'] ?? DEFAULT_URL;
           await run({
-            client: openClient(given),
+            client: openClient(given, standard),
             terminal: new Terminal(standard.stdout, { json: options['json'] === true }),
             args: command.processedArgs.map((arg: unknown) =>
               typeof arg === 'string' ? arg : undefined,
@@ -53,11 +54,12 @@ export function verbRunner(standard: Standard): VerbRunner {
   };
 }
 
-function openClient(url: string): Client {
+function openClient(url: string, { env }: Standard): Client {
+  const credentials = credentialsFrom(env);
   try {
-    return new Client(url);
+    return new Client(url, credentials);
   } catch (cause) {
-    const message = `--url ${url} is not the address of a daemon: give http://host:port or unix:/path`;
+    const message = `--url ${url} is not the address of a daemon: give http://host:port, https://host:port or unix:/path`;
     throw new UsageError(message, { cause });
   }
 }

@@ -2,8 +2,9 @@ import { Value } from 'typebox/value';
 
 import { DaxdError } from '../lib/errno.js';
 import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
+import { type AccessConfig, idleAccessOptions, loadAccessConfig } from './access.js';
 import { LIMITS } from './limits.js';
-import { isRemote, parseListenAddress } from './listen-address.js';
+import { parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
 import { loadNbdConfig, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
@@ -33,6 +34,7 @@ export interface ServeConfig {
   readonly persistence: 'auto' | 'none';
   readonly listen: readonly ListenAddress[];
   readonly allowHosts: readonly string[];
+  readonly access: AccessConfig;
   readonly nbd: NbdConfig;
   /** Where leases are kept; undefined: beside the backing, or for a device under daxd-data. */
   readonly stateDirectory: string | undefined;
@@ -59,6 +61,8 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
   const options = checkSchema(given);
   const isDefaultBacking = options.backing === undefined;
   const sizeText = options.size ?? (isDefaultBacking ? DEFAULT_SIZE : undefined);
+  const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
+  const access = loadAccessConfig(options, listen);
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
@@ -69,8 +73,9 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     forceRaw: options.forceRaw,
     readOnly: options.readOnly,
     persistence: options.persistence,
-    listen: options.listen.map((text) => parseListenAddress(text, '--listen')),
+    listen,
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
+    access,
     nbd: loadNbdConfig(
       options,
       parseDurationMs(
@@ -86,7 +91,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
       LIMITS.drainTimeoutMsMax,
     ),
     logLevel: options.logLevel,
-    warnings: idleOptions(options),
+    warnings: [...idleOptions(options), ...idleAccessOptions(access, listen)],
   };
   checkRelations(config, options);
   return config;
@@ -173,12 +178,6 @@ function checkRelations(config: ServeConfig, options: ServeOptions): void {
   );
   refuseRepeated('--listen', options.listen);
   refuseRepeated('--nbd', options.nbd);
-  const open = config.listen.findIndex(isRemote);
-  refuseIf(
-    open >= 0,
-    `--listen ${options.listen[open]} is reachable from other machines, and daxd has no access ` +
-      'control yet: listen on 127.0.0.1, [::1] or unix:/path, and forward from there',
-  );
 }
 
 function refuseRepeated(option: string, addresses: readonly string[]): void {

@@ -90,6 +90,38 @@ export const ServeOptions = Type.Object(
         give: 'a host name or address without a port',
       },
     ),
+    tokenFile: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'callers over TCP need a token: lines NAME SCOPES TOKEN',
+        give: 'a file',
+      }),
+    ),
+    tlsCert: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'HTTP over TCP is HTTPS: the certificate, and what leads from it to a CA',
+        give: 'a file in PEM',
+      }),
+    ),
+    tlsKey: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'the key of --tls-cert',
+        give: 'a file in PEM',
+      }),
+    ),
+    tlsClientCa: Type.Optional(
+      Type.String({
+        minLength: 1,
+        placeholder: 'FILE',
+        description: 'callers over TCP need a certificate that one of these signed',
+        give: 'a file in PEM',
+      }),
+    ),
     nbd: Type.Array(Type.String(), {
       default: [],
       placeholder: 'ADDR',

@@ -3,6 +3,7 @@ import { basename, join, resolve as resolvePath } from 'node:path';
 import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
+import { Callers } from '../http/callers.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
@@ -23,6 +24,8 @@ import { NbdServer } from '../nbd/nbd-server.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { TruncateWaits } from '../telemetry/truncate-waits.js';
+import { readAccess } from './access.js';
+import type { Access } from './access.js';
 import { attach } from './attach.js';
 import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
@@ -77,6 +80,8 @@ export class Daemon {
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { config, log, clock } = options;
     for (const warning of config.warnings) log.warn({}, warning);
+    // What cannot be read stops the start before anything is written.
+    const access = await readAccess(config.access, log);
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
@@ -88,7 +93,7 @@ export class Daemon {
       await parts.mounts.mountAtStart(config.mount);
       const nbd = await serveNbd(options, attached);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
-      const listeners = await listen(options, parts);
+      const listeners = await listen(options, parts, access);
       return new Daemon(options, attached, parts, listeners);
     } catch (error) {
       await parts.control.nbd?.close();
@@ -99,7 +104,7 @@ export class Daemon {
     }
   }
 
-  /** Where it answers: `http://127.0.0.1:8470`, `unix:/path`, `nbd+unix:///?socket=/path`. */
+  /** Where it answers: `http://127.0.0.1:8470`, `https://…`, `unix:/path`, `nbd+unix:///?socket=/path`. */
   get urls(): readonly string[] {
     const urls = this.#listeners.map(({ url }) => url);
     return [...urls, ...(this.#parts.control.nbd?.uris ?? [])];
@@ -286,13 +291,18 @@ async function serveNbd(
   return NbdServer.open({ ...config.nbd, disk, pgmap, memory, clock, log, onFatal });
 }
 
-async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Listener[]> {
+async function listen(
+  options: DaemonOptions,
+  parts: Parts,
+  { tokens, tls }: Access,
+): Promise<readonly Listener[]> {
   const { config, version, log, clock, onFatal } = options;
   const unixSockets = new WeakSet();
   const hosts = config.listen.flatMap((at) => (at.kind === 'tcp' ? [at.host] : []));
   const app = await buildHttp({
     control: parts.control,
     guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
+    callers: new Callers(tokens, unixSockets),
     latencies: parts.latencies,
     metrics: () => parts.metrics.page(),
     clock,
@@ -305,7 +315,7 @@ async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Li
   try {
     for (const address of config.listen) {
       const route = app.routing.bind(app);
-      listeners.push(await Listener.open(address, { route, unixSockets, limits: LIMITS }));
+      listeners.push(await Listener.open(address, { route, tls, unixSockets, limits: LIMITS }));
     }
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close()));

@@ -1,10 +1,13 @@
 import swagger from '@fastify/swagger';
+import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 import { fastify } from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { SECURITY_SCHEME, authorise } from './authorisation.js';
+import type { Callers } from './callers.js';
 import type { Control } from './control.js';
 import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
@@ -42,6 +45,7 @@ declare module 'fastify' {
 export interface HttpOptions {
   readonly control: Control;
   readonly guard: HostGuard;
+  readonly callers: Callers;
   readonly latencies: RequestLatencies;
   readonly metrics: () => Promise<MetricsPage>;
   readonly clock: Clock;
@@ -79,6 +83,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     guard.check(request.raw);
     done();
   });
+  authorise(app, { callers: options.callers, leases: control.leases });
   refuseWhileDraining(app, control);
   measureRequests(app, options.latencies, options.clock);
   addSchemaRules(app);
@@ -89,16 +94,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     throw new DaxdError('ENOENT', `there is no ${request.method} ${path}: see /openapi.json`);
   });
 
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'daxd',
-        description: 'A pmem namespace: its partitions, their files, and leases of their pages',
-        version: options.version,
-      },
-    },
-  });
+  await app.register(swagger, documentHead(options.version));
   await app.register(deviceRoutes, { control });
   await app.register(partitionRoutes, { control });
   await app.register(filesystemRoutes, { control });
@@ -119,6 +115,19 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();
   return app;
+}
+
+/** What the OpenAPI document says beside the routes. */
+function documentHead(version: string): FastifyDynamicSwaggerOptions {
+  const info = {
+    title: 'daxd',
+    description: 'A pmem namespace: its partitions, their files, and leases of their pages',
+    version,
+  };
+  const description = 'over TCP, where the daemon has a --token-file';
+  const scheme = { type: 'http', scheme: 'bearer', description } as const;
+  const components = { securitySchemes: { [SECURITY_SCHEME]: scheme } };
+  return { openapi: { openapi: '3.1.0', info, components } };
 }
 
 /** Refuses the routes that change something once the daemon is going down. */

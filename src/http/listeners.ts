@@ -1,14 +1,18 @@
 import { once } from 'node:events';
 import { STATUS_CODES, createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
 import { type Address, hostAndPort, listenOn, systemCodeOf } from '../lib/listen.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
+import type { TlsOptions } from './tls-files.js';
 
 /** What a listener does with its connections. */
 export interface ListenerOptions {
   readonly route: (request: IncomingMessage, response: ServerResponse) => void;
+  /** How TCP speaks TLS; undefined: it does not. A Unix socket never does. */
+  readonly tls: TlsOptions | undefined;
   /** Takes note of each connection that comes in over a Unix socket. */
   readonly unixSockets: WeakSet<object>;
   readonly limits: {
@@ -20,12 +24,14 @@ export interface ListenerOptions {
 
 /** One address that daxd answers on. */
 export class Listener {
-  /** `http://127.0.0.1:8470`, or `unix:/path`. */
+  /** `http://127.0.0.1:8470`, `https://127.0.0.1:8470`, or `unix:/path`. */
   readonly url: string;
   readonly #server: Server;
+  readonly #sockets: ReadonlySet<Duplex>;
 
-  private constructor(server: Server, url: string) {
+  private constructor(server: Server, sockets: ReadonlySet<Duplex>, url: string) {
     this.#server = server;
+    this.#sockets = sockets;
     this.url = url;
   }
 
@@ -35,22 +41,17 @@ export class Listener {
    * @throws DaxdError as `listenOn` does.
    */
   static async open(address: Address, options: ListenerOptions): Promise<Listener> {
-    const { limits } = options;
-    const server = createServer(
-      {
-        headersTimeout: limits.headersTimeoutMs,
-        keepAliveTimeout: limits.keepAliveTimeoutMs,
-        // An upload may take as long as it needs.
-        requestTimeout: 0,
-      },
-      options.route,
-    );
-    server.maxConnections = limits.connectionsMax;
+    const isTls = options.tls !== undefined && address.kind === 'tcp';
+    const server = isTls ? tlsServer(options, options.tls) : createServer(timeouts(options));
+    server.on('request', options.route);
+    const sockets = openSockets(server);
+    server.maxConnections = options.limits.connectionsMax;
     server.on('clientError', answerClientError);
     if (address.kind === 'unix') {
       server.on('connection', (socket) => options.unixSockets.add(socket));
     }
-    return new Listener(server, urlOf(await listenOn(server, address, '--listen')));
+    const bound = await listenOn(server, address, '--listen');
+    return new Listener(server, sockets, urlOf(bound, isTls ? 'https' : 'http'));
   }
 
   /**
@@ -66,12 +67,45 @@ export class Listener {
 
   /** Cuts the connections that are left. */
   cut(): void {
-    this.#server.closeAllConnections();
+    for (const socket of this.#sockets) socket.destroy();
   }
 }
 
-function urlOf(address: Address): string {
-  return address.kind === 'unix' ? `unix:${address.path}` : `http://${hostAndPort(address)}`;
+/** Every connection: a server itself does not know those whose TLS is not set up yet. */
+function openSockets(server: Server): ReadonlySet<Duplex> {
+  const sockets = new Set<Duplex>();
+  server.on('connection', (socket: Duplex) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return sockets;
+}
+
+function timeouts({ limits }: ListenerOptions): ServerOptions {
+  return {
+    headersTimeout: limits.headersTimeoutMs,
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    // An upload may take as long as it needs.
+    requestTimeout: 0,
+  };
+}
+
+function tlsServer(options: ListenerOptions, { cert, key, clientCa }: TlsOptions): Server {
+  const server = createTlsServer({
+    ...timeouts(options),
+    handshakeTimeout: options.limits.headersTimeoutMs,
+    cert,
+    key,
+    // Without a CA of its own a client's certificate would be looked for among the system's.
+    ...(clientCa !== undefined && { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+  });
+  // There is no telling it in HTTP.
+  server.prependListener('tlsClientError', (_error, socket) => socket.destroy());
+  return server;
+}
+
+function urlOf(address: Address, scheme: 'http' | 'https'): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : `${scheme}://${hostAndPort(address)}`;
 }
 
 /** Answers what is not HTTP, as far as the connection still can. */

@@ -5,7 +5,7 @@ import type { FilesystemTarget, LeasableFile, LeaseTargets, RawTarget } from './
 import { LEASE_EXTENTS_MAX } from './limits.js';
 import { bytesIn, joinRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
-import type { LeaseAccess } from './lease-terms.js';
+import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
 
 /** Where a lease would stand. `from` and `to` are whole pages; true until the next await. */
 export type LeasePlace = FilePlace | RawPlace;
@@ -72,6 +72,29 @@ export function runsOf(place: LeasePlace, access: LeaseAccess): PageRun[] | unde
     );
   }
   return access === 'write' && bytesIn(runs) < to - from ? undefined : runs;
+}
+
+/** What a lease of the place is made of, but for what tells it from the next one. */
+export function termsOf(
+  request: LeaseRequest,
+  { target, file }: LeasePlace,
+): Omit<LeaseTerms, 'grantedMs' | 'holder' | 'id'> {
+  const { partition, path, offset, length, access, ttlMs, client, secretHash } = request;
+  const { inode, generation } = file ?? {};
+  const { media } = target;
+  return {
+    partition,
+    media,
+    path,
+    inode,
+    generation,
+    offset,
+    length,
+    access,
+    ttlMs,
+    client,
+    secretHash,
+  };
 }
 
 /** Clips to the place: the filesystem may answer with extents that reach out of it. */

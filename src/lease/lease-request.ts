@@ -20,6 +20,8 @@ export interface LeaseRequest {
   readonly ttlMs: number;
   /** What the holder calls itself. */
   readonly client?: string | undefined;
+  /** SHA-256 of what the holder shows to renew and release; the lease keeps it. */
+  readonly secretHash?: string | undefined;
   /** The holder's process; together with `pidStart` or not at all. */
   readonly pid?: number | undefined;
   /** Field 22 of /proc/PID/stat, read by the holder. */

@@ -29,6 +29,8 @@ export interface LeaseTerms {
   readonly ttlMs: number;
   /** What the holder calls itself. */
   readonly client?: string | undefined;
+  /** SHA-256 of the holder's secret; never shown, never logged. */
+  readonly secretHash?: string | undefined;
   /** The process with whose end the lease ends. */
   readonly holder?: ProcessRef | undefined;
   /** On the clock of the boot in which it was granted, in milliseconds. */

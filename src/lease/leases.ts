@@ -11,7 +11,7 @@ import { HeldLeases } from './held-leases.js';
 import type { ReleaseReason } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
-import { findPlace, runsOf } from './lease-place.js';
+import { findPlace, runsOf, termsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
 import {
   checkLeaseRequest,
@@ -282,28 +282,13 @@ export class Leases {
   ): Promise<Lease> {
     const { ids, clock, log, backingPath } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
-    const { file, target } = place;
-    const grantedMs = clock.nowMs();
+    const nowMs = clock.nowMs();
     const lease = new Lease(
-      {
-        id: ids.next(),
-        partition,
-        media: target.media,
-        path,
-        inode: file?.inode,
-        generation: file?.generation,
-        offset,
-        length,
-        access,
-        ttlMs,
-        client,
-        holder,
-        grantedMs,
-      },
-      { state: 'active', ranges: [{ offset, length }], runs, deadlineMs: grantedMs + ttlMs },
+      { id: ids.next(), holder, grantedMs: nowMs, ...termsOf(request, place) },
+      { state: 'active', ranges: [{ offset, length }], runs, deadlineMs: nowMs + ttlMs },
       { backingPath, clock },
     );
-    this.#held.add(lease, target);
+    this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
     this.#unkept.add(lease);

@@ -9,7 +9,7 @@ import { fastify } from 'fastify';
 import { loadServeConfig } from '../../src/config/load.js';
 import { Daemon } from '../../src/daemon/daemon.js';
 import { openLog } from '../../src/daemon/log.js';
-import { AcquireLease, Lease, LeaseParams } from '../../src/http/schemas/lease.js';
+import { AcquireLease, GrantedLease, LeaseParams } from '../../src/http/schemas/lease.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
 import type { BenchRow } from './bench-row.js';
@@ -88,9 +88,10 @@ async function openBare(): Promise<{ readonly port: number; close(): Promise<voi
     ranges: [{ offset: 0, length: 4096 }],
     backing_path: '/tmp/daxd-bench-xxxxxx/pmem0.img',
     extents: [extent],
+    secret: 'A'.repeat(43),
   };
   let next = 0;
-  const acquire = { schema: { body: AcquireLease, response: { 201: Lease } } };
+  const acquire = { schema: { body: AcquireLease, response: { 201: GrantedLease } } };
   app.post('/v1/leases', acquire, async (_request, reply) => {
     const id = `01J${String(next++).padStart(23, '0')}`;
     return reply

@@ -56,7 +56,7 @@ export async function startDaxd(
   });
 
   await Promise.race([once(lines, 'line'), exited]);
-  const url = /^daxd ready \S+ (http:\S+)/.exec(stdout[0] ?? '')?.[1];
+  const url = /^daxd ready \S+ (https?:\S+)/.exec(stdout[0] ?? '')?.[1];
   if (url === undefined)
     throw new Error(`daxd is not ready: ${stdout.join()} ${stderr.join('\n')}`);
   return {
@@ -86,15 +86,20 @@ export function startRefused(args: readonly string[], cwd?: string): FailedStart
   return { exit: status, stderr };
 }
 
-/** Runs another verb of the program. */
+/**
+ * Runs another verb of the program.
+ *
+ * @param env variables beside those of the test.
+ */
 export function runVerb(
   url: string,
   args: readonly string[],
   input?: string,
+  env: Readonly<Record<string, string>> = {},
 ): { readonly exit: number | null; readonly stdout: string; readonly stderr: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [BIN, ...args], {
     encoding: 'utf8',
-    env: { ...process.env, DAXD_URL: url },
+    env: { ...process.env, DAXD_URL: url, ...env },
     input: input ?? '',
     timeout: 20_000,
   });

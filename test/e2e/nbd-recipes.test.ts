@@ -1,7 +1,7 @@
 /** The commands of docs/guides/nbd.md, run as they stand there; only places and ports are others. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -12,6 +12,7 @@ import { requires } from '../support/requires.js';
 import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
 import { curl, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
+import { guideBlocks, installDaxd, runScript } from './guide.js';
 import { leaseRaw, noClients } from './nbd.js';
 
 const GUIDE = 'docs/guides/nbd.md';
@@ -19,25 +20,6 @@ const COMMANDS = [
   ...'nbdinfo nbdcopy qemu-img qemu-storage-daemon fio sgdisk certtool psktool'.split(' '),
   'bash',
 ];
-
-interface Block {
-  readonly language: string;
-  /** `serve` starts a daemon, `unrun` needs what is not here, none is run. */
-  readonly mode: string;
-  readonly text: string;
-  /** The paragraph before it. */
-  readonly before: string;
-}
-
-function blocks(): Block[] {
-  const guide = readFileSync(GUIDE, 'utf8');
-  const fences = [...guide.matchAll(/^```(\w+)(?: (\w+))?\n([^`]*)^```$/gm)];
-  return fences.map((fence) => {
-    const [, language = '', mode = '', text = ''] = fence;
-    const before = guide.slice(0, fence.index).trimEnd().split('\n\n').at(-1) ?? '';
-    return { language, mode, text, before };
-  });
-}
 
 /** Where the guide's places lie in this test. */
 class Places {
@@ -69,10 +51,7 @@ function prepare(directory: string): void {
     { encoding: 'utf8' },
   );
   if (status !== 0) throw new Error(stderr);
-  mkdirSync(join(directory, 'bin'));
-  const daxd = join(directory, 'bin', 'daxd');
-  writeFileSync(daxd, `#!/bin/sh\nexec ${process.execPath} ${resolve('bin/daxd.js')} "$@"\n`);
-  chmodSync(daxd, 0o755);
+  installDaxd(directory);
 }
 
 /** Starts what a `serve` block starts, in place of the one before. */
@@ -83,21 +62,6 @@ async function serve(t: Test, places: Places, text: string, running: Daxd | unde
   const daxd = await startDaxd(t, words.slice(2), places.directory);
   places.port = / nbd:\/\/[^ ]+:(\d+)/.exec(daxd.stdout[0] ?? '')?.[1] ?? places.port;
   return daxd;
-}
-
-function runBlock(t: Test, places: Places, text: string, daxd: Daxd): void {
-  const script = places.translate(text);
-  const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', script], {
-    cwd: places.directory,
-    encoding: 'utf8',
-    timeout: 60_000,
-    env: {
-      ...process.env,
-      PATH: `${join(places.directory, 'bin')}:${process.env['PATH']}`,
-      DAXD_URL: daxd.url,
-    },
-  });
-  t.equal(status, 0, `${script}${stdout}${stderr}`);
 }
 
 t.test('every recipe runs as it stands', async (t) => {
@@ -111,7 +75,7 @@ t.test('every recipe runs as it stands', async (t) => {
   const places = new Places(directory);
   let daxd: Daxd | undefined;
   let run = 0;
-  for (const { language, mode, text } of blocks()) {
+  for (const { language, mode, text } of guideBlocks(GUIDE)) {
     if (language !== 'sh' || mode === 'unrun') continue;
     if (mode === 'serve') {
       daxd = await serve(t, places, text, daxd);
@@ -119,7 +83,7 @@ t.test('every recipe runs as it stands', async (t) => {
     }
     if (daxd === undefined) throw new Error(`no daemon yet for ${text}`);
     const lease = text.includes('daxd:lease') ? await lend(daxd) : undefined;
-    runBlock(t, places, text, daxd);
+    runScript(t, places.translate(text), { directory, url: daxd.url });
     // A program that was told to end may still be about it.
     await noClients(daxd);
     if (lease !== undefined) await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease}`);
@@ -135,13 +99,15 @@ async function lend(daxd: Daxd): Promise<string> {
 }
 
 t.test('what is not run says so', async (t) => {
-  const unrun = blocks().filter(({ mode }) => mode === 'unrun');
+  const unrun = guideBlocks(GUIDE).filter(({ mode }) => mode === 'unrun');
   t.equal(unrun.length, 3);
   const guide = readFileSync(GUIDE, 'utf8');
   for (const { text, before } of unrun) {
     const section = guide.slice(0, guide.indexOf(text)).split('\n## ').at(-1) ?? before;
     t.match(section, /Unrun: .*(needs|no libvirt)/s, text);
   }
-  const others = blocks().filter(({ language, mode }) => language !== 'sh' && mode !== 'unrun');
+  const others = guideBlocks(GUIDE).filter(
+    ({ language, mode }) => language !== 'sh' && mode !== 'unrun',
+  );
   t.strictSame(others, [], 'every other block is one of commands');
 });

@@ -1,10 +1,14 @@
 import type { Command } from 'commander';
 
 import type { LeaseView } from '../../lease/lease.js';
+import { leaseSecretHeader } from '../credentials.js';
 import { choosePartition, filePath } from '../partition-choice.js';
 import { UsageError } from '../usage-error.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
+
+/** What the grant of a lease answers. */
+type GrantedView = LeaseView & { readonly secret: string };
 
 const HEADING = ['ID', 'STATE', 'PARTITION', 'PATH', 'OFFSET', 'LENGTH', 'ACCESS', 'PAGES', 'LEFT'];
 
@@ -29,9 +33,10 @@ export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
 
   verb(
     lease.command('renew').description('give a lease its full time again').argument('<ID>'),
-  ).action(async ({ client, terminal, args }) => {
+  ).action(async ({ client, terminal, args, standard }) => {
     const path = `${leasePath(args[0])}/renew`;
-    const view = await client.json<LeaseView>({ method: 'POST', path, json: {} });
+    const headers = leaseSecretHeader(standard.env);
+    const view = await client.json<LeaseView>({ method: 'POST', path, headers, json: {} });
     terminal.table(view, HEADING, [row(view)]);
   });
 
@@ -41,11 +46,12 @@ export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
       .description('give back a lease, or some ranges of it')
       .argument('<ID>')
       .option('--range <OFFSET:LENGTH...>', 'only these bytes'),
-  ).action(async ({ client, terminal, args, options }) => {
+  ).action(async ({ client, terminal, args, options, standard }) => {
     const ranges = rangesOf(options['range']);
     const path = `${leasePath(args[0])}/release`;
     const json = ranges === undefined ? {} : { ranges };
-    const view = await client.json<LeaseView>({ method: 'POST', path, json });
+    const headers = leaseSecretHeader(standard.env);
+    const view = await client.json<LeaseView>({ method: 'POST', path, headers, json });
     terminal.table(view, HEADING, [row(view)]);
   });
 
@@ -79,8 +85,8 @@ async function acquire(context: VerbContext): Promise<void> {
     ...countOption(options, 'pid', { option: 'pid', flag: '--pid' }),
     ...countOption(options, 'pid_start', { option: 'pidStart', flag: '--pid-start' }),
   };
-  const view = await client.json<LeaseView>({ method: 'POST', path: '/v1/leases', json });
-  terminal.table(view, HEADING, [row(view)]);
+  const view = await client.json<GrantedView>({ method: 'POST', path: '/v1/leases', json });
+  terminal.table(view, [...HEADING, 'SECRET'], [[...row(view), view.secret]]);
 }
 
 async function restOf(

@@ -3,7 +3,8 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { Control } from '../control.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
-import { AcquireLease, Lease, LeaseList, LeaseQuery } from '../schemas/lease.js';
+import { newLeaseSecret } from '../lease-secret.js';
+import { AcquireLease, GrantedLease, LeaseList, LeaseQuery } from '../schemas/lease.js';
 import { Problem } from '../schemas/problem.js';
 
 /** Leases: ranges that clients pin for DMA. */
@@ -22,11 +23,12 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
         operationId: 'acquireLease',
         summary: 'pin a range of a file, or without path of a raw, unmounted partition',
         body: AcquireLease,
-        response: { 201: Lease, default: Problem },
+        response: { 201: GrantedLease, default: Problem },
       },
     },
     async (request, reply) => {
       const { partition, path, offset, length, access, client, pid } = request.body;
+      const { secret, secretHash } = newLeaseSecret();
       const asked = {
         partition,
         path: path === undefined ? undefined : pathFromText(path),
@@ -35,6 +37,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
         access,
         ttlMs: request.body.ttl_ms,
         client,
+        secretHash,
         pid,
         pidStart: request.body.pid_start,
       };
@@ -44,7 +47,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
       // Nobody will hear of a lease granted to a client that is gone: give it back.
       if (reply.raw.destroyed) await leases.release(lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
-      return lease.view();
+      return { ...lease.view(), secret };
     },
   );
 

@@ -47,12 +47,11 @@ export const readFileRoutes: FastifyPluginCallbackTypebox<{ readonly control: Co
       .send(bodyUnlessHead(request, () => streamListing(files.fs, inode, request.query)));
   };
   for (const url of ['/v1/partitions/:partition/files', FILE_ROUTE]) {
-    const schema = { params, querystring: ListingQuery, response };
     const operationId = url === FILE_ROUTE ? 'readFile' : 'listRoot';
+    const schema = { operationId, params, querystring: ListingQuery, response };
     const summary = 'the bytes of a file, or the entries of a directory';
     // Fastify's own HEAD would read the whole file and throw it away.
-    const options = { exposeHeadRoute: false, schema: { ...schema, operationId, summary } };
-    app.get(url, options, answer);
+    app.get(url, { exposeHeadRoute: false, schema: { ...schema, summary } }, answer);
     app.head(url, { schema: { ...schema, hide: true } }, answer);
   }
   done();

@@ -57,6 +57,16 @@ const LeaseBody = Type.Object({
 /** A lease as every call about it answers. */
 export const Lease = Type.Unsafe<LeaseView>(LeaseBody);
 
+/** What `POST /v1/leases` answers: this once with the secret. */
+export const GrantedLease = Type.Unsafe<LeaseView & { readonly secret: string }>(
+  Type.Object({
+    ...LeaseBody.properties,
+    secret: Type.String({
+      description: 'sent as Lease-Secret to renew and release it, by callers without scope admin',
+    }),
+  }),
+);
+
 /** `GET /v1/leases` */
 export const LeaseList = Type.Object({
   leases: Type.Array(Lease),

@@ -7,11 +7,13 @@ import { text } from 'node:stream/consumers';
 import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
+import { Callers } from '../../../src/http/callers.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { Listener } from '../../../src/http/listeners.js';
 import type { ListenerOptions } from '../../../src/http/listeners.js';
 import { RequestLatencies } from '../../../src/http/request-latencies.js';
 import { systemClock } from '../../../src/lib/clock.js';
+import type { TlsOptions } from '../../../src/http/tls-files.js';
 import type { Address } from '../../../src/lib/listen.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { setUpControl } from '../../unit/http/memory-control.js';
@@ -32,6 +34,7 @@ export interface ListenersSetUp {
 export async function setUpListeners(
   t: Test,
   addresses: readonly Address[],
+  tls?: TlsOptions,
 ): Promise<ListenersSetUp> {
   const { control } = await setUpControl();
   const unixSockets = new WeakSet<object>();
@@ -39,6 +42,7 @@ export async function setUpListeners(
   const app = await buildHttp({
     control,
     guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
+    callers: new Callers(undefined, unixSockets),
     latencies,
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
     clock: systemClock,
@@ -47,7 +51,7 @@ export async function setUpListeners(
     onFatal: (error) => t.fail(error.message),
     limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 65536 },
   });
-  const options = { route: app.routing.bind(app), unixSockets, limits: LIMITS };
+  const options = { route: app.routing.bind(app), tls, unixSockets, limits: LIMITS };
   const listeners: Listener[] = [];
   for (const address of addresses) listeners.push(await Listener.open(address, options));
   t.teardown(async () => {

@@ -15,6 +15,7 @@ t.test('loadServeConfig: without options the embedded default', async (t) => {
     persistence: 'auto',
     listen: [{ kind: 'tcp', host: '127.0.0.1', port: 8470 }],
     allowHosts: [],
+    access: { tokenFile: undefined, tls: undefined },
     drainTimeoutMs: 10_000,
     logLevel: 'info',
     warnings: [],
@@ -56,6 +57,18 @@ t.test(
   },
 );
 
+t.test('loadServeConfig: tokens and TLS where there is no TCP are said to be idle', async (t) => {
+  const given = { tokenFile: '/etc/daxd/tokens', tlsCert: 'c', tlsKey: 'k' };
+  t.match(loadServeConfig(given), {
+    access: { tokenFile: '/etc/daxd/tokens', tls: { cert: 'c', key: 'k', clientCa: undefined } },
+    warnings: [],
+  });
+  t.match(loadServeConfig({ ...given, listen: ['unix:/a'] }).warnings, [
+    /--token-file changes nothing without TCP/,
+    /TLS changes nothing without TCP/,
+  ]);
+});
+
 t.test('loadServeConfig: what is wrong names the option, the value and what to give', async (t) => {
   const wrong: readonly [Record<string, unknown>, RegExp][] = [
     [{ size: '12Q' }, /--size "12Q".*bytes, or a number with K, M, G or T/],
@@ -78,6 +91,11 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ nbdOptionSize: '1K' }, /--nbd-option-size 1024 is not from 8192/],
     [{ nbdInFlight: '2G' }, /--nbd-in-flight 2147483648 is not from/],
     [{ nbdHandshakeTimeout: '61m' }, /--nbd-handshake-timeout 61m is too long/],
+    [{ tokenFile: '' }, /--token-file "".*a file/],
+    [{ tlsCert: 'c' }, /--tls-cert and --tls-key go together/],
+    [{ tlsKey: 'k' }, /--tls-cert and --tls-key go together/],
+    [{ tlsClientCa: 'a' }, /--tls-client-ca needs TLS: give --tls-cert/],
+    [{ tlsCert: '' }, /--tls-cert "".*a file in PEM/],
     [{ allowHost: ['a b'] }, /--allow-host .*without a port/],
     [{ listen: [] }, /--listen \[\]/],
     [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
@@ -113,9 +131,19 @@ t.test(
   },
 );
 
-t.test('loadServeConfig: TCP beyond loopback is refused', async (t) => {
+t.test('loadServeConfig: TCP beyond loopback needs TLS, and tokens or certificates', async (t) => {
+  const tls = { tlsCert: 'c', tlsKey: 'k' };
+  const open: readonly Record<string, unknown>[] = [{}, { tokenFile: 't' }, tls];
   for (const listen of ['0.0.0.0:8470', '[::]:8470', '10.0.0.1:80', 'example.com:80']) {
-    t.throws(() => loadServeConfig({ listen: [listen] }), { message: /no access control/ }, listen);
+    for (const given of open) {
+      const message = new RegExp(
+        `--listen ${listen.replace(/[[\]]/g, '\\$&')} is reachable .*--tls`,
+      );
+      const options = { ...given, listen: ['127.0.0.1:0', listen] };
+      t.throws(() => loadServeConfig(options), { code: 'EINVAL', message }, listen);
+    }
+    t.ok(loadServeConfig({ ...tls, tokenFile: 't', listen: [listen] }));
+    t.ok(loadServeConfig({ ...tls, tlsClientCa: 'a', listen: [listen] }));
   }
   for (const listen of ['8470', ':8470', '127.0.0.1', '127.0.0.1:65536', '127.0.0.1:x', 'unix:']) {
     t.throws(() => loadServeConfig({ listen: [listen] }), { code: 'EINVAL' }, listen);

@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify';
 import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
+import { Callers } from '../../../src/http/callers.js';
+import type { Token } from '../../../src/http/callers.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { RequestLatencies } from '../../../src/http/request-latencies.js';
 import { systemClock } from '../../../src/lib/clock.js';
@@ -24,8 +26,12 @@ export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
   readonly remove: (url: string) => Promise<Response>;
 }
 
-/** The routes over a daemon in memory, called without a socket. */
-export async function setUpHttp(t: Test): Promise<HttpSetUp> {
+/**
+ * The routes over a daemon in memory, called without a socket.
+ *
+ * @param tokens undefined: callers need none.
+ */
+export async function setUpHttp(t: Test, tokens?: readonly Token[]): Promise<HttpSetUp> {
   const { control, lent } = await setUpControl();
   const latencies = new RequestLatencies();
   const unixSockets = new WeakSet<object>();
@@ -33,6 +39,7 @@ export async function setUpHttp(t: Test): Promise<HttpSetUp> {
   const app = await buildHttp({
     control,
     guard: new HostGuard(['127.0.0.1', 'localhost', 'daxd.example'], unixSockets),
+    callers: new Callers(tokens, unixSockets),
     latencies,
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'daxd_x 1\n' }),
     clock: systemClock,

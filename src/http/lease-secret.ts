@@ -1,0 +1,32 @@
+import { hash, timingSafeEqual } from 'node:crypto';
+
+import { randomU32 } from '../lib/random-u32.js';
+
+const SECRET_WORDS = 8;
+const WORD_BYTES = 4;
+
+/** What shows that a caller is the one to whom a lease was granted. */
+export interface LeaseSecret {
+  /** 256 random bits in base64url: for the caller alone, once. */
+  readonly secret: string;
+  /** Its SHA-256 in base64url: what the lease keeps. */
+  readonly secretHash: string;
+}
+
+/** A secret for a lease that is asked for. */
+export function newLeaseSecret(): LeaseSecret {
+  const bytes = Buffer.allocUnsafe(SECRET_WORDS * WORD_BYTES);
+  for (let i = 0; i < SECRET_WORDS; i++) bytes.writeUInt32LE(randomU32(), i * WORD_BYTES);
+  const secret = bytes.toString('base64url');
+  return { secret, secretHash: hash('sha256', secret, 'base64url') };
+}
+
+/**
+ * Whether `given` is the secret of a lease, told in constant time.
+ *
+ * @param secretHash undefined for a lease that nobody got a secret for: nothing is its secret.
+ */
+export function isLeaseSecret(given: string, secretHash: string | undefined): boolean {
+  if (secretHash === undefined) return false;
+  return timingSafeEqual(Buffer.from(secretHash, 'base64url'), hash('sha256', given, 'buffer'));
+}
