@@ -3,14 +3,13 @@
  * it promises, on whatever connection that was written. With the persist taken out of the product
  * the same look at the same requests finds broken promises.
  */
-import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { scratchDirectory } from '../support/ext4-image.js';
 import { DurableLog } from '../support/nbd/durable-log.js';
 import { PersistTrace, TRACED_CALLS } from '../support/nbd/persist-trace.js';
 import { Command, CommandFlag } from '../support/nbd/protocol.js';
@@ -18,6 +17,7 @@ import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { testSeed, times } from '../support/random-test.js';
 import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { mutant } from './mutant.js';
 import { eventually, startNbd } from './nbd.js';
 
 const SIZE_BYTES = 16 * MIB;
@@ -80,21 +80,6 @@ async function judge(t: Test, program: string, args: readonly string[]): Promise
     (now) => now.includes(`${daxd.child.pid} +++ exited`) || now.includes(`${daxd.child.pid}  +++`),
   );
   return { promises: log.promises, broken: log.broken(new PersistTrace(text, daxd.image)) };
-}
-
-/** A copy of the built product with one place of one file other than it is. */
-function mutant(t: Test, file: string, text: string, instead: string): string {
-  const directory = scratchDirectory(t);
-  for (const part of ['bin', 'dist', 'package.json']) {
-    cpSync(part, join(directory, part), { recursive: true });
-  }
-  symlinkSync(resolve('node_modules'), join(directory, 'node_modules'));
-  const path = join(directory, 'dist', file);
-  if (!existsSync(path)) throw new Error(`there is no ${file}`);
-  const parts = readFileSync(path, 'utf8').split(text);
-  if (parts.length !== 2) throw new Error(`${file} holds ${text} ${parts.length - 1} times`);
-  writeFileSync(path, parts.join(instead));
-  return join(directory, 'bin', 'daxd.js');
 }
 
 for (const args of [[], ['--sparse']]) {

@@ -1,0 +1,146 @@
+/**
+ * Under strace: the reply to each grant and each release leaves after the sync of a commit that
+ * began after the request had come. A killed process loses nothing from the page cache, so only
+ * this shows that the lease would outlive a power cut.
+ */
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
+import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { requires } from '../support/requires.js';
+import { startDaxd } from './daxd.js';
+import { mutant } from './mutant.js';
+
+const TRACED_CALLS = 'openat,fdatasync,pwrite64,read,write,writev';
+const CLIENTS = 8;
+const PAIRS = 12;
+
+/** One call on a connection of its own, kept alive; its status and body. */
+async function call(agent: Agent, url: string, method: string, body = '') {
+  const headers = body === '' ? {} : { 'content-type': 'application/json' };
+  const asked = request(url, { agent, method, headers });
+  asked.end(body);
+  const [response] = await once(asked, 'response');
+  let text = '';
+  for await (const chunk of response) text += String(chunk);
+  return { status: response.statusCode, text };
+}
+
+async function client(t: Test, url: string): Promise<void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.teardown(() => {
+    agent.destroy();
+  });
+  const asked = { partition: 'pmem0p1', path: 'file', offset: 0, length: 4096, access: 'read' };
+  for (let pair = 0; pair < PAIRS; pair++) {
+    const body = JSON.stringify({ ...asked, ttl_ms: 60_000 });
+    const granted = await call(agent, `${url}/v1/leases`, 'POST', body);
+    const { id } = JSON.parse(granted.text);
+    const released = await call(agent, `${url}/v1/leases/${id}`, 'DELETE');
+    if (granted.status !== 201 || released.status !== 204) throw new Error(granted.text);
+  }
+}
+
+interface Judged {
+  readonly replies: number;
+  /** Replies that left before a commit of theirs was on the disk. */
+  readonly early: number;
+}
+
+interface SystemCall {
+  readonly text: string;
+  /** Lines of the trace. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The calls of a trace by their ends; those that other threads interrupted are put together. */
+function callsOf(trace: string): SystemCall[] {
+  const calls: SystemCall[] = [];
+  const unfinished = new Map<string, { text: string; start: number }>();
+  for (const [at, line] of trace.split('\n').entries()) {
+    const [, pid = '', text = ''] = /^(\d+) +(.*)$/.exec(line) ?? [];
+    const resumed = /^<\.\.\. \w+ resumed>(.*)$/.exec(text)?.[1];
+    const begun = unfinished.get(pid);
+    if (text.endsWith('<unfinished ...>')) unfinished.set(pid, { text, start: at });
+    else if (resumed === undefined) calls.push({ text, start: at, end: at });
+    else if (begun !== undefined) {
+      calls.push({ text: begun.text + resumed, start: begun.start, end: at });
+    }
+  }
+  return calls;
+}
+
+function judgeTrace(trace: string): Judged {
+  /** By connection: where its last request had been read. */
+  const asked = new Map<string, number>();
+  /** Where the newest commit began whose pages are synced, and whose meta page is on the disk. */
+  let syncedFrom = -1;
+  let metaFd = '';
+  const durable: { readonly from: number; readonly at: number }[] = [];
+  let replies = 0;
+  let early = 0;
+  for (const { text, start, end } of callsOf(trace)) {
+    const socket = /<socket:\[(\d+)\]>/.exec(text)?.[1] ?? '';
+    if (/^fdatasync\(\d+<.*leases\.mdb>/.test(text)) syncedFrom = start;
+    // LMDB's meta page goes through a descriptor with O_DSYNC, after the sync of the pages.
+    metaFd = /leases\.mdb", .*O_DSYNC.*\) = (\d+)/.exec(text)?.[1] ?? metaFd;
+    const isMeta = text.startsWith(`pwrite64(${metaFd}<`);
+    if (isMeta) durable.push({ from: syncedFrom, at: end });
+    if (/^read\(.*"(POST \/v1\/leases |DELETE \/v1\/leases\/)/.test(text)) asked.set(socket, end);
+    if (!/^writev?\(.*"HTTP\/1\.1 20[14]/.test(text)) continue;
+    const since = asked.get(socket);
+    if (since === undefined) continue;
+    asked.delete(socket);
+    replies++;
+    if (!durable.some(({ from, at }) => from > since && at < start)) early++;
+  }
+  return { replies, early };
+}
+
+async function judge(t: Test, program: string): Promise<Judged> {
+  const directory = t.testdir({});
+  const trace = join(directory, 'trace');
+  const strace = ['-D', '-f', '-y', '-s', '64', '--seccomp-bpf', '-o', trace];
+  const traced = ['strace', ...strace, '-e', `trace=${TRACED_CALLS}`, process.execPath] as const;
+  const backing = ['--backing', join(directory, 'pmem0.img'), '--size', '16M', '--init'];
+  const daxd = await startDaxd(t, backing, undefined, [...traced, program]);
+  const agent = new Agent();
+  const file = `${daxd.url}/v1/partitions/pmem0p1/files/file`;
+  await call(agent, file, 'PUT', 'x'.repeat(4096));
+  await Promise.all(Array.from({ length: CLIENTS }, () => client(t, daxd.url)));
+  t.equal(await daxd.stop(), 0);
+  for (let tries = 0; tries < 100; tries++) {
+    const text = readFileSync(trace, 'utf8');
+    if (text.includes(`${daxd.child.pid} +++ exited`)) return judgeTrace(text);
+    await setTimeout(50);
+  }
+  throw new Error('the trace does not end');
+}
+
+t.test('each grant and release is on the disk before its reply', async (t) => {
+  if (!requires(t, { commands: ['strace'] })) return;
+  const { replies, early } = await judge(t, resolve('bin/daxd.js'));
+  t.equal(replies, 2 * CLIENTS * PAIRS);
+  t.equal(early, 0);
+});
+
+t.test('control: without the sync, replies are early', async (t) => {
+  if (!requires(t, { commands: ['strace'] })) return;
+  const text = 'overlappingSync: false,';
+  const program = mutant(t, 'lease/lmdb-store.js', text, 'noSync: true,');
+  const { replies, early } = await judge(t, program);
+  t.ok(early > replies / 2, `${early} of ${replies} are early`);
+});
+
+t.test('control: with the reply before the commit, replies are early', async (t) => {
+  if (!requires(t, { commands: ['strace'] })) return;
+  const program = mutant(t, 'lease/lmdb-store.js', 'await written;', 'void written;');
+  const { replies, early } = await judge(t, program);
+  t.ok(early > replies / 2, `${early} of ${replies} are early`);
+});

@@ -1,0 +1,21 @@
+import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import type { Test } from 'tap';
+
+import { scratchDirectory } from '../support/ext4-image.js';
+
+/** A copy of the built product with one place of one file other than it is. */
+export function mutant(t: Test, file: string, text: string, instead: string): string {
+  const directory = scratchDirectory(t);
+  for (const part of ['bin', 'dist', 'package.json']) {
+    cpSync(part, join(directory, part), { recursive: true });
+  }
+  symlinkSync(resolve('node_modules'), join(directory, 'node_modules'));
+  const path = join(directory, 'dist', file);
+  if (!existsSync(path)) throw new Error(`there is no ${file}`);
+  const parts = readFileSync(path, 'utf8').split(text);
+  if (parts.length !== 2) throw new Error(`${file} holds ${text} ${parts.length - 1} times`);
+  writeFileSync(path, parts.join(instead));
+  return join(directory, 'bin', 'daxd.js');
+}
