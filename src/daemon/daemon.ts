@@ -1,6 +1,7 @@
 import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
+import { EventStreams } from '../http/event-streams.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
@@ -9,6 +10,7 @@ import type { LeaseView } from '../lease/lease.js';
 import { ProcFs } from '../lease/proc-fs.js';
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
+import { EventRing } from '../lib/event-ring.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import { SortableIds } from '../lib/sortable-id.js';
@@ -22,6 +24,7 @@ import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
 import { Mounts } from './mounts.js';
 import { Operations } from './operations.js';
+import { recallsFor } from './recalls.js';
 import { pinnedPagesIn } from './reports.js';
 
 /** How often a drain looks whether the last lease is gone, in milliseconds. */
@@ -103,10 +106,13 @@ export class Daemon {
    * @throws AggregateError when an unmount or a release failed.
    */
   async close(): Promise<readonly LeaseView[]> {
-    const { control, leases, mounts } = this.#parts;
+    const { control, events, leases, mounts } = this.#parts;
     const { log, config } = this.#options;
     log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
     control.drain();
+    // What waited is refused a turn later, and those who watch hear of that, too.
+    await this.#pause(0);
+    events.end();
     await this.#untilReleased();
     const held = this.#held();
     await this.#closeListeners();
@@ -163,6 +169,7 @@ interface Parts {
   readonly control: DaemonControl;
   readonly metrics: Metrics;
   readonly latencies: RequestLatencies;
+  readonly events: EventStreams;
 }
 
 function assemble(
@@ -171,6 +178,8 @@ function assemble(
   { memremap, waiters }: { readonly memremap: Memremap; readonly waiters: PageWaiters },
 ): Parts {
   const ids = new SortableIds(() => clock.wallMs());
+  const ring = new EventRing(ids.next(), LIMITS.eventsKept);
+  const events = new EventStreams(ring, clock);
   const truncateWaits = new TruncateWaits();
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
   const operations: Operations = new Operations({
@@ -178,6 +187,8 @@ function assemble(
     log,
     finishedMax: LIMITS.finishedOperationsMax,
     blockedBy: (partition, inode, from, to) => leases.overlapping(partition, inode, from, to),
+    recalls: (change, holders) => recallsFor(change, holders, leases),
+    events: ring,
   });
   const mounts = new Mounts({
     pmem,
@@ -191,15 +202,10 @@ function assemble(
     truncateWait: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
     },
-    onChange: (partition, change) => {
-      operations.track(partition, change);
-    },
-    onChangeEnd: (change) => {
-      operations.ended(change);
-    },
+    changes: operations,
   });
   const ports = { targets: mounts, memremap, processes: new ProcFs(), clock, ids, log };
-  const leases = new Leases(ports);
+  const leases = new Leases({ ...ports, events: ring });
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
     version,
@@ -209,6 +215,7 @@ function assemble(
     persistLatency: backing.persistLatency,
     truncateWaits,
     leases: leases.counters,
+    events,
     attachSteps: pmem.steps,
     requests: latencies,
     nbd: () => control.nbd,
@@ -228,7 +235,7 @@ function assemble(
   });
   const parts = { backing, pmem, memremap, mounts, leases, operations };
   const control: DaemonControl = new DaemonControl(parts);
-  return { mounts, leases, control, metrics, latencies };
+  return { mounts, leases, control, metrics, latencies, events };
 }
 
 /** Serves block clients, where that is asked for. */
@@ -251,6 +258,7 @@ async function listen(options: DaemonOptions, parts: Parts): Promise<readonly Li
     control: parts.control,
     guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
     latencies: parts.latencies,
+    events: parts.events,
     metrics: () => parts.metrics.page(),
     clock,
     log,

@@ -3,7 +3,10 @@ import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
+import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
+import type { ChangeWatcher } from './mounts.js';
+import type { Recall } from './recalls.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
 const LONG_WAIT_MS = 1_000;
@@ -16,18 +19,24 @@ export interface OperationsOptions {
   readonly finishedMax: number;
   /** Ids of the leases that pin a page of these bytes of a file. */
   readonly blockedBy: (partition: string, inode: number, from: number, to: number) => string[];
+  /** What those leases are asked for. */
+  readonly recalls: (change: PendingChange, leases: readonly string[]) => readonly Recall[];
+  /** Told of each wait that begins and ends, and of each recall. */
+  readonly events: EventSink;
 }
 
 interface Tracked {
   readonly partition: string;
   readonly change: PendingChange;
   readonly cancelTimer: CancelTimer;
+  /** Whether its wait was told of. */
+  isAnnounced: boolean;
   /** Called when the change has ended. */
   readonly onEnd: Set<() => void>;
 }
 
 /** The changes that wait for pinned pages, by id, and those that waited lately. */
-export class Operations {
+export class Operations implements ChangeWatcher {
   readonly #options: OperationsOptions;
   /** Those whose barrier is up: they wait, or are being committed. */
   readonly #pending = new Map<string, Tracked>();
@@ -47,7 +56,28 @@ export class Operations {
     const cancelTimer = this.#options.clock.setTimer(() => {
       this.#logWait(partition, change);
     }, LONG_WAIT_MS);
-    this.#pending.set(change.id, { partition, change, cancelTimer, onEnd: new Set() });
+    this.#pending.set(change.id, {
+      partition,
+      change,
+      cancelTimer,
+      isAnnounced: false,
+      onEnd: new Set(),
+    });
+  }
+
+  /**
+   * Takes note that a change has to wait: the holders of its pages are asked to release them.
+   * One that gives up at once asks nobody.
+   */
+  waits(change: PendingChange): void {
+    const tracked = this.#pending.get(change.id);
+    if (tracked === undefined || change.deadlineMs === 0) return;
+    tracked.isAnnounced = true;
+    const { events, recalls } = this.#options;
+    const operation = this.#show(tracked);
+    events.push('operation.started', operation);
+    for (const recall of recalls(change, operation.blocked_by))
+      events.push('recall', { ...recall });
   }
 
   /** Takes note that a change's barrier is down; does nothing when it is not tracked. */
@@ -58,6 +88,7 @@ export class Operations {
     this.#pending.delete(id);
     this.#remember(id, tracked);
     this.#logEnd(tracked.change);
+    this.#announceEnd(tracked);
     for (const tell of tracked.onEnd) tell();
   }
 
@@ -134,6 +165,13 @@ export class Operations {
       waited_ms: change.waitedMs(),
       blocked_by: blockedBy,
     };
+  }
+
+  #announceEnd(tracked: Tracked): void {
+    if (!tracked.isAnnounced) return;
+    const { wasBroken, givenUp } = tracked.change;
+    const outcome = wasBroken ? 'done' : (givenUp ?? 'failed');
+    this.#options.events.push('operation.ended', { ...this.#show(tracked), outcome });
   }
 
   #logEnd(change: PendingChange): void {

@@ -6,12 +6,14 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Control } from './control.js';
+import type { EventStreams } from './event-streams.js';
 import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
 import { measureRequests } from './measure-requests.js';
 import type { RequestLatencies } from './request-latencies.js';
 import { addRouteHook } from './route-hook.js';
 import { deviceRoutes } from './routes/device.js';
+import { eventRoutes } from './routes/events.js';
 import { filesystemRoutes } from './routes/filesystems.js';
 import { layoutChangeRoutes } from './routes/layout-changes.js';
 import { leaseRoutes } from './routes/lease.js';
@@ -43,6 +45,7 @@ export interface HttpOptions {
   readonly control: Control;
   readonly guard: HostGuard;
   readonly latencies: RequestLatencies;
+  readonly events: EventStreams;
   readonly metrics: () => Promise<MetricsPage>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -60,7 +63,7 @@ const PARAM_LENGTH_MAX = 16 * 1024;
  * there may be several addresses.
  */
 export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> {
-  const { control, guard, limits } = options;
+  const { control, events, guard, limits } = options;
   const onError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
     refuse(error, request, reply, options);
   const app = fastify({
@@ -112,10 +115,11 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control });
   await app.register(shiftRangeRoutes, { control });
-  await app.register(leasesRoutes, { control });
+  await app.register(leasesRoutes, { control, events });
   await app.register(leaseRoutes, { leases: control.leases });
   await app.register(nbdRoutes, { control });
-  await app.register(operationRoutes, { control });
+  await app.register(operationRoutes, { control, events });
+  await app.register(eventRoutes, { control, events });
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();
   return app;

@@ -9,7 +9,12 @@ import { patienceSignal, type Patience } from './patience.js';
 export interface Subject {
   readonly fs: FileSystem;
   readonly inode: number;
-  readonly change: { readonly path: string; readonly signal: AbortSignal };
+  readonly change: {
+    readonly path: string;
+    readonly signal: AbortSignal;
+    /** When `signal` gives up, in milliseconds; 0: it does not wait. */
+    readonly deadlineMs: number | undefined;
+  };
 }
 
 /** What such a change asks for, beside what it does. */
@@ -33,7 +38,8 @@ export function subject(
       .filter((one) => one.partition === partition && one.inode === inode)
       .flatMap((one) => one.blocked_by),
   );
-  return { fs, inode, change: { path, signal } };
+  const deadlineMs = asked.on_conflict === 'fail' ? 0 : asked.deadline_ms;
+  return { fs, inode, change: { path, signal, deadlineMs } };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
+import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
@@ -8,6 +9,7 @@ import { coalesce, pagesCovering, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { Deadlines } from './deadlines.js';
 import { LeaseCounters } from './lease-counters.js';
+import { leaseEventFields, leaseEventName } from './lease-events.js';
 import { LeaseIndex } from './lease-index.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
 import { findPlace, runsOf } from './lease-place.js';
@@ -33,6 +35,8 @@ export interface LeasesOptions {
   readonly clock: Clock;
   readonly ids: SortableIds;
   readonly log: Logger;
+  /** Told of each change of a lease's state, and of partial releases. */
+  readonly events: EventSink;
 }
 
 /** Why a lease ended, for the log. */
@@ -208,6 +212,7 @@ export class Leases {
     if (holder !== undefined) this.#watch.add(holder, lease);
     this.counters.requests.granted++;
     this.counters.entered(lease);
+    this.#options.events.push('lease.granted', leaseEventFields(lease));
     log.info(
       { lease: id, partition, path, offset, length, access, ttlMs, client, holder },
       'lease granted',
@@ -237,6 +242,7 @@ export class Leases {
     this.#index.repin(lease, () => {
       lease.keep(rest, unpinPages(memremap, lease.runs, freed));
     });
+    this.#options.events.push('lease.shrunk', leaseEventFields(lease));
     log.info(
       { lease: lease.id, pages: lease.pages, ranges: rest.length },
       'lease released in part',
@@ -252,7 +258,7 @@ export class Leases {
     unpinRuns(memremap, lease.runs);
     if (lease.terms.inode === undefined) this.#rawClaims.drop(partition);
     lease.keep([], []);
-    this.#move(lease, 'released');
+    this.#move(lease, 'released', reason);
     this.#tombstones.add(lease);
     const heldMs = clock.nowMs() - lease.grantedMs;
     this.counters.holdSeconds.observe(heldMs / 1000);
@@ -272,10 +278,11 @@ export class Leases {
     );
   }
 
-  #move(lease: Lease, to: LeaseState): void {
+  #move(lease: Lease, to: LeaseState, reason?: ReleaseReason): void {
     const from = lease.state;
     lease.moveTo(to);
     this.counters.entered(lease, from);
+    this.#options.events.push(leaseEventName(to), leaseEventFields(lease, reason));
   }
 
   #refuseUnfit(holder: ProcessRef | undefined, signal: AbortSignal | undefined): void {

@@ -12,8 +12,10 @@ import type { Volume } from './volume.js';
 export interface Change {
   /** Aborted: a wait for pinned pages is given up, and the file is as it was. */
   readonly signal?: AbortSignal | undefined;
-  /** For people who look at what waits. */
+  /** For people who look at what waits, like `deadlineMs`. */
   readonly path?: string | undefined;
+  /** When `signal` gives a wait up, in milliseconds from now; 0: at once. */
+  readonly deadlineMs?: number | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */

@@ -1,6 +1,7 @@
 import { Type } from 'typebox';
 import type { Static } from 'typebox';
 
+import { EventsCursor } from './event.js';
 import { WAIT_MS_MAX, strict } from './values.js';
 
 /** A change that waits, or waited, for pinned pages. */
@@ -27,7 +28,10 @@ export const Operation = Type.Object({
 export type Operation = Static<typeof Operation>;
 
 /** `GET /v1/operations` */
-export const OperationList = Type.Object({ operations: Type.Array(Operation) });
+export const OperationList = Type.Object({
+  operations: Type.Array(Operation),
+  events_cursor: EventsCursor,
+});
 
 /** The operation in a path such as /v1/operations/01J... */
 export const OperationParams = Type.Object({ id: Type.String({ maxLength: 64 }) });

@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers';
 import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
+import { EventStreams } from '../../../src/http/event-streams.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { Listener } from '../../../src/http/listeners.js';
 import type { ListenerOptions } from '../../../src/http/listeners.js';
@@ -33,11 +34,12 @@ export async function setUpListeners(
   t: Test,
   addresses: readonly Address[],
 ): Promise<ListenersSetUp> {
-  const { control } = await setUpControl();
+  const { control, lent } = await setUpControl();
   const unixSockets = new WeakSet<object>();
   const latencies = new RequestLatencies();
   const app = await buildHttp({
     control,
+    events: new EventStreams(lent.ring, systemClock),
     guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
     latencies,
     metrics: async () => ({ contentType: 'text/plain', text: '' }),

@@ -11,6 +11,7 @@ import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { Leases } from '../../../src/lease/leases.js';
 import { ProcFs } from '../../../src/lease/proc-fs.js';
+import { silentEvents } from '../../../src/lib/event-ring.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { assert } from '../../../src/lib/assert.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
@@ -56,7 +57,8 @@ async function setUp(t: Test) {
       ? { kind: 'filesystem', fs, layouts, range }
       : { kind: 'raw', range, claim: (holder) => partition.claim(holder) };
   const processes = new ProcFs();
-  const leases = new Leases({ targets: { target }, memremap, processes, clock, ids, log });
+  const ports = { targets: { target }, memremap, processes, clock, ids, log };
+  const leases = new Leases({ ...ports, events: silentEvents });
   const unmount = async (): Promise<void> => {
     await fs.unmount();
     mounted = false;

@@ -2,6 +2,7 @@ import t from 'tap';
 
 import { Operations } from '../../../src/daemon/operations.js';
 import type { PendingChange } from '../../../src/dax/layout-change.js';
+import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { HandClock } from '../lease/set-up.js';
 
@@ -16,6 +17,8 @@ class ToyChange implements PendingChange {
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
   wasBroken = false;
+  givenUp: PendingChange['givenUp'];
+  deadlineMs: number | undefined;
   waited = 0;
   cancelled = false;
 
@@ -38,13 +41,24 @@ function setUp(finishedMax = 10) {
   const log = (fields: LogFields, message: string): void => {
     lines.push({ fields, message });
   };
+  const events: RingEvent[] = [];
   const operations = new Operations({
     clock,
     log: { debug: log, info: log, warn: log, error: log },
     finishedMax,
     blockedBy: (partition, inode, from, to) => [`${partition}/${inode}/${from}/${to}`],
+    recalls: (change, leases) =>
+      leases.map((lease) => ({
+        lease,
+        client: 'nic0',
+        operation: change.id,
+        op: change.op,
+        ranges: [{ offset: change.from, length: 1 }],
+        deadline_ms: change.deadlineMs,
+      })),
+    events: { push: (name, fields) => events.push({ name, fields }) },
   });
-  return { clock, lines, operations };
+  return { clock, lines, events, operations };
 }
 
 /** Lets every promise that can settle do so. */
@@ -161,3 +175,37 @@ t.test('log: a wait of over a second, with its id, and its end', async (t) => {
   );
   t.equal(clock.timers, 0, 'no timer is left');
 });
+
+t.test(
+  'events: a wait that is one is told of, with a recall for each holder, and its end',
+  async (t) => {
+    const { operations, events } = setUp();
+    const idle = new ToyChange('01A');
+    operations.track('pmem0p1', idle);
+    idle.state = 'ended';
+    operations.ended(idle);
+    t.strictSame(events, [], 'it waited for nobody');
+
+    const hasty = new ToyChange('01B');
+    hasty.deadlineMs = 0;
+    operations.track('pmem0p1', hasty);
+    operations.waits(hasty);
+    operations.ended(hasty);
+    t.strictSame(events, [], 'it would not wait');
+
+    const change = new ToyChange('01C');
+    change.deadlineMs = 5_000;
+    operations.track('pmem0p1', change);
+    t.strictSame(events, [], 'its barrier is up, nothing else');
+    operations.waits(change);
+    const lease = 'pmem0p1/12/4096/Infinity';
+    t.match(events.splice(0), [
+      { name: 'operation.started', fields: { id: '01C', state: 'waiting', blocked_by: [lease] } },
+      { name: 'recall', fields: { lease, operation: '01C', op: 'truncate', deadline_ms: 5_000 } },
+    ]);
+    change.state = 'ended';
+    change.givenUp = 'deadline';
+    operations.ended(change);
+    t.match(events, [{ name: 'operation.ended', fields: { id: '01C', outcome: 'deadline' } }]);
+  },
+);

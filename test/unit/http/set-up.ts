@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
+import { EventStreams } from '../../../src/http/event-streams.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { RequestLatencies } from '../../../src/http/request-latencies.js';
 import { systemClock } from '../../../src/lib/clock.js';
@@ -27,11 +28,13 @@ export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
 /** The routes over a daemon in memory, called without a socket. */
 export async function setUpHttp(t: Test): Promise<HttpSetUp> {
   const { control, lent } = await setUpControl();
+  const events = new EventStreams(lent.ring, lent.clock);
   const latencies = new RequestLatencies();
   const unixSockets = new WeakSet<object>();
   const fatal: Error[] = [];
   const app = await buildHttp({
     control,
+    events,
     guard: new HostGuard(['127.0.0.1', 'localhost', 'daxd.example'], unixSockets),
     latencies,
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'daxd_x 1\n' }),

@@ -8,6 +8,7 @@ import { Leases } from '../../../src/lease/leases.js';
 import type { Presence, ProcessRef, ProcessTable } from '../../../src/lease/process-table.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+import { EventRing } from '../../../src/lib/event-ring.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { SortableIds } from '../../../src/lib/sortable-id.js';
@@ -100,6 +101,8 @@ export interface LeaseSetUp {
   readonly lines: readonly { level: string; fields: LogFields; message: string }[];
   readonly processes: ToyProcesses;
   readonly leases: Leases;
+  /** What the leases told of. */
+  readonly ring: EventRing;
   /** Distinct pinned pages of the whole device. */
   readonly pinnedPages: () => number;
 }
@@ -163,7 +166,9 @@ export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise
     error: logTo('error'),
   };
   const processes = new ToyProcesses();
-  const leases = new Leases({ targets: { target }, memremap, processes, clock, ids, log });
+  const ring = new EventRing('toy', 100);
+  const ports = { targets: { target }, memremap, processes, clock, ids, log, events: ring };
+  const leases = new Leases(ports);
   const pinnedPages = (): number => pgmap.refs.pinnedPages(0, pgmap.pages);
   return {
     clock,
@@ -178,6 +183,7 @@ export async function setUpLeases(options: { readOnly?: boolean } = {}): Promise
     lines,
     processes,
     leases,
+    ring,
     pinnedPages,
   };
 }
