@@ -173,7 +173,7 @@ interface Parts {
 }
 
 function assemble(
-  { log, clock, config, version }: DaemonOptions,
+  { log, clock, config, version, onFatal }: DaemonOptions,
   { backing, pmem }: Attached,
   { memremap, waiters }: { readonly memremap: Memremap; readonly waiters: PageWaiters },
 ): Parts {
@@ -189,6 +189,7 @@ function assemble(
     blockedBy: (partition, inode, from, to) => leases.overlapping(partition, inode, from, to),
     recalls: (change, holders) => recallsFor(change, holders, leases),
     events: ring,
+    onFatal,
   });
   const mounts = new Mounts({
     pmem,

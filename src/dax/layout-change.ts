@@ -29,6 +29,8 @@ export interface LayoutChangeRequest {
   readonly pages: () => Iterable<PfnRun>;
   /** How long the caller waits at most, in milliseconds, for people; 0: not at all. */
   readonly deadlineMs?: number | undefined;
+  /** Told once, when the change finds that it has to wait. */
+  readonly onWait?: ((change: PendingChange) => void) | undefined;
   /** Aborted: the wait is given up, with a DaxdError that is its reason or `cancelled`; the file is as it was. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -75,6 +77,7 @@ export class LayoutChange implements PendingChange {
   readonly to: number;
   readonly pages: () => Iterable<PfnRun>;
   readonly deadlineMs: number | undefined;
+  readonly onWait: ((change: PendingChange) => void) | undefined;
   readonly startedWallMs: number;
   readonly #clock: Clock;
   readonly #startedMs: number;
@@ -103,6 +106,7 @@ export class LayoutChange implements PendingChange {
     this.to = to;
     this.pages = pages;
     this.deadlineMs = request.deadlineMs;
+    this.onWait = request.onWait;
     this.startedWallMs = clock.wallMs();
     this.#clock = clock;
     this.#startedMs = clock.nowMs();

@@ -61,6 +61,7 @@ export class Layouts {
       pageFreeLatency,
       onWait: (change) => {
         this.#onWait(change);
+        change.onWait?.(change);
       },
       lift: (change) => {
         this.#end(change);

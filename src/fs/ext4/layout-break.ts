@@ -1,5 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import type { LayoutChangeRequest } from '../../dax/layout-change.js';
+import type { LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { mapExtents } from './extent-tree.js';
@@ -16,6 +16,8 @@ export interface Change {
   readonly path?: string | undefined;
   /** When `signal` gives a wait up, in milliseconds from now; 0: at once. */
   readonly deadlineMs?: number | undefined;
+  /** Told when the change begins to wait for pinned pages; again where it begins anew. */
+  readonly onWait?: ((change: PendingChange) => void) | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */

@@ -2,6 +2,8 @@ import { Type } from 'typebox';
 import type { Static } from 'typebox';
 
 import { EventsCursor } from './event.js';
+import { LayoutChanged } from './file.js';
+import { Problem } from './problem.js';
 import { WAIT_MS_MAX, strict } from './values.js';
 
 /** A change that waits, or waited, for pinned pages. */
@@ -10,7 +12,7 @@ export const Operation = Type.Object({
   op: Type.String({ description: 'truncate, punch-hole, replace, unlink, ...' }),
   done: Type.Boolean(),
   state: Type.Union([Type.Literal('waiting'), Type.Literal('ended')], {
-    description: 'ended: the wait is over, the call itself says how',
+    description: 'ended: the wait is over; the call itself says how, or result and error do',
   }),
   partition: Type.String(),
   inode: Type.Integer(),
@@ -22,6 +24,11 @@ export const Operation = Type.Object({
   started: Type.String({ description: 'RFC 3339' }),
   waited_ms: Type.Number(),
   blocked_by: Type.Array(Type.String({ description: 'id of a lease' })),
+  deadline_ms: Type.Optional(
+    Type.Number({ description: 'how long it waits at most, from its start' }),
+  ),
+  result: Type.Optional(LayoutChanged),
+  error: Type.Optional(Problem),
 });
 
 /** A change that waits, or waited, for pinned pages. */

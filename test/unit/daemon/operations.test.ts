@@ -1,7 +1,11 @@
+import { EventEmitter, once } from 'node:events';
+
 import t from 'tap';
 
 import { Operations } from '../../../src/daemon/operations.js';
 import type { PendingChange } from '../../../src/dax/layout-change.js';
+import type { LayoutChanged } from '../../../src/http/schemas/file.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { HandClock } from '../lease/set-up.js';
@@ -42,6 +46,7 @@ function setUp(finishedMax = 10) {
     lines.push({ fields, message });
   };
   const events: RingEvent[] = [];
+  const fatal: Error[] = [];
   const operations = new Operations({
     clock,
     log: { debug: log, info: log, warn: log, error: log },
@@ -57,8 +62,9 @@ function setUp(finishedMax = 10) {
         deadline_ms: change.deadlineMs,
       })),
     events: { push: (name, fields) => events.push({ name, fields }) },
+    onFatal: (error) => fatal.push(error),
   });
-  return { clock, lines, events, operations };
+  return { clock, lines, events, fatal, operations };
 }
 
 /** Lets every promise that can settle do so. */
@@ -209,3 +215,50 @@ t.test(
     t.match(events, [{ name: 'operation.ended', fields: { id: '01C', outcome: 'deadline' } }]);
   },
 );
+
+t.test('keep: it ends with its work, and shows how', async (t) => {
+  const { operations, events, fatal } = setUp();
+  const kept = async (id: string, work: Promise<LayoutChanged>) => {
+    const change = new ToyChange(id);
+    operations.track('pmem0p1', change);
+    operations.waits(change);
+    const cancelled: DaxdError[] = [];
+    t.match(
+      operations.keep(id, work, (reason) => cancelled.push(reason)),
+      { state: 'waiting' },
+    );
+    change.state = 'ended';
+    operations.ended(change);
+    t.match(await operations.get(id, 0, never), { done: false }, 'the barrier is down, no more');
+    return { change, cancelled };
+  };
+  const results = new EventEmitter();
+  const result = { size: 5, waited_ms: 1, freed_bytes: 0 };
+  const well = once(results, 'well').then(() => result);
+  const { cancelled } = await kept('01A', well);
+  const poll = operations.get('01A', 60_000, never);
+  operations.cancel('01A');
+  t.match(cancelled, [{ code: 'cancelled' }], 'its work may wait again');
+  let isOver = false;
+  const over = operations.whenNoneKept().then(() => (isOver = true));
+  await settle();
+  t.equal(isOver, false);
+  results.emit('well');
+  t.match(await poll, { done: true, state: 'ended', result });
+  await over;
+  t.match(events.at(-1), { name: 'operation.ended', fields: { outcome: 'done', result } });
+
+  const refused = new DaxdError('deadline', 'too late');
+  await kept('01B', Promise.reject(refused));
+  await settle();
+  t.match(await operations.get('01B', 0, never), {
+    done: true,
+    error: { code: 'deadline', status: 504, detail: 'too late', instance: '/v1/operations/01B' },
+  });
+  t.strictSame(fatal, []);
+  const defect = new TypeError('a defect');
+  await kept('01C', Promise.reject(defect));
+  await settle();
+  t.match(await operations.get('01C', 0, never), { error: { code: 'EIO' } });
+  t.strictSame(fatal, [defect], 'what nobody foresaw ends the daemon');
+});
