@@ -3,6 +3,8 @@ import type { IncomingMessage, RequestOptions } from 'node:http';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
+import { targetOf } from '../client/connection.js';
+
 /** The daemon refused: what it answered. */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
@@ -99,16 +101,6 @@ export class Client {
     }
     return answered;
   }
-}
-
-function targetOf(url: string): RequestOptions {
-  if (url.startsWith('unix:')) {
-    return { socketPath: url.slice('unix:'.length), headers: { host: 'localhost' } };
-  }
-  const { protocol, hostname, port } = new URL(url);
-  if (protocol !== 'http:')
-    throw new TypeError(`${url} is neither http://host:port nor unix:/path`);
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) };
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {
