@@ -1,15 +1,24 @@
 import type { Command } from 'commander';
 
 import type { LeaseView } from '../../lease/lease.js';
-import { choosePartition, filePath } from '../partition-choice.js';
-import { UsageError } from '../usage-error.js';
+import { choosePartition } from '../partition-choice.js';
+import { restOfFile } from '../rest-of-file.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
+import { addLeaseRunVerb } from './lease-run.js';
 
 const HEADING = ['ID', 'STATE', 'PARTITION', 'PATH', 'OFFSET', 'LENGTH', 'ACCESS', 'PAGES', 'LEFT'];
 
-/** `lease acquire`, `renew`, `release` and `list`. */
-export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
+/**
+ * `lease acquire`, `renew`, `release`, `list` and `run`, and `holders`.
+ *
+ * @param onExit takes the exit code of the command that `run` ran.
+ */
+export function addLeaseVerbs(
+  program: Command,
+  verb: VerbRunner,
+  onExit: (code: number) => void,
+): void {
   const lease = program.command('lease').description('ranges pinned for DMA');
 
   verb(
@@ -57,6 +66,20 @@ export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
       .option('--state <STATE>', 'active or suspect')
       .option('-p, --partition <NAME>', 'those on a partition'),
   ).action(list);
+
+  addLeaseRunVerb(lease, verb, onExit);
+
+  verb(
+    program
+      .command('holders')
+      .description('the leases that are held on a file')
+      .argument('<PATH>')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, args, options } = context;
+    const partition = await choosePartition(client, textOption(options, 'partition'));
+    await list({ ...context, options: { ...options, partition, path: args[0] } });
+  });
 }
 
 async function acquire(context: VerbContext): Promise<void> {
@@ -66,7 +89,7 @@ async function acquire(context: VerbContext): Promise<void> {
   const offset = sizeValue(options['offset'], '--offset');
   const length =
     options['length'] === undefined
-      ? await restOf(context, { partition, path, offset })
+      ? await restOfFile(client, { partition, path, offset })
       : sizeValue(options['length'], '--length');
   const json = {
     partition,
@@ -81,17 +104,6 @@ async function acquire(context: VerbContext): Promise<void> {
   };
   const view = await client.json<LeaseView>({ method: 'POST', path: '/v1/leases', json });
   terminal.table(view, HEADING, [row(view)]);
-}
-
-async function restOf(
-  { client }: VerbContext,
-  place: { readonly partition: string; readonly path: string | undefined; readonly offset: number },
-): Promise<number> {
-  if (place.path === undefined) throw new UsageError('--length is needed where there is no --path');
-  const path = filePath(place.partition, 'stat', place.path);
-  const { size } = await client.json<{ readonly size: number }>({ method: 'GET', path });
-  if (place.offset < size) return size - place.offset;
-  throw new UsageError(`--offset ${place.offset} is at or behind the end of the file, at ${size}`);
 }
 
 async function list({ client, terminal, options }: VerbContext): Promise<void> {
