@@ -8,7 +8,7 @@ const rows = [
   ['fs'],
   ['lease'],
   ['http', 'nbd', 'telemetry'],
-  ['daemon'],
+  ['daemon', 'client'],
   ['cli'],
 ];
 
@@ -60,10 +60,18 @@ module.exports = {
     },
     {
       name: 'sockets',
-      comment: 'Sockets belong to the front ends and to the command line that talks to them.',
+      comment: 'Sockets belong to the front ends, and to those who talk to them.',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(http|nbd|cli)/|^src/lib/listen\\.ts' },
+      from: { path: '^src/', pathNot: '^src/(http|nbd|cli|client)/|^src/lib/listen\\.ts' },
       to: { path: '^(node:)?(net|http|https|tls)$' },
+    },
+    {
+      name: 'client-apart',
+      comment:
+        'A client is no part of the daemon: it shares a few words, and the mapping of what is lent.',
+      severity: 'error',
+      from: { path: '^src/client/' },
+      to: { path: '^src/', pathNot: '^src/(client|lib)/|^src/media/lent-mapping\\.ts' },
     },
     {
       name: 'jbd2-below-ext4',

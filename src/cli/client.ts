@@ -1,10 +1,10 @@
-import { request } from 'node:http';
-import type { ClientRequest, IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
 import type { Credentials } from './credentials.js';
+import { requestFor, targetOf } from '../client/target.js';
 
 /** The daemon refused: what it answered. */
 export class RefusedError extends Error {
@@ -115,22 +115,6 @@ export class Client {
     }
     return answered;
   }
-}
-
-/** Most daemons are called without TLS, whose modules take their time to load. */
-async function requestFor({
-  protocol,
-}: RequestOptions): Promise<(options: RequestOptions) => ClientRequest> {
-  return protocol === 'https:' ? (await import('node:https')).request : request;
-}
-
-function targetOf(url: string): RequestOptions {
-  if (url.startsWith('unix:')) return { socketPath: url.slice('unix:'.length) };
-  const { protocol, hostname, port } = new URL(url);
-  if (protocol !== 'http:' && protocol !== 'https:')
-    throw new TypeError(`${url} is neither http(s)://host:port nor unix:/path`);
-  const host = hostname.replace(/^\[|\]$/g, '');
-  return { protocol, host, ...(port !== '' && { port: Number(port) }) };
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {

@@ -40,6 +40,9 @@ export async function runProgram(
   const program = new Command('daxd')
     .description("the Linux pmem driver's job, done by one process")
     .version(version);
+  const onExit = (code: number): void => {
+    exit = code;
+  };
   const verb = verbRunner(standard);
   addDeviceVerbs(program, verb);
   addFileVerbs(program, verb);
@@ -47,15 +50,13 @@ export async function runProgram(
   addNameVerbs(program, verb);
   addAttributeVerbs(program, verb);
   addXattrVerbs(program, verb);
-  addLeaseVerbs(program, verb);
+  addLeaseVerbs(program, verb, onExit);
   addNbdVerbs(program, verb);
   const isClientVerb = program.commands.some((command) => command.name() === args[0]);
   if (!isClientVerb) {
     // Its schema takes longer to load than a call to the daemon takes.
     const { serveCommand } = await import('./serve.js');
-    const daemon = serveCommand(serve, (code) => {
-      exit = code;
-    });
+    const daemon = serveCommand(serve, onExit);
     program.addCommand(daemon, { isDefault: true });
   }
   for (const command of everyCommand(program)) quieten(command, standard);

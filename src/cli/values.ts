@@ -19,6 +19,16 @@ export function countValue(text: unknown, what: string): number {
   throw new UsageError(`${what}: "${String(text)}" is not a whole number`);
 }
 
+const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
+
+/** Milliseconds of seconds, or of a number with ms, s or m. @throws UsageError naming `what`. */
+export function durationMsValue(text: unknown, what: string): number {
+  const [, number, unit = 's'] = /^(\d{1,9})(ms|s|m)?$/.exec(String(text)) ?? [];
+  const value = Number(number) * (UNIT_MS[unit] ?? NaN);
+  if (Number.isSafeInteger(value)) return value;
+  throw new UsageError(`${what}: "${String(text)}" is not a time: give seconds, or 500ms, 30s, 5m`);
+}
+
 /** Permission bits in octal, as chmod takes them. @throws UsageError naming `what`. */
 export function modeValue(text: unknown, what: string): number {
   const value = String(text);

@@ -11,7 +11,7 @@ import { textOption } from './values.js';
 export interface VerbContext {
   readonly client: Client;
   readonly terminal: Terminal;
-  /** Its arguments, in the order in which they are declared. */
+  /** Its arguments, in the order in which they are declared; of one that repeats, each. */
   readonly args: readonly (string | undefined)[];
   /** Its own options, by name. */
   readonly options: Readonly<Record<string, unknown>>;
@@ -42,9 +42,9 @@ export function verbRunner(standard: Standard): VerbRunner {
           await run({
             client: openClient(given, standard),
             terminal: new Terminal(standard.stdout, { json: options['json'] === true }),
-            args: command.processedArgs.map((arg: unknown) =>
-              typeof arg === 'string' ? arg : undefined,
-            ),
+            args: command.processedArgs
+              .flat()
+              .map((arg: unknown) => (typeof arg === 'string' ? arg : undefined)),
             options,
             standard,
           });

@@ -29,6 +29,8 @@ export const LIMITS = {
   nbdHandshakeMsMax: 3600 * 1000,
   /** Names in `--allow-host`. */
   allowHostsMax: 64,
+  /** Events that a watcher may come back for. */
+  eventsKept: 10_000,
   /** Finished operations that can still be asked for by id. */
   finishedOperationsMax: 1024,
   /** Milliseconds of `--drain-timeout`. */

@@ -1,5 +1,6 @@
 import type { Control, MountedFiles } from '../http/control.js';
 import type { Device } from '../http/schemas/device.js';
+import type { LayoutChanged } from '../http/schemas/file.js';
 import type { NbdExports } from '../http/schemas/nbd.js';
 import type { Operation } from '../http/schemas/operation.js';
 import type { Partition as PartitionBody } from '../http/schemas/partition.js';
@@ -59,9 +60,13 @@ export class DaemonControl implements Control {
     this.#nbd?.drain();
   }
 
-  /** Settles when no change of the table or of a mount is under way; `drain` comes first. */
+  /**
+   * Settles when no change of the table or of a mount is under way, and no operation that
+   * outlived its call; `drain` comes first.
+   */
   async whenUnchanging(): Promise<void> {
     await this.#changes.whenZero();
+    await this.#options.operations.whenNoneKept();
   }
 
   device(): Device {
@@ -153,6 +158,14 @@ export class DaemonControl implements Control {
 
   cancelOperation(id: string): Operation {
     return this.#options.operations.cancel(id);
+  }
+
+  keepOperation(
+    id: string,
+    work: Promise<LayoutChanged>,
+    cancel: (reason: DaxdError) => void,
+  ): Operation {
+    return this.#options.operations.keep(id, work, cancel);
   }
 
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {

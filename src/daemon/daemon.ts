@@ -4,6 +4,7 @@ import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
 import { Callers } from '../http/callers.js';
+import { EventStreams } from '../http/event-streams.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
@@ -15,6 +16,7 @@ import { LmdbStore } from '../lease/lmdb-store.js';
 import { ProcFs, readBootId } from '../lease/proc-fs.js';
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
+import { EventRing } from '../lib/event-ring.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import { SortableIds } from '../lib/sortable-id.js';
@@ -31,6 +33,7 @@ import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
 import { Mounts } from './mounts.js';
 import { Operations } from './operations.js';
+import { recallsFor } from './recalls.js';
 import { pinnedPagesIn } from './reports.js';
 
 /** How often a drain looks whether the last lease is kept, in milliseconds. */
@@ -119,10 +122,13 @@ export class Daemon {
    * @throws AggregateError when an unmount or a release failed.
    */
   async close(): Promise<readonly LeaseView[]> {
-    const { control, leases, mounts } = this.#parts;
+    const { control, events, leases, mounts } = this.#parts;
     const { log, config } = this.#options;
     log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
     control.drain();
+    // What waited is refused a turn later, and those who watch hear of that, too.
+    await this.#pause(0);
+    events.end();
     await this.#untilKept();
     const held = leases.unkept.map((lease) => lease.view());
     await this.#closeListeners();
@@ -167,15 +173,18 @@ interface Parts {
   readonly control: DaemonControl;
   readonly metrics: Metrics;
   readonly latencies: RequestLatencies;
+  readonly events: EventStreams;
 }
 
 function assemble(
-  { log, clock, config, version }: DaemonOptions,
+  { log, clock, config, version, onFatal }: DaemonOptions,
   attached: Attached,
   { memremap, waiters, store }: Ground,
 ): Parts {
   const { backing, pmem } = attached;
   const ids = new SortableIds(() => clock.wallMs());
+  const ring = new EventRing(ids.next(), LIMITS.eventsKept);
+  const events = new EventStreams(ring, clock);
   const truncateWaits = new TruncateWaits();
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
   const operations: Operations = new Operations({
@@ -183,6 +192,9 @@ function assemble(
     log,
     finishedMax: LIMITS.finishedOperationsMax,
     blockedBy: (partition, inode, from, to) => leases.overlapping(partition, inode, from, to),
+    recalls: (change, holders) => recallsFor(change, holders, leases),
+    events: ring,
+    onFatal,
   });
   const mounts = new Mounts({
     pmem,
@@ -196,15 +208,10 @@ function assemble(
     truncateWait: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
     },
+    changes: operations,
     onMount: async (partition, target) => await leases.verify(partition, target),
-    onChange: (partition, change) => {
-      operations.track(partition, change);
-    },
-    onChangeEnd: (change) => {
-      operations.ended(change);
-    },
   });
-  const ports = { targets: mounts, memremap, store, clock, ids, log };
+  const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring };
   const leases: Leases = new Leases({ ...ports, ...hostOf(attached) });
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
@@ -215,6 +222,7 @@ function assemble(
     persistLatency: backing.persistLatency,
     truncateWaits,
     leases: leases.counters,
+    events,
     attachSteps: pmem.steps,
     requests: latencies,
     nbd: () => control.nbd,
@@ -234,7 +242,7 @@ function assemble(
   });
   const parts = { backing, pmem, memremap, mounts, leases, operations };
   const control: DaemonControl = new DaemonControl(parts);
-  return { mounts, leases, control, metrics, latencies };
+  return { mounts, leases, control, metrics, latencies, events };
 }
 
 /** What is there before anything is mounted. */
@@ -304,6 +312,7 @@ async function listen(
     guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
     callers: new Callers(tokens, unixSockets),
     latencies: parts.latencies,
+    events: parts.events,
     metrics: () => parts.metrics.page(),
     clock,
     log,

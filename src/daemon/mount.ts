@@ -17,6 +17,8 @@ export interface MountPorts extends LayoutsOptions {
   readonly dax: DaxSupport;
   /** Told of each change as its barrier goes up. */
   readonly onChange: (change: PendingChange) => void;
+  /** Told of each change once, when it finds that it has to wait. */
+  readonly onChangeWait: (change: PendingChange) => void;
   /** Told of each change as its barrier comes down. */
   readonly onChangeEnd: (change: PendingChange) => void;
 }
@@ -62,6 +64,7 @@ export class Mount {
     try {
       const layouts = new Layouts(ports);
       layouts.onRecall(ports.onChange);
+      layouts.onWait(ports.onChangeWait);
       layouts.onEnd(ports.onChangeEnd);
       const { log, clock, dax } = ports;
       const fs = await mountExt4(partition.range, { readOnly, layouts, log, clock });

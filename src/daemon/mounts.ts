@@ -26,6 +26,16 @@ export interface MountFailure {
   readonly detail: string;
 }
 
+/** Told of the changes of files on every partition. */
+export interface ChangeWatcher {
+  /** Of each as its barrier goes up. */
+  track(partition: string, change: PendingChange): void;
+  /** Of each once, when it finds that it has to wait. */
+  waits(change: PendingChange): void;
+  /** Of each as its barrier comes down. */
+  ended(change: PendingChange): void;
+}
+
 /** What the mounts of one device work with. */
 export interface MountsOptions {
   readonly pmem: PmemDevice;
@@ -39,10 +49,7 @@ export interface MountsOptions {
   readonly truncateWait: LayoutsOptions['truncateWait'];
   /** Asked of each filesystem before anybody uses it: why it must not change, if so. */
   readonly onMount: (partition: string, target: FilesystemTarget) => Promise<string | undefined>;
-  /** Told of each change of a file as its barrier goes up. */
-  readonly onChange: (partition: string, change: PendingChange) => void;
-  /** Told of each change of a file as its barrier comes down. */
-  readonly onChangeEnd: (change: PendingChange) => void;
+  readonly changes: ChangeWatcher;
 }
 
 /** The filesystems of one device: what is mounted where, and what leases can stand on. */
@@ -235,7 +242,7 @@ export class Mounts implements LeaseTargets {
   }
 
   #ports(partition: Partition): Parameters<typeof Mount.open>[2] {
-    const { pmem, waiters, onChange, onChangeEnd } = this.#options;
+    const { pmem, waiters, changes } = this.#options;
     const { clock, ids, log, pageFreeLatency, truncateWait } = this.#options;
     const dax = this.daxSupport(partition);
     const { pgmap } = pmem;
@@ -248,9 +255,14 @@ export class Mounts implements LeaseTargets {
       dax,
       device: dax.supported && pgmap !== undefined ? { pgmap, waiters } : undefined,
       onChange: (change) => {
-        onChange(partition.name, change);
+        changes.track(partition.name, change);
       },
-      onChangeEnd,
+      onChangeWait: (change) => {
+        changes.waits(change);
+      },
+      onChangeEnd: (change) => {
+        changes.ended(change);
+      },
     };
   }
 }

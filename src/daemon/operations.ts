@@ -1,9 +1,14 @@
 import type { PendingChange } from '../dax/layout-change.js';
+import { problemFor } from '../http/problem.js';
+import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
+import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
+import type { ChangeWatcher } from './mounts.js';
+import type { Recall } from './recalls.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
 const LONG_WAIT_MS = 1_000;
@@ -16,22 +21,46 @@ export interface OperationsOptions {
   readonly finishedMax: number;
   /** Ids of the leases that pin a page of these bytes of a file. */
   readonly blockedBy: (partition: string, inode: number, from: number, to: number) => string[];
+  /** What those leases are asked for. */
+  readonly recalls: (change: PendingChange, leases: readonly string[]) => readonly Recall[];
+  /** Told of each wait that begins and ends, and of each recall. */
+  readonly events: EventSink;
+  /** Told of what is neither the client's fault nor foreseen. */
+  readonly onFatal: (error: Error) => void;
 }
 
 interface Tracked {
   readonly partition: string;
   readonly change: PendingChange;
   readonly cancelTimer: CancelTimer;
-  /** Called when the change has ended. */
+  /** Whether its wait was told of, and its end not yet. */
+  isAnnounced: boolean;
+  /** There once the operation has outlived its call. */
+  kept?: Kept;
+  /** Called when the operation has ended. */
   readonly onEnd: Set<() => void>;
 }
 
-/** The changes that wait for pinned pages, by id, and those that waited lately. */
-export class Operations {
+/** An operation without a call that would answer for it. */
+interface Kept {
+  readonly cancel: (reason: DaxdError) => void;
+  /** How it ended, once it has. */
+  outcome?: { readonly result: LayoutChanged } | { readonly error: DaxdError };
+}
+
+/**
+ * The changes that wait for pinned pages, by id, and those that waited lately.
+ *
+ * One ends when its barrier is down, and its call answers; one that is kept beyond its call
+ * when its work has ended, and it answers for itself.
+ */
+export class Operations implements ChangeWatcher {
   readonly #options: OperationsOptions;
-  /** Those whose barrier is up: they wait, or are being committed. */
+  /** Those whose barrier is up, waiting or being committed, and kept ones whose work goes on. */
   readonly #pending = new Map<string, Tracked>();
   readonly #finished = new Map<string, Tracked>();
+  /** Work of kept ones. */
+  readonly #works = new Set<Promise<void>>();
 
   constructor(options: OperationsOptions) {
     this.#options = options;
@@ -47,7 +76,23 @@ export class Operations {
     const cancelTimer = this.#options.clock.setTimer(() => {
       this.#logWait(partition, change);
     }, LONG_WAIT_MS);
-    this.#pending.set(change.id, { partition, change, cancelTimer, onEnd: new Set() });
+    const onEnd = new Set<() => void>();
+    this.#pending.set(change.id, { partition, change, cancelTimer, isAnnounced: false, onEnd });
+  }
+
+  /**
+   * Takes note that a change has to wait: the holders of its pages are asked to release them.
+   * One that gives up at once asks nobody.
+   */
+  waits(change: PendingChange): void {
+    const tracked = this.#pending.get(change.id);
+    if (tracked === undefined || change.deadlineMs === 0) return;
+    tracked.isAnnounced = true;
+    const { events, recalls } = this.#options;
+    const operation = this.#show(tracked);
+    events.push('operation.started', operation);
+    for (const recall of recalls(change, operation.blocked_by))
+      events.push('recall', { ...recall });
   }
 
   /** Takes note that a change's barrier is down; does nothing when it is not tracked. */
@@ -55,10 +100,33 @@ export class Operations {
     const tracked = this.#pending.get(id);
     if (tracked === undefined) return;
     tracked.cancelTimer();
-    this.#pending.delete(id);
-    this.#remember(id, tracked);
     this.#logEnd(tracked.change);
-    for (const tell of tracked.onEnd) tell();
+    if (isEnded(tracked)) this.#finish(tracked);
+  }
+
+  /**
+   * Has an operation live on until `work` ends, and show how it did.
+   *
+   * @param cancel gives `work` up.
+   * @throws DaxdError ENOENT when it neither waits nor waited lately.
+   */
+  keep(id: string, work: Promise<LayoutChanged>, cancel: (reason: DaxdError) => void): Operation {
+    const tracked = this.#find(id);
+    const kept: Kept = { cancel };
+    tracked.kept = kept;
+    this.#finished.delete(id);
+    this.#pending.set(id, tracked);
+    const settled = this.#untilSettled(kept, work).finally(() => {
+      this.#works.delete(settled);
+      this.#finish(tracked);
+    });
+    this.#works.add(settled);
+    return this.#show(tracked);
+  }
+
+  /** Settles when the work of every kept operation has ended. */
+  async whenNoneKept(): Promise<void> {
+    await Promise.all(this.#works);
   }
 
   /** What waits now, in the order in which it came. */
@@ -75,7 +143,7 @@ export class Operations {
    */
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
     const tracked = this.#find(id);
-    const isDone = tracked.change.state === 'ended' || signal.aborted;
+    const isDone = isEnded(tracked) || signal.aborted;
     if (!isDone && waitMs > 0) await this.#endOrAfter(tracked, waitMs, signal);
     return this.#show(tracked);
   }
@@ -83,8 +151,20 @@ export class Operations {
   /** Ends a wait; does nothing once it is over. @throws DaxdError ENOENT. */
   cancel(id: string): Operation {
     const tracked = this.#find(id);
-    tracked.change.cancel();
+    const { change, kept } = tracked;
+    change.cancel();
+    // Its work may have begun another wait by now.
+    kept?.cancel(new DaxdError('cancelled', `${change.op} ${id} was cancelled while it waited`));
     return this.#show(tracked);
+  }
+
+  /** It ends now: whoever asked for its end is told. */
+  #finish(tracked: Tracked): void {
+    const { id } = tracked.change;
+    this.#pending.delete(id);
+    this.#remember(id, tracked);
+    this.#announceEnd(tracked);
+    for (const tell of tracked.onEnd) tell();
   }
 
   #remember(id: string, tracked: Tracked): void {
@@ -102,6 +182,20 @@ export class Operations {
     throw new DaxdError('ENOENT', `no operation ${id} waits: see GET /v1/operations`);
   }
 
+  async #untilSettled(kept: Kept, work: Promise<LayoutChanged>): Promise<void> {
+    try {
+      kept.outcome = { result: await work };
+    } catch (error) {
+      kept.outcome = { error: this.#refusalOf(error) };
+    }
+  }
+
+  #refusalOf(error: unknown): DaxdError {
+    if (error instanceof DaxdError) return error;
+    this.#options.onFatal(error instanceof Error ? error : new TypeError(String(error)));
+    return new DaxdError('EIO', 'internal error: see the log of daxd');
+  }
+
   async #endOrAfter({ onEnd }: Tracked, delayMs: number, signal: AbortSignal): Promise<void> {
     await new Promise<void>((resolve) => {
       const finish = (): void => {
@@ -116,9 +210,10 @@ export class Operations {
     });
   }
 
-  #show({ partition, change }: Tracked): Operation {
-    const { id, op, inode, path, from, to, state } = change;
-    const ended = state === 'ended';
+  #show(tracked: Tracked): Operation {
+    const { partition, change, kept } = tracked;
+    const { id, op, inode, path, from, to, deadlineMs } = change;
+    const ended = isEnded(tracked);
     const blockedBy = isWaiting(change) ? this.#options.blockedBy(partition, inode, from, to) : [];
     return {
       id,
@@ -133,7 +228,18 @@ export class Operations {
       started: timestampFromMs(change.startedWallMs),
       waited_ms: change.waitedMs(),
       blocked_by: blockedBy,
+      ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
+      ...shownOutcome(id, kept?.outcome),
     };
+  }
+
+  #announceEnd(tracked: Tracked): void {
+    if (!tracked.isAnnounced) return;
+    tracked.isAnnounced = false;
+    this.#options.events.push('operation.ended', {
+      ...this.#show(tracked),
+      outcome: outcomeOf(tracked),
+    });
   }
 
   #logEnd(change: PendingChange): void {
@@ -159,4 +265,19 @@ export class Operations {
 
 function isWaiting({ state }: PendingChange): boolean {
   return state === 'queued' || state === 'breaking';
+}
+
+function isEnded({ change, kept }: Tracked): boolean {
+  return kept === undefined ? change.state === 'ended' : kept.outcome !== undefined;
+}
+
+function shownOutcome(id: string, outcome: Kept['outcome']): Pick<Operation, 'result' | 'error'> {
+  if (outcome === undefined || 'result' in outcome) return { ...outcome };
+  return { error: problemFor(outcome.error, `/v1/operations/${id}`) };
+}
+
+/** One word for how it ended: `done`, why its wait was given up, or `failed`. */
+function outcomeOf({ change: { wasBroken, givenUp }, kept }: Tracked): string {
+  const isDone = kept?.outcome === undefined ? wasBroken : 'result' in kept.outcome;
+  return isDone ? 'done' : (givenUp ?? 'failed');
 }

@@ -20,6 +20,8 @@ export interface BreakOptions {
   readonly clock: Clock;
   /** Takes the time from the last put to the waiter running, once a wait that waited. */
   readonly pageFreeLatency: LatencyHistogram;
+  /** Told of a change once, before it waits for the first time. */
+  readonly onWait: (change: LayoutChange) => void;
   /** Takes the barrier down and lets the next change start. */
   readonly lift: (change: LayoutChange) => void;
 }
@@ -52,13 +54,17 @@ export class BrokenLayout {
   static async breakDaxLayouts(change: LayoutChange, options: BreakOptions): Promise<BrokenLayout> {
     const { device, clock, pageFreeLatency } = options;
     let waited = change.queued;
-    if (waited) await change.turn();
+    if (waited) {
+      options.onWait(change);
+      await change.turn();
+    }
     change.breaking();
     let latencyMs: number | undefined;
     for (;;) {
       const pfn = device === undefined ? undefined : busyPage(change, device.pgmap);
       if (device === undefined || pfn === undefined) break;
 
+      if (!waited) options.onWait(change);
       const { pgmap, waiters } = device;
       const idle = (): boolean => pgmap.isIdlePfn(pfn);
       const wokenMs = await waiters.waitVarEvent(pfn, idle, change.signal);

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
+import type { ErrorCode } from '../lib/errno.js';
 import type { PfnRun } from '../mm/gup.js';
 
 /** The file operations that free or move blocks, or zero part of one. */
@@ -26,6 +27,10 @@ export interface LayoutChangeRequest {
   readonly to: number;
   /** The pages behind those bytes now, partly covered ones included. Asked anew for each scan. */
   readonly pages: () => Iterable<PfnRun>;
+  /** How long the caller waits at most, in milliseconds, for people; 0: not at all. */
+  readonly deadlineMs?: number | undefined;
+  /** Told once, when the change finds that it has to wait. */
+  readonly onWait?: ((change: PendingChange) => void) | undefined;
   /** Aborted: the wait is given up, with a DaxdError that is its reason or `cancelled`; the file is as it was. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -41,6 +46,10 @@ export interface PendingChange {
   readonly state: LayoutChangeState;
   /** Whether its wait ended well: no page was pinned. */
   readonly wasBroken: boolean;
+  /** Why it was given up, if it was; what else went wrong does not stand here. */
+  readonly givenUp: ErrorCode | undefined;
+  /** How long the caller waits at most, in milliseconds from the start; 0: not at all. */
+  readonly deadlineMs: number | undefined;
   /** When it started, in milliseconds since the epoch. */
   readonly startedWallMs: number;
   /** How long it waits already, or had waited when its pages were idle or it was given up. */
@@ -67,6 +76,8 @@ export class LayoutChange implements PendingChange {
   readonly from: number;
   readonly to: number;
   readonly pages: () => Iterable<PfnRun>;
+  readonly deadlineMs: number | undefined;
+  readonly onWait: ((change: PendingChange) => void) | undefined;
   readonly startedWallMs: number;
   readonly #clock: Clock;
   readonly #startedMs: number;
@@ -94,6 +105,8 @@ export class LayoutChange implements PendingChange {
     this.from = from;
     this.to = to;
     this.pages = pages;
+    this.deadlineMs = request.deadlineMs;
+    this.onWait = request.onWait;
     this.startedWallMs = clock.wallMs();
     this.#clock = clock;
     this.#startedMs = clock.nowMs();
@@ -107,6 +120,10 @@ export class LayoutChange implements PendingChange {
 
   get wasBroken(): boolean {
     return this.#wasBroken;
+  }
+
+  get givenUp(): ErrorCode | undefined {
+    return this.#wasBroken ? undefined : this.#aborted?.code;
   }
 
   /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */

@@ -49,6 +49,7 @@ export class Layouts {
   #size = 0;
   #draining = false;
   #recall: (change: PendingChange) => void = () => {};
+  #onWait: (change: PendingChange) => void = () => {};
   #onEnd: (change: PendingChange) => void = () => {};
 
   constructor(options: LayoutsOptions) {
@@ -58,6 +59,10 @@ export class Layouts {
       device,
       clock,
       pageFreeLatency,
+      onWait: (change) => {
+        this.#onWait(change);
+        change.onWait?.(change);
+      },
       lift: (change) => {
         this.#end(change);
       },
@@ -85,6 +90,11 @@ export class Layouts {
   /** Has `port` told of each change as its barrier goes up, so that holders can be asked to release. */
   onRecall(port: (change: PendingChange) => void): void {
     this.#recall = port;
+  }
+
+  /** Has `port` told of each change once, when it finds that it has to wait. */
+  onWait(port: (change: PendingChange) => void): void {
+    this.#onWait = port;
   }
 
   /** Has `port` told of each change as its barrier comes down, also of those that recalled nobody. */

@@ -9,12 +9,14 @@ import type { Logger } from '../lib/logger.js';
 import { SECURITY_SCHEME, authorise } from './authorisation.js';
 import type { Callers } from './callers.js';
 import type { Control } from './control.js';
+import type { EventStreams } from './event-streams.js';
 import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
 import { measureRequests } from './measure-requests.js';
 import type { RequestLatencies } from './request-latencies.js';
 import { addRouteHook } from './route-hook.js';
 import { deviceRoutes } from './routes/device.js';
+import { eventRoutes } from './routes/events.js';
 import { filesystemRoutes } from './routes/filesystems.js';
 import { layoutChangeRoutes } from './routes/layout-changes.js';
 import { leaseRoutes } from './routes/lease.js';
@@ -47,6 +49,7 @@ export interface HttpOptions {
   readonly guard: HostGuard;
   readonly callers: Callers;
   readonly latencies: RequestLatencies;
+  readonly events: EventStreams;
   readonly metrics: () => Promise<MetricsPage>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -64,7 +67,7 @@ const PARAM_LENGTH_MAX = 16 * 1024;
  * there may be several addresses.
  */
 export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> {
-  const { control, guard, limits } = options;
+  const { control, events, guard, limits } = options;
   const onError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
     refuse(error, request, reply, options);
   const app = fastify({
@@ -108,10 +111,11 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control });
   await app.register(shiftRangeRoutes, { control });
-  await app.register(leasesRoutes, { control });
+  await app.register(leasesRoutes, { control, events });
   await app.register(leaseRoutes, { leases: control.leases });
   await app.register(nbdRoutes, { control });
-  await app.register(operationRoutes, { control });
+  await app.register(operationRoutes, { control, events });
+  await app.register(eventRoutes, { control, events });
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();
   return app;

@@ -36,6 +36,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
   statFile: 'read',
   statFilesystem: 'read',
   statRoot: 'read',
+  watchEvents: 'read',
 
   cancelOperation: 'write',
   changeAttributes: 'write',

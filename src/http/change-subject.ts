@@ -1,19 +1,28 @@
 import type { FastifyReply } from 'fastify';
 
+import type { PendingChange } from '../dax/layout-change.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
 import { pathFromText } from './file-path.js';
-import { patienceSignal, type Patience } from './patience.js';
+import { limitWait } from './patience.js';
+import type { Patience, WaitLimit } from './patience.js';
 
 /** The file that a change of its layout is about. */
 export interface Subject {
   readonly fs: FileSystem;
   readonly inode: number;
-  readonly change: { readonly path: string; readonly signal: AbortSignal };
+  readonly change: {
+    readonly path: string;
+    readonly signal: AbortSignal;
+    /** When `signal` gives up, in milliseconds; 0: it does not wait. */
+    readonly deadlineMs: number | undefined;
+    /** Told when the change has to wait. */
+    readonly onWait?: (change: PendingChange) => void;
+  };
 }
 
 /** What such a change asks for, beside what it does. */
-interface Asked extends Patience {
+export interface AskedChange extends Patience {
   readonly path: string;
 }
 
@@ -21,19 +30,20 @@ interface Asked extends Patience {
 export function subject(
   control: Control,
   partition: string,
-  asked: Asked,
+  asked: AskedChange,
   reply: FastifyReply,
-): Subject {
+): { readonly subject: Subject; readonly limit: WaitLimit } {
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
-  const signal = patienceSignal(asked, reply, () =>
+  const limit = limitWait(asked, reply, () =>
     control
       .operations()
       .filter((one) => one.partition === partition && one.inode === inode)
       .flatMap((one) => one.blocked_by),
   );
-  return { fs, inode, change: { path, signal } };
+  const { signal, deadlineMs } = limit;
+  return { subject: { fs, inode, change: { path, signal, deadlineMs } }, limit };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

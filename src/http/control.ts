@@ -1,7 +1,9 @@
 import type { FileExtent } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
 import type { Leases } from '../lease/leases.js';
+import type { DaxdError } from '../lib/errno.js';
 import type { Device } from './schemas/device.js';
+import type { LayoutChanged } from './schemas/file.js';
 import type { NbdExports } from './schemas/nbd.js';
 import type { Operation } from './schemas/operation.js';
 import type { Partition } from './schemas/partition.js';
@@ -92,6 +94,17 @@ export interface Control {
   operation(id: string, waitMs: number, signal: AbortSignal): Promise<Operation>;
   /** Ends its wait; the file stays as it is. @throws DaxdError ENOENT. */
   cancelOperation(id: string): Operation;
+  /**
+   * Keeps an operation that waits beyond its call: it ends when `work` does, and shows how.
+   *
+   * @param cancel gives `work` up.
+   * @throws DaxdError ENOENT.
+   */
+  keepOperation(
+    id: string,
+    work: Promise<LayoutChanged>,
+    cancel: (reason: DaxdError) => void,
+  ): Operation;
   /** Whether calls would be served, and why not. */
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
 }

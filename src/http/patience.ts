@@ -12,32 +12,46 @@ export interface Patience {
   readonly deadline_ms?: number;
 }
 
+/** What ends a wait for pinned pages before they are idle. */
+export interface WaitLimit {
+  readonly signal: AbortSignal;
+  /** When the signal gives up by itself, in milliseconds; 0: it does not wait. */
+  readonly deadlineMs: number | undefined;
+  /** Gives it up now. */
+  readonly cancel: (reason: DaxdError) => void;
+  /** To be called when there is no wait any more: stops the timer. */
+  readonly done: () => void;
+}
+
 /**
- * A signal that ends a wait for pinned pages: when the connection ends, when the deadline has
- * passed, or at once where the client would not wait. A change whose pages are idle does not
- * see it: it is past its wait by then.
+ * A limit that ends a wait for pinned pages: when the connection ends before an answer is out,
+ * when the deadline has passed, or at once where the client would not wait. A change whose
+ * pages are idle does not see it: it is past its wait by then.
  *
  * @param holders ids of the leases that are in the way, when the wait is given up.
  * @throws DaxdError EINVAL for a deadline where nothing is waited for.
  */
-export function patienceSignal(
-  { on_conflict: onConflict = 'wait', deadline_ms: deadlineMs }: Patience,
+export function limitWait(
+  { on_conflict: onConflict = 'wait', deadline_ms: asked }: Patience,
   reply: FastifyReply,
   holders: () => readonly string[],
-): AbortSignal {
+): WaitLimit {
   const gone = abortOnDisconnect(reply);
-  if (onConflict === 'fail' && deadlineMs !== undefined) {
+  if (onConflict === 'fail' && asked !== undefined) {
     throw new DaxdError('EINVAL', 'on_conflict "fail" does not wait: leave deadline_ms out');
   }
-  const waitMs = onConflict === 'fail' ? 0 : deadlineMs;
-  if (waitMs === undefined) return gone;
-
   const over = new AbortController();
-  const cancelTimer = systemClock.setTimer(() => {
-    over.abort(onConflict === 'fail' ? pagesPinned(holders()) : deadlinePassed(waitMs, holders()));
-  }, waitMs);
-  reply.raw.once('close', cancelTimer);
-  return AbortSignal.any([gone, over.signal]);
+  const signal = AbortSignal.any([gone, over.signal]);
+  const cancel = (reason: DaxdError): void => {
+    over.abort(reason);
+  };
+  const deadlineMs = onConflict === 'fail' ? 0 : asked;
+  if (deadlineMs === undefined) return { signal, deadlineMs, cancel, done: () => {} };
+
+  const done = systemClock.setTimer(() => {
+    cancel(onConflict === 'fail' ? pagesPinned(holders()) : deadlinePassed(deadlineMs, holders()));
+  }, deadlineMs);
+  return { signal, deadlineMs, cancel, done };
 }
 
 function pagesPinned(holders: readonly string[]): HeldError {

@@ -1,3 +1,4 @@
+import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { Clock } from '../lib/clock.js';
 import type { Memremap } from '../mm/memremap.js';
@@ -5,6 +6,7 @@ import { pagesCovering, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { LeaseCounters } from './lease-counters.js';
 import { LeaseIndex } from './lease-index.js';
+import { leaseEventFields, leaseEventName } from './lease-events.js';
 import type { HeldState } from './lease-state.js';
 import type { LeaseTarget } from './lease-target.js';
 import type { Lease } from './lease.js';
@@ -16,6 +18,8 @@ export interface HeldLeasesOptions {
   readonly memremap: Memremap;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Told of what becomes of a lease. */
+  readonly events: EventSink;
 }
 
 /** Why a lease ended, for the log. */
@@ -68,6 +72,7 @@ export class HeldLeases {
     this.index.repin(lease, () => {
       lease.keep(rest, unpinPages(memremap, lease.runs, freed));
     });
+    this.#options.events.push('lease.shrunk', leaseEventFields(lease));
     log.info(
       { lease: lease.id, pages: lease.pages, ranges: rest.length },
       'lease released in part',
@@ -78,9 +83,13 @@ export class HeldLeases {
   remove(lease: Lease, reason: ReleaseReason): void {
     const { clock, log } = this.#options;
     this.#unpin(lease);
-    const from = lease.state;
-    lease.moveTo('released');
-    this.counters.entered(lease, from);
+    this.#moving(
+      lease,
+      () => {
+        lease.moveTo('released');
+      },
+      reason,
+    );
     const { partition, path, client, grantedMs } = lease.terms;
     const heldMs = clock.nowMs() - grantedMs;
     this.counters.holdSeconds.observe(heldMs / 1000);
@@ -91,16 +100,20 @@ export class HeldLeases {
   }
 
   move(lease: Lease, to: HeldState): void {
-    const from = lease.state;
-    lease.moveTo(to);
-    this.counters.entered(lease, from);
+    this.#moving(lease, () => {
+      lease.moveTo(to);
+    });
   }
 
   /** Its pages stay pinned, and it cannot be renewed any more. */
   quarantine(lease: Lease, reason: string): void {
-    const from = lease.state;
-    lease.quarantine(reason);
-    this.counters.entered(lease, from);
+    this.#moving(
+      lease,
+      () => {
+        lease.quarantine(reason);
+      },
+      reason,
+    );
     const { partition, path, client } = lease.terms;
     this.#options.log.error(
       { lease: lease.id, partition, path, client, pages: lease.pages, reason },
@@ -111,6 +124,13 @@ export class HeldLeases {
   /** Unpins everything, for a process that ends: who holds what is in the store. */
   unpinAll(): void {
     for (const lease of this.index.all()) this.#unpin(lease);
+  }
+
+  #moving(lease: Lease, move: () => void, reason?: string): void {
+    const from = lease.state;
+    move();
+    this.counters.entered(lease, from);
+    this.#options.events.push(leaseEventName(lease.state), leaseEventFields(lease, reason));
   }
 
   #unpin(lease: Lease): void {

@@ -1,5 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
+import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
@@ -10,6 +11,7 @@ import { Deadlines } from './deadlines.js';
 import { HeldLeases } from './held-leases.js';
 import type { ReleaseReason } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
+import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
 import { findPlace, runsOf, termsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
@@ -46,6 +48,8 @@ export interface LeasesOptions {
   readonly clock: Clock;
   readonly ids: SortableIds;
   readonly log: Logger;
+  /** Told of each change of a lease's state, and of partial releases. */
+  readonly events: EventSink;
 }
 
 /**
@@ -296,6 +300,7 @@ export class Leases {
       await this.#keep(lease);
     });
     this.counters.requests.granted++;
+    this.#options.events.push('lease.granted', leaseEventFields(lease));
     log.info(
       { lease: lease.id, partition, path, offset, length, access, ttlMs, client, holder },
       'lease granted',

@@ -16,6 +16,9 @@ type Asynchronous<Args extends unknown[]> = (
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
 const MS_SYNC = 4;
 const LOCK_EX = 2;
 const LOCK_NB = 4;
@@ -26,6 +29,9 @@ const MAP_FAILED = 2n ** 64n - 1n;
 
 const libc = koffi.load('libc.so.6');
 const mmap: (...args: [null, number, number, number, number, number]) => bigint = libc.func(
+  'void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
+);
+const mmapOver: (...args: [Buffer, number, number, number, number, number]) => bigint = libc.func(
   'void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
 );
 const munmap: (address: bigint, length: number) => number = libc.func(
@@ -75,6 +81,19 @@ export function mapThroughLibc({ path, fd, offset, length, readOnly }: WindowReq
   // A transfer to a worker would let this ArrayBuffer be collected under the worker's view.
   markAsUntransferable(memory);
   return Buffer.from(memory);
+}
+
+/**
+ * Puts zeroed memory of this process alone in the place of a window, in one step: every view
+ * of it stays valid, and reaches nothing of what was mapped there.
+ *
+ * @throws DaxdError with the errno of mmap(2): ENOMEM; the window is as it was then.
+ */
+export function coverWindow(window: Buffer, { readOnly }: { readonly readOnly: boolean }): void {
+  const protection = readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  const flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+  if (mmapOver(window, window.length, protection, flags, -1, 0) !== MAP_FAILED) return;
+  throw systemCallError('mmap', `${window.length} bytes over a window`, koffi.errno());
 }
 
 /**

@@ -164,6 +164,12 @@ function daemonMetrics(sources: TelemetrySources): SampledMetricOptions[] {
         histogram: durations,
       })),
     ),
+    gauge('daxd_sse_clients', 'Connections that watch events', () => [
+      plain(sources.events.clients),
+    ]),
+    counter('daxd_events_dropped_total', 'Events that watchers missed for being too slow', () => [
+      plain(sources.events.dropped),
+    ]),
     gauge('daxd_build_info', 'What runs, as labels', () => [
       { labels: { version: sources.version, node: process.version }, value: 1 },
     ]),

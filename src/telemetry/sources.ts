@@ -62,6 +62,8 @@ export interface TelemetrySources {
   readonly persistLatency: LatencyHistogram;
   readonly truncateWaits: TruncateWaits;
   readonly leases: Pick<LeaseCounters, 'held' | 'holdSeconds' | 'requests'>;
+  /** Those who watch events. */
+  readonly events: { readonly clients: number; readonly dropped: number };
   readonly attachSteps: readonly AttachStep[];
   readonly requests: Iterable<RequestSeries>;
   filesystems(): Iterable<MountedFilesystem>;

@@ -56,7 +56,7 @@ t.test('http: what cannot be is a clear error', async (t) => {
   t.equal((await curl('-H', 'host: evil.example', `${daxd.url}/livez`)).status, 403);
   const page = ['-X', 'POST', '-H', 'origin: http://evil.example'];
   t.equal((await curl(...page, `${daxd.url}/v1/partitions/pmem0p1/unmount`)).status, 403);
-  for (const path of ['/', '/v1/events', '/v1/nothing']) {
+  for (const path of ['/', '/v1/nothing', '/v1/events/x']) {
     t.equal((await curl(`${daxd.url}${path}`)).status, 404, path);
   }
   const formatted = await curl(

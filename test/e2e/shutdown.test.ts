@@ -26,7 +26,8 @@ async function setUp(t: Test, ...args: string[]) {
     async () => (await curl(`${daxd.url}/v1/operations`)).json.operations,
     (operations) => operations.length > 0,
   );
-  return { image, daxd, lease: granted.json, truncate };
+  const { secret: _, ...shown } = granted.json;
+  return { image, daxd, lease: shown, truncate };
 }
 
 /** The file that was about to be cut, and how its filesystem comes back. */

@@ -2,18 +2,27 @@ import type { Command } from 'commander';
 
 import type { LeaseView } from '../../lease/lease.js';
 import { leaseSecretHeader } from '../credentials.js';
-import { choosePartition, filePath } from '../partition-choice.js';
-import { UsageError } from '../usage-error.js';
+import { choosePartition } from '../partition-choice.js';
+import { restOfFile } from '../rest-of-file.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
+import { addLeaseRunVerb } from './lease-run.js';
 
 /** What the grant of a lease answers. */
 type GrantedView = LeaseView & { readonly secret: string };
 
 const HEADING = ['ID', 'STATE', 'PARTITION', 'PATH', 'OFFSET', 'LENGTH', 'ACCESS', 'PAGES', 'LEFT'];
 
-/** `lease acquire`, `renew`, `release` and `list`. */
-export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
+/**
+ * `lease acquire`, `renew`, `release`, `list` and `run`, and `holders`.
+ *
+ * @param onExit takes the exit code of the command that `run` ran.
+ */
+export function addLeaseVerbs(
+  program: Command,
+  verb: VerbRunner,
+  onExit: (code: number) => void,
+): void {
   const lease = program.command('lease').description('ranges pinned for DMA');
 
   verb(
@@ -63,6 +72,20 @@ export function addLeaseVerbs(program: Command, verb: VerbRunner): void {
       .option('--state <STATE>', 'active or suspect')
       .option('-p, --partition <NAME>', 'those on a partition'),
   ).action(list);
+
+  addLeaseRunVerb(lease, verb, onExit);
+
+  verb(
+    program
+      .command('holders')
+      .description('the leases that are held on a file')
+      .argument('<PATH>')
+      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+  ).action(async (context) => {
+    const { client, args, options } = context;
+    const partition = await choosePartition(client, textOption(options, 'partition'));
+    await list({ ...context, options: { ...options, partition, path: args[0] } });
+  });
 }
 
 async function acquire(context: VerbContext): Promise<void> {
@@ -72,7 +95,7 @@ async function acquire(context: VerbContext): Promise<void> {
   const offset = sizeValue(options['offset'], '--offset');
   const length =
     options['length'] === undefined
-      ? await restOf(context, { partition, path, offset })
+      ? await restOfFile(client, { partition, path, offset })
       : sizeValue(options['length'], '--length');
   const json = {
     partition,
@@ -87,17 +110,6 @@ async function acquire(context: VerbContext): Promise<void> {
   };
   const view = await client.json<GrantedView>({ method: 'POST', path: '/v1/leases', json });
   terminal.table(view, [...HEADING, 'SECRET'], [[...row(view), view.secret]]);
-}
-
-async function restOf(
-  { client }: VerbContext,
-  place: { readonly partition: string; readonly path: string | undefined; readonly offset: number },
-): Promise<number> {
-  if (place.path === undefined) throw new UsageError('--length is needed where there is no --path');
-  const path = filePath(place.partition, 'stat', place.path);
-  const { size } = await client.json<{ readonly size: number }>({ method: 'GET', path });
-  if (place.offset < size) return size - place.offset;
-  throw new UsageError(`--offset ${place.offset} is at or behind the end of the file, at ${size}`);
 }
 
 async function list({ client, terminal, options }: VerbContext): Promise<void> {

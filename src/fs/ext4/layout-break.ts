@@ -1,5 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import type { LayoutChangeRequest } from '../../dax/layout-change.js';
+import type { LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { mapExtents } from './extent-tree.js';
@@ -12,8 +12,12 @@ import type { Volume } from './volume.js';
 export interface Change {
   /** Aborted: a wait for pinned pages is given up, and the file is as it was. */
   readonly signal?: AbortSignal | undefined;
-  /** For people who look at what waits. */
+  /** For people who look at what waits, like `deadlineMs`. */
   readonly path?: string | undefined;
+  /** When `signal` gives a wait up, in milliseconds from now; 0: at once. */
+  readonly deadlineMs?: number | undefined;
+  /** Told when the change begins to wait for pinned pages; again where it begins anew. */
+  readonly onWait?: ((change: PendingChange) => void) | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */

@@ -1,13 +1,15 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { checkedRange, subject } from '../change-subject.js';
+import { answerChange } from '../change-answer.js';
+import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { ChangeRange, LayoutChanged, PunchHole, Truncate } from '../schemas/file.js';
+import { Operation } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
 const params = PartitionParams;
-const response = { 200: LayoutChanged, default: Problem };
+const response = { 200: LayoutChanged, 202: Operation, default: Problem };
 const config = { change: true };
 
 /** Changes of a file's size and blocks, which wait until nobody has the pages concerned. */
@@ -20,10 +22,10 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/truncate',
     { config, schema: { operationId: 'truncate', params, body: Truncate, response } },
     async (request, reply) => {
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.truncate(inode, request.body.size, change);
-      return { size: request.body.size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.truncate(inode, request.body.size, change);
+        return { size: request.body.size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      });
     },
   );
 
@@ -32,10 +34,10 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     { config, schema: { operationId: 'punchHole', params, body: PunchHole, response } },
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.punchHole(inode, offset, length, change);
-      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.punchHole(inode, offset, length, change);
+        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      });
     },
   );
 
@@ -44,13 +46,13 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     { config, schema: { operationId: 'zeroRange', params, body: ChangeRange, response } },
     async (request, reply) => {
       const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.zeroRange(inode, offset, length, {
-        ...change,
-        keepSize,
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.zeroRange(inode, offset, length, {
+          ...change,
+          keepSize,
+        });
+        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
       });
-      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },
   );
 
@@ -59,13 +61,13 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     { config, schema: { operationId: 'fallocate', params, body: ChangeRange, response } },
     async (request, reply) => {
       const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.fallocate(inode, offset, length, {
-        ...change,
-        keepSize,
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.fallocate(inode, offset, length, {
+          ...change,
+          keepSize,
+        });
+        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
       });
-      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
     },
   );
   done();

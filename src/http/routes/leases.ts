@@ -1,16 +1,23 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
 import type { Control } from '../control.js';
+import type { EventStreams } from '../event-streams.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
 import { newLeaseSecret } from '../lease-secret.js';
 import { AcquireLease, GrantedLease, LeaseList, LeaseQuery } from '../schemas/lease.js';
 import { Problem } from '../schemas/problem.js';
 
+/** What the routes about all leases need. */
+export interface LeasesRoutesOptions {
+  readonly control: Control;
+  readonly events: Pick<EventStreams, 'cursor'>;
+}
+
 /** Leases: ranges that clients pin for DMA. */
-export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
   app,
-  { control },
+  { control, events },
   done,
 ) => {
   const { leases } = control;
@@ -69,6 +76,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<{ readonly control: Cont
       return {
         leases: page.leases.map((lease) => lease.view()),
         ...(page.nextCursor !== undefined && { next_cursor: page.nextCursor }),
+        events_cursor: events.cursor,
       };
     },
   );

@@ -2,16 +2,23 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import type { Control } from '../control.js';
 import { abortOnDisconnect } from '../disconnect.js';
+import type { EventStreams } from '../event-streams.js';
 import { Operation, OperationList, OperationParams, OperationQuery } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
 
 const params = OperationParams;
 const response = { 200: Operation, default: Problem };
 
+/** What the routes about operations need. */
+export interface OperationRoutesOptions {
+  readonly control: Control;
+  readonly events: Pick<EventStreams, 'cursor'>;
+}
+
 /** What waits for pinned pages, and for whose. */
-export const operationRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
+export const operationRoutes: FastifyPluginCallbackTypebox<OperationRoutesOptions> = (
   app,
-  { control },
+  { control, events },
   done,
 ) => {
   app.get(
@@ -19,7 +26,7 @@ export const operationRoutes: FastifyPluginCallbackTypebox<{ readonly control: C
     {
       schema: { operationId: 'listOperations', response: { 200: OperationList, default: Problem } },
     },
-    () => ({ operations: control.operations() }),
+    () => ({ operations: control.operations(), events_cursor: events.cursor }),
   );
 
   app.get(

@@ -1,13 +1,15 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { checkedRange, subject } from '../change-subject.js';
+import { answerChange } from '../change-answer.js';
+import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { LayoutChanged, ShiftRange } from '../schemas/file.js';
+import { Operation } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
 const params = PartitionParams;
-const response = { 200: LayoutChanged, default: Problem };
+const response = { 200: LayoutChanged, 202: Operation, default: Problem };
 const config = { change: true };
 
 /** Changes that move what lies behind a range; they wait until nobody has pages from there on. */
@@ -21,10 +23,10 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.collapseRange(inode, offset, length, change);
-      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.collapseRange(inode, offset, length, change);
+        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      });
     },
   );
 
@@ -33,10 +35,10 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     { config, schema: { operationId: 'insertRange', params, body: ShiftRange, response } },
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
-      const { partition } = request.params;
-      const { fs, inode, change } = subject(control, partition, request.body, reply);
-      const { waitedMs, freedBytes } = await fs.insertRange(inode, offset, length, change);
-      return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
+        const { waitedMs, freedBytes } = await fs.insertRange(inode, offset, length, change);
+        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+      });
     },
   );
   done();

@@ -219,3 +219,6 @@ export const LayoutChanged = Type.Object({
   waited_ms: Type.Number({ description: 'how long pinned pages were awaited' }),
   freed_bytes: Type.Integer({ description: 'bytes of blocks given back' }),
 });
+
+/** What a change that may wait for pinned pages answers. */
+export type LayoutChanged = Static<typeof LayoutChanged>;

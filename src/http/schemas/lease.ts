@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { LeaseView } from '../../lease/lease.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
 import { LEASE_RANGES_MAX, LIST_LEASES_MAX, TTL_MS_MAX, TTL_MS_MIN } from '../../lease/limits.js';
+import { EventsCursor } from './event.js';
 import { Cursor, FilePath, count, strict } from './values.js';
 
 const Access = Type.Union([Type.Literal('read'), Type.Literal('write')]);
@@ -71,6 +72,7 @@ export const GrantedLease = Type.Unsafe<LeaseView & { readonly secret: string }>
 export const LeaseList = Type.Object({
   leases: Type.Array(Lease),
   next_cursor: Type.Optional(Type.String()),
+  events_cursor: EventsCursor,
 });
 
 /** Query of `GET /v1/leases`. */

@@ -1,6 +1,9 @@
 import { Type } from 'typebox';
 import type { Static } from 'typebox';
 
+import { EventsCursor } from './event.js';
+import { LayoutChanged } from './file.js';
+import { Problem } from './problem.js';
 import { WAIT_MS_MAX, strict } from './values.js';
 
 /** A change that waits, or waited, for pinned pages. */
@@ -9,7 +12,7 @@ export const Operation = Type.Object({
   op: Type.String({ description: 'truncate, punch-hole, replace, unlink, ...' }),
   done: Type.Boolean(),
   state: Type.Union([Type.Literal('waiting'), Type.Literal('ended')], {
-    description: 'ended: the wait is over, the call itself says how',
+    description: 'ended: the wait is over; the call itself says how, or result and error do',
   }),
   partition: Type.String(),
   inode: Type.Integer(),
@@ -21,13 +24,21 @@ export const Operation = Type.Object({
   started: Type.String({ description: 'RFC 3339' }),
   waited_ms: Type.Number(),
   blocked_by: Type.Array(Type.String({ description: 'id of a lease' })),
+  deadline_ms: Type.Optional(
+    Type.Number({ description: 'how long it waits at most, from its start' }),
+  ),
+  result: Type.Optional(LayoutChanged),
+  error: Type.Optional(Problem),
 });
 
 /** A change that waits, or waited, for pinned pages. */
 export type Operation = Static<typeof Operation>;
 
 /** `GET /v1/operations` */
-export const OperationList = Type.Object({ operations: Type.Array(Operation) });
+export const OperationList = Type.Object({
+  operations: Type.Array(Operation),
+  events_cursor: EventsCursor,
+});
 
 /** The operation in a path such as /v1/operations/01J... */
 export const OperationParams = Type.Object({ id: Type.String({ maxLength: 64 }) });

@@ -8,6 +8,7 @@ import type { Test } from 'tap';
 
 import { buildHttp } from '../../../src/http/app.js';
 import { Callers } from '../../../src/http/callers.js';
+import { EventStreams } from '../../../src/http/event-streams.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { Listener } from '../../../src/http/listeners.js';
 import type { ListenerOptions } from '../../../src/http/listeners.js';
@@ -36,11 +37,12 @@ export async function setUpListeners(
   addresses: readonly Address[],
   tls?: TlsOptions,
 ): Promise<ListenersSetUp> {
-  const { control } = await setUpControl();
+  const { control, lent } = await setUpControl();
   const unixSockets = new WeakSet<object>();
   const latencies = new RequestLatencies();
   const app = await buildHttp({
     control,
+    events: new EventStreams(lent.ring, systemClock),
     guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
     callers: new Callers(undefined, unixSockets),
     latencies,

@@ -22,6 +22,7 @@ import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+import { silentEvents } from '../../../src/lib/event-ring.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { SortableIds } from '../../../src/lib/sortable-id.js';
@@ -114,6 +115,7 @@ export async function setUpExt4(
     clock: leaseClock,
     ids,
     log: silentLogger,
+    events: silentEvents,
   });
   const judge = async (): Promise<Verdict> => {
     await fs.unmount();

@@ -11,6 +11,7 @@ import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { Leases } from '../../../src/lease/leases.js';
 import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
+import { silentEvents } from '../../../src/lib/event-ring.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { assert } from '../../../src/lib/assert.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
@@ -70,6 +71,7 @@ async function setUp(t: Test) {
     clock,
     ids,
     log,
+    events: silentEvents,
   });
   const unmount = async (): Promise<void> => {
     await fs.unmount();

@@ -53,7 +53,7 @@ t.test('serve: a wrong option is usage, a namespace that will not attach is refu
     ['--nbd', '0.0.0.0:1'],
     ['--nbd-connections', '0'],
     ['--nbd-in-flight', '1K'],
-    ['--state-dir', '/x'],
+    ['--state-dir', ''],
     ['--size'],
     ['stray'],
   ]) {

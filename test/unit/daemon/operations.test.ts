@@ -1,7 +1,12 @@
+import { EventEmitter, once } from 'node:events';
+
 import t from 'tap';
 
 import { Operations } from '../../../src/daemon/operations.js';
 import type { PendingChange } from '../../../src/dax/layout-change.js';
+import type { LayoutChanged } from '../../../src/http/schemas/file.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { HandClock } from '../lease/set-up.js';
 
@@ -16,6 +21,8 @@ class ToyChange implements PendingChange {
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
   wasBroken = false;
+  givenUp: PendingChange['givenUp'];
+  deadlineMs: number | undefined;
   waited = 0;
   cancelled = false;
 
@@ -38,13 +45,26 @@ function setUp(finishedMax = 10) {
   const log = (fields: LogFields, message: string): void => {
     lines.push({ fields, message });
   };
+  const events: RingEvent[] = [];
+  const fatal: Error[] = [];
   const operations = new Operations({
     clock,
     log: { debug: log, info: log, warn: log, error: log },
     finishedMax,
     blockedBy: (partition, inode, from, to) => [`${partition}/${inode}/${from}/${to}`],
+    recalls: (change, leases) =>
+      leases.map((lease) => ({
+        lease,
+        client: 'nic0',
+        operation: change.id,
+        op: change.op,
+        ranges: [{ offset: change.from, length: 1 }],
+        deadline_ms: change.deadlineMs,
+      })),
+    events: { push: (name, fields) => events.push({ name, fields }) },
+    onFatal: (error) => fatal.push(error),
   });
-  return { clock, lines, operations };
+  return { clock, lines, events, fatal, operations };
 }
 
 /** Lets every promise that can settle do so. */
@@ -160,4 +180,85 @@ t.test('log: a wait of over a second, with its id, and its end', async (t) => {
     ],
   );
   t.equal(clock.timers, 0, 'no timer is left');
+});
+
+t.test(
+  'events: a wait that is one is told of, with a recall for each holder, and its end',
+  async (t) => {
+    const { operations, events } = setUp();
+    const idle = new ToyChange('01A');
+    operations.track('pmem0p1', idle);
+    idle.state = 'ended';
+    operations.ended(idle);
+    t.strictSame(events, [], 'it waited for nobody');
+
+    const hasty = new ToyChange('01B');
+    hasty.deadlineMs = 0;
+    operations.track('pmem0p1', hasty);
+    operations.waits(hasty);
+    operations.ended(hasty);
+    t.strictSame(events, [], 'it would not wait');
+
+    const change = new ToyChange('01C');
+    change.deadlineMs = 5_000;
+    operations.track('pmem0p1', change);
+    t.strictSame(events, [], 'its barrier is up, nothing else');
+    operations.waits(change);
+    const lease = 'pmem0p1/12/4096/Infinity';
+    t.match(events.splice(0), [
+      { name: 'operation.started', fields: { id: '01C', state: 'waiting', blocked_by: [lease] } },
+      { name: 'recall', fields: { lease, operation: '01C', op: 'truncate', deadline_ms: 5_000 } },
+    ]);
+    change.state = 'ended';
+    change.givenUp = 'deadline';
+    operations.ended(change);
+    t.match(events, [{ name: 'operation.ended', fields: { id: '01C', outcome: 'deadline' } }]);
+  },
+);
+
+t.test('keep: it ends with its work, and shows how', async (t) => {
+  const { operations, events, fatal } = setUp();
+  const kept = async (id: string, work: Promise<LayoutChanged>) => {
+    const change = new ToyChange(id);
+    operations.track('pmem0p1', change);
+    operations.waits(change);
+    const cancelled: DaxdError[] = [];
+    t.match(
+      operations.keep(id, work, (reason) => cancelled.push(reason)),
+      { state: 'waiting' },
+    );
+    change.state = 'ended';
+    operations.ended(change);
+    t.match(await operations.get(id, 0, never), { done: false }, 'the barrier is down, no more');
+    return { change, cancelled };
+  };
+  const results = new EventEmitter();
+  const result = { size: 5, waited_ms: 1, freed_bytes: 0 };
+  const well = once(results, 'well').then(() => result);
+  const { cancelled } = await kept('01A', well);
+  const poll = operations.get('01A', 60_000, never);
+  operations.cancel('01A');
+  t.match(cancelled, [{ code: 'cancelled' }], 'its work may wait again');
+  let isOver = false;
+  const over = operations.whenNoneKept().then(() => (isOver = true));
+  await settle();
+  t.equal(isOver, false);
+  results.emit('well');
+  t.match(await poll, { done: true, state: 'ended', result });
+  await over;
+  t.match(events.at(-1), { name: 'operation.ended', fields: { outcome: 'done', result } });
+
+  const refused = new DaxdError('deadline', 'too late');
+  await kept('01B', Promise.reject(refused));
+  await settle();
+  t.match(await operations.get('01B', 0, never), {
+    done: true,
+    error: { code: 'deadline', status: 504, detail: 'too late', instance: '/v1/operations/01B' },
+  });
+  t.strictSame(fatal, []);
+  const defect = new TypeError('a defect');
+  await kept('01C', Promise.reject(defect));
+  await settle();
+  t.match(await operations.get('01C', 0, never), { error: { code: 'EIO' } });
+  t.strictSame(fatal, [defect], 'what nobody foresaw ends the daemon');
 });

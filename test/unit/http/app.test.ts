@@ -5,7 +5,7 @@ import { setUpHttp } from './set-up.js';
 
 t.test('errors: every refusal is a problem with code, status, title and detail', async (t) => {
   const { get } = await setUpHttp(t);
-  for (const url of ['/nothing', '/', '/v1/events', '/v1/partitions/pmem0p9/files/x']) {
+  for (const url of ['/nothing', '/', '/v1/nothing', '/v1/partitions/pmem0p9/files/x']) {
     const reply = await get(url);
     t.equal(reply.statusCode, 404, url);
     t.match(reply.headers['content-type'], /^application\/problem\+json/);

@@ -134,6 +134,11 @@ export class MemoryControl implements Control {
     return { ...OPERATION, done: true, state: 'ended' };
   }
 
+  keepOperation(id: string): Operation {
+    this.calls.push(['keep', id]);
+    return { ...OPERATION, id };
+  }
+
   ready(): { ready: boolean; reasons: readonly string[] } {
     return { ready: this.reasons.length === 0, reasons: this.reasons };
   }

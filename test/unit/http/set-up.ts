@@ -4,6 +4,7 @@ import type { Test } from 'tap';
 import { buildHttp } from '../../../src/http/app.js';
 import { Callers } from '../../../src/http/callers.js';
 import type { Token } from '../../../src/http/callers.js';
+import { EventStreams } from '../../../src/http/event-streams.js';
 import { HostGuard } from '../../../src/http/host-guard.js';
 import { RequestLatencies } from '../../../src/http/request-latencies.js';
 import { systemClock } from '../../../src/lib/clock.js';
@@ -33,11 +34,13 @@ export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
  */
 export async function setUpHttp(t: Test, tokens?: readonly Token[]): Promise<HttpSetUp> {
   const { control, lent } = await setUpControl();
+  const events = new EventStreams(lent.ring, lent.clock);
   const latencies = new RequestLatencies();
   const unixSockets = new WeakSet<object>();
   const fatal: Error[] = [];
   const app = await buildHttp({
     control,
+    events,
     guard: new HostGuard(['127.0.0.1', 'localhost', 'daxd.example'], unixSockets),
     callers: new Callers(tokens, unixSockets),
     latencies,

@@ -8,6 +8,7 @@ import { Leases } from '../../../src/lease/leases.js';
 import type { Presence, ProcessRef, ProcessTable } from '../../../src/lease/process-table.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+import { EventRing } from '../../../src/lib/event-ring.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { SortableIds } from '../../../src/lib/sortable-id.js';
@@ -102,6 +103,8 @@ export interface LeaseSetUp {
   readonly processes: ToyProcesses;
   readonly leases: Leases;
   readonly store: MemoryStore;
+  /** What the leases told of. */
+  readonly ring: EventRing;
   /** Distinct pinned pages of the whole device. */
   readonly pinnedPages: () => number;
 }
@@ -174,6 +177,7 @@ export async function setUpLeases(
     error: logTo('error'),
   };
   const processes = new ToyProcesses();
+  const ring = new EventRing('toy', 100);
   const store = new MemoryStore(options.disk);
   const leases = new Leases({
     targets: { target, identify: (name) => targets.get(name)?.media },
@@ -186,6 +190,7 @@ export async function setUpLeases(
     clock,
     ids,
     log,
+    events: ring,
   });
   const pinnedPages = (): number => pgmap.refs.pinnedPages(0, pgmap.pages);
   return {
@@ -202,6 +207,7 @@ export async function setUpLeases(
     processes,
     leases,
     store,
+    ring,
     pinnedPages,
   };
 }

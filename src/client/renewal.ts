@@ -1,0 +1,108 @@
+import { systemClock } from '../lib/clock.js';
+import type { CancelTimer } from '../lib/clock.js';
+import { randomU32 } from '../lib/random-u32.js';
+
+/** What is left of a ttl at the latest renewal, in milliseconds, and as a share of the ttl. */
+const RESERVE_MS_MAX = 1_000;
+const RESERVE_SHARE = 4;
+/** Pauses between two tries, in milliseconds; doubled after each that failed. */
+const RETRY_MS = 50;
+const RETRY_MS_MAX = 2_000;
+
+/** One renewal: gives what is left of the ttl, in milliseconds. */
+type Renew = () => Promise<number>;
+
+/** What {@link Renewal} tells its lease. */
+export interface RenewalPorts {
+  readonly renew: Renew;
+  /** A try failed, the given error being why. @returns whether there is any use in another. */
+  readonly failed: (error: unknown) => boolean;
+  /** The ttl is over without a renewal; the tries go on. */
+  readonly lapsed: () => void;
+}
+
+/**
+ * Renews a lease at a third of its ttl, a little earlier at random so that holders of one time
+ * do not come at one time, and never later than a reserve before its end. Where that fails it
+ * tries again and again, until it is stopped.
+ */
+export class Renewal {
+  readonly #ttlMs: number;
+  readonly #ports: RenewalPorts;
+  #cancelTimer: CancelTimer = () => {};
+  #deadlineMs = 0;
+  #retryMs = RETRY_MS;
+  #isStopped = false;
+  #isRenewing = false;
+  #hasLapsed = false;
+
+  constructor(ttlMs: number, ports: RenewalPorts) {
+    this.#ttlMs = ttlMs;
+    this.#ports = ports;
+  }
+
+  /** Takes note of a grant. @param sentMs when it was asked for, on the system's clock. */
+  granted(sentMs: number, remainingMs: number): void {
+    // The ttl began when the daemon answered, which was not before the call.
+    this.#deadlineMs = sentMs + remainingMs;
+    this.#retryMs = RETRY_MS;
+    this.#hasLapsed = false;
+    this.#at(renewalDelayMs(this.#ttlMs, this.#deadlineMs - systemClock.nowMs()));
+  }
+
+  /** Renews at once. */
+  now(): void {
+    this.#at(0);
+  }
+
+  /** Renews no more. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#cancelTimer();
+  }
+
+  #at(delayMs: number): void {
+    this.#cancelTimer();
+    if (this.#isStopped) return;
+    this.#cancelTimer = systemClock.setTimer(() => {
+      void this.#renew();
+    }, delayMs);
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#isRenewing) return;
+    this.#isRenewing = true;
+    const sentMs = systemClock.nowMs();
+    try {
+      const remainingMs = await this.#ports.renew();
+      if (!this.#isStopped) this.granted(sentMs, remainingMs);
+    } catch (error) {
+      if (!this.#isStopped && this.#ports.failed(error)) this.#retry();
+    } finally {
+      this.#isRenewing = false;
+    }
+  }
+
+  #retry(): void {
+    const leftMs = this.#deadlineMs - systemClock.nowMs();
+    if (leftMs <= 0 && !this.#hasLapsed) {
+      this.#hasLapsed = true;
+      this.#ports.lapsed();
+    }
+    // The end of the ttl is told in time.
+    this.#at(leftMs > 0 ? Math.min(this.#retryMs, leftMs) : this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
+  }
+}
+
+/** When to renew, in milliseconds from now. */
+export function renewalDelayMs(
+  ttlMs: number,
+  remainingMs: number,
+  random = randomU32() / 2 ** 32,
+): number {
+  const third = (ttlMs / 3) * (1 - random / 10);
+  const latest = remainingMs - Math.min(RESERVE_MS_MAX, ttlMs / RESERVE_SHARE);
+  // Nothing is left where a lease is not active: then no more often than any other try.
+  return Math.max(RETRY_MS, Math.min(third, latest));
+}

@@ -1,0 +1,151 @@
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, cpSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { Daxd } from '../../src/client/daxd.js';
+import type { Lease } from '../../src/client/daxd.js';
+import { systemClock } from '../../src/lib/clock.js';
+import { scratch } from '../integration/daemon/set-up.js';
+import { requires } from '../support/requires.js';
+import { curl, post, startCurl, startDaxd } from './daxd.js';
+
+const SIZE = 12_288;
+
+async function setUp(t: Test) {
+  const directory = scratch(t);
+  const backing = join(directory, 'pmem0.img');
+  const socket = `unix:${join(directory, 'daxd.sock')}`;
+  const args = ['--backing', backing, '--size', '64M', '--init', '--listen', socket];
+  const daxd = await startDaxd(t, args);
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+  await curl('-X', 'PUT', '--data-binary', 'x'.repeat(SIZE), `${p1}/files/a`);
+  const client = new Daxd({ url: socket });
+  const ask = async (access: 'read' | 'write', ttlMs?: number) =>
+    client.lease({ partition: 'pmem0p1', path: 'a', offset: 0, length: SIZE, access, ttlMs });
+  return { directory, backing, socket, daxd, p1, client, ask };
+}
+
+function bytesAt(path: string, offset: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  const fd = openSync(path, 'r');
+  readSync(fd, bytes, 0, length, offset);
+  closeSync(fd);
+  return bytes;
+}
+
+/** How many mappings of the backing this process has: the kernel is asked. */
+function mappings(backing: string): number {
+  return readFileSync('/proc/self/maps', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(backing)).length;
+}
+
+t.test(
+  'buffers: the pages themselves while the lease lasts, and nothing of them later',
+  async (t) => {
+    if (!requires(t, { commands: ['curl'] })) return;
+    const { backing, p1, ask } = await setUp(t);
+    const lease = await ask('write');
+    const [whole, ...others] = await lease.buffers();
+    t.strictSame(others, [], 'one extent');
+    t.equal(whole?.fileOffset, 0);
+    const bytes = whole?.bytes ?? Buffer.alloc(0);
+    t.equal(bytes.toString('latin1'), 'x'.repeat(SIZE));
+    bytes.write('hello', 4096);
+    t.equal((await curl(`${p1}/files/a`)).body, 'x'.repeat(4096) + 'hello'.padEnd(8192, 'x'));
+    t.equal((await lease.buffers())[0]?.bytes.buffer, bytes.buffer, 'mapped once');
+    t.equal(mappings(backing), 1);
+
+    const truncate = startCurl(post(`${p1}/truncate`, { path: 'a', size: 4096 }));
+    const [recall] = await once(lease, 'recall');
+    t.match(recall, { op: 'truncate', ranges: [{ offset: 4096, length: 8192 }] });
+    const place = lease.extents[0]?.device_offset ?? 0;
+    await lease.release();
+    t.equal(mappings(backing), 0, 'cut off');
+    t.equal((await truncate.answer).status, 200);
+    bytes.fill('!');
+    t.equal(bytes.toString('latin1', 0, 5), '!!!!!', 'a view that is kept is memory of its own');
+    t.notMatch(bytesAt(backing, place, SIZE).toString('latin1'), '!');
+    await t.rejects(lease.buffers(), { code: 'ESHUTDOWN' });
+  },
+);
+
+t.test('buffers: those of a read lease are write-protected, before and after', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { p1, socket } = await setUp(t);
+  t.equal(run(t, socket, '', resolve('.')).status, 0, 'reading is fine');
+  t.equal(run(t, socket, 'bytes.fill(1);', resolve('.')).signal, 'SIGSEGV');
+  t.equal(run(t, socket, 'await lease.release(); bytes.fill(1);', resolve('.')).signal, 'SIGSEGV');
+  t.equal((await curl(`${p1}/files/a`)).body, 'x'.repeat(SIZE), 'nothing was stored');
+});
+
+t.test('buffers: EOPNOTSUPP where koffi is not there; the rest needs Node alone', async (t) => {
+  const { directory, socket } = await setUp(t);
+  const alone = join(directory, 'alone');
+  for (const layer of ['client', 'lib', 'media']) {
+    cpSync(join('dist', layer), join(alone, 'dist', layer), { recursive: true });
+  }
+  cpSync('package.json', join(alone, 'package.json'));
+  const { status, stdout, stderr } = run(t, socket, '', alone);
+  t.equal(status, 3, stderr);
+  t.match(stdout, 'EOPNOTSUPP');
+});
+
+/** Runs a program that leases, maps and does as told, from a copy of the package. */
+function run(t: Test, socket: string, then: string, packageRoot: string) {
+  const program = join(scratch(t), 'program.mjs');
+  writeFileSync(
+    program,
+    `import { Daxd } from ${JSON.stringify(join(packageRoot, 'dist/client/daxd.js'))};
+const daxd = new Daxd({ url: ${JSON.stringify(socket)} });
+const lease = await daxd.lease({
+  partition: 'pmem0p1', path: 'a', offset: 0, length: ${SIZE}, access: 'read', ttlMs: 1000,
+});
+try {
+  const [{ bytes }] = await lease.buffers();
+  if (bytes.toString('latin1') !== 'x'.repeat(${SIZE})) process.exitCode = 1;
+  ${then}
+} catch (error) {
+  console.log(error.code);
+  process.exitCode = 3;
+}
+await lease.release();
+`,
+  );
+  return spawnSync(process.execPath, [program], { encoding: 'utf8', timeout: 20_000 });
+}
+
+t.test('restart: suspect while nobody answers, then active again or lost', async (t) => {
+  const { backing, socket, daxd, ask } = await setUp(t);
+  const lease = await ask('read', 1_000);
+  const [view] = await lease.buffers();
+  await daxd.stop('SIGKILL');
+  await once(lease, 'suspect');
+  t.equal(mappings(backing), 1, 'its pages are pinned still, for all that is known');
+  const ended = Promise.race([once(lease, 'active'), once(lease, 'lost')]);
+  await startDaxd(t, ['--backing', backing, '--listen', socket]);
+  await ended;
+  t.ok(['active', 'lost'].includes(lease.state), lease.state);
+  t.equal(mappings(backing), lease.state === 'lost' ? 0 : 1, 'what is lost is cut off');
+  t.equal(view?.bytes.length, SIZE, 'a view is there still');
+  await lease.release();
+});
+
+t.test('renewal: a lease of a second lasts for three, until it is taken away', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { backing, daxd, ask } = await setUp(t);
+  const lease = await ask('read', 1_000);
+  await lease.buffers();
+  const state = async ({ id }: Lease) => (await curl(`${daxd.url}/v1/leases/${id}`)).json.state;
+  const untilMs = systemClock.nowMs() + 3_000;
+  while (systemClock.nowMs() < untilMs) t.equal(await state(lease), 'active');
+  const lost = once(lease, 'lost');
+  await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`);
+  const [reason] = await lost;
+  t.match(reason.message, 'asked for');
+  t.equal(mappings(backing), 0);
+});

@@ -1,0 +1,130 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { scratch } from '../integration/daemon/set-up.js';
+import { requires } from '../support/requires.js';
+import { curl, post, runVerb, startCurl, startDaxd, until } from './daxd.js';
+
+const BIN = resolve('bin/daxd.js');
+
+async function setUp(t: Test) {
+  const backing = join(scratch(t), 'pmem0.img');
+  const daxd = await startDaxd(t, ['--backing', backing, '--size', '64M', '--init']);
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+  await curl('-X', 'PUT', '--data-binary', 'hello world', `${p1}/files/a`);
+  const run = (...args: string[]) => runVerb(daxd.url, ['lease', 'run', '--path', 'a', ...args]);
+  const leases = async () => (await curl(`${daxd.url}/v1/leases`)).json.leases;
+  return { backing, daxd, p1, run, leases };
+}
+
+t.test(
+  'lease run: the command has a lease in its environment, and its exit is the exit',
+  async (t) => {
+    if (!requires(t, { commands: ['curl', 'dd'] })) return;
+    const { backing, daxd, run, leases } = await setUp(t);
+    const script =
+      'IFS=: read at length <<E\n$DAXD_EXTENTS\nE\n' +
+      'dd if="$DAXD_BACKING" bs=1 skip=$at count=$length 2>/dev/null; echo; echo "$DAXD_LEASE"; exit 7';
+    const read = run('--', 'sh', '-c', script);
+    t.equal(read.exit, 7);
+    const [content, lease = '{}'] = read.stdout.split('\n');
+    t.equal(content, 'hello world', 'what lies there in the backing is the file');
+    t.match(JSON.parse(lease), {
+      backing_path: backing,
+      extents: [{ file_offset: 0, length: 11 }],
+    });
+    t.strictSame(await leases(), [], 'given back');
+
+    t.equal(
+      run('--offset', '6', '--', 'sh', '-c', 'echo $DAXD_EXTENTS').stdout.split(':')[1],
+      '5\n',
+    );
+    const held = run('--access', 'write', '--', process.execPath, BIN, 'holders', 'a', '--json');
+    t.match(JSON.parse(held.stdout), [{ access: 'write', path: 'a', state: 'active' }]);
+    t.equal(run('--', 'sh', '-c', 'kill -9 $$').exit, 128 + 9);
+    const missing = run('--', '/no/such/command');
+    t.equal(missing.exit, 127);
+    t.match(missing.stderr, /ENOENT/);
+    t.strictSame(await leases(), [], 'of one that never ran, too');
+
+    t.equal(run().exit, 2, 'no command');
+    t.equal(run('--access', 'none', '--', 'true').exit, 2);
+    t.equal(run('--ttl', 'long', '--', 'true').exit, 2);
+    const refused = run('--offset', '1M', '--length', '1', '--', 'true');
+    t.equal(refused.exit, 1);
+    t.match(refused.stderr, /EINVAL/);
+    t.equal(
+      runVerb('unix:/nowhere/x', [
+        'lease',
+        'run',
+        '-p',
+        'x',
+        '--path',
+        'a',
+        '--length',
+        '1',
+        '--',
+        'true',
+      ]).exit,
+      69,
+    );
+    t.equal(await daxd.stop(), 0);
+  },
+);
+
+t.test('lease run: it is renewed, told of what waits, and passes signals on', async (t) => {
+  if (!requires(t, { commands: ['curl', 'sh', 'sleep'] })) return;
+  const { daxd, p1, leases } = await setUp(t);
+  const script = 'trap "echo caught; exit 3" TERM; echo ready; while :; do sleep 0.1; done';
+  const args = ['lease', 'run', '--path', 'a', '--ttl', '1s', '--', 'sh', '-c', script];
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: { ...process.env, DAXD_URL: daxd.url },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const exited = once(child, 'close');
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  await once(child.stdout, 'data');
+  const [lease] = await leases();
+  // Longer than its ttl.
+  await sleep(1_500);
+  const giveUp = AbortSignal.timeout(10_000);
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'a', size: 0 }));
+  await until(
+    async () => {
+      await sleep(20);
+      return stderr;
+    },
+    (text) => text.includes('truncate') || child.exitCode !== null || giveUp.aborted,
+  );
+  t.match(stderr, /^daxd: truncate \w+ waits for the lease to end$/m);
+  t.match(await leases(), [{ id: lease.id, state: 'active' }]);
+  child.kill('SIGTERM');
+  const [code] = await exited;
+  t.equal(code, 3, 'what the command made of the signal');
+  t.match(stdout, 'caught');
+  t.equal((await truncate.answer).status, 200, 'it was given back');
+});
+
+t.test('lease run: a lost lease ends the command', async (t) => {
+  if (!requires(t, { commands: ['curl', 'sleep'] })) return;
+  const { daxd, leases } = await setUp(t);
+  const child = spawn(process.execPath, [BIN, 'lease', 'run', '--path', 'a', '--', 'sleep', '60'], {
+    env: { ...process.env, DAXD_URL: daxd.url },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const exited = once(child, 'close');
+  const [lease] = await until(leases, (list) => list.length > 0);
+  await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`);
+  const [code] = await exited;
+  t.equal(code, 128 + 15);
+});

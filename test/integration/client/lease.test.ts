@@ -1,0 +1,151 @@
+import { once } from 'node:events';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { Daxd } from '../../../src/client/daxd.js';
+import type { Lease } from '../../../src/client/daxd.js';
+import { until } from '../../e2e/daxd.js';
+import { TOY_LEASE, toyDaemon } from './set-up.js';
+
+const ASKED = {
+  partition: 'p1',
+  path: 'a',
+  offset: 0,
+  length: 4096,
+  access: 'read',
+  ttlMs: 1_000,
+} as const;
+
+async function setUp(t: Test, lease: object = {}) {
+  const toy = await toyDaemon(t);
+  toy.lease = lease;
+  const daxd = new Daxd({ url: toy.url, token: 'T', client: 'nic 0' });
+  const held = await daxd.lease(ASKED);
+  t.teardown(() => held.release());
+  const renewals = () => toy.calls.filter(({ path }) => path === '/v1/leases/L1/renew');
+  return { toy, daxd, lease: held, renewals };
+}
+
+/** Waits for `done`, a tenth of a second at a time, for ten seconds. */
+async function eventually(done: () => boolean): Promise<void> {
+  const until10 = AbortSignal.timeout(10_000);
+  await until(
+    async () => new Promise((resolve) => setImmediate(resolve)),
+    () => done() || until10.aborted,
+  );
+}
+
+t.test('lease: asked for with token and name, behind an open stream of events', async (t) => {
+  const { toy, lease, renewals } = await setUp(t, { secret: 'S' });
+  t.match(toy.calls, [
+    { method: 'GET', path: '/v1/events?client=nic%200', headers: { authorization: 'Bearer T' } },
+    {
+      method: 'POST',
+      path: '/v1/leases',
+      json: { partition: 'p1', path: 'a', length: 4096, ttl_ms: 1_000, client: 'nic 0' },
+    },
+  ]);
+  t.match(lease, { id: 'L1', state: 'active', backingPath: '/nowhere/pmem0.img' });
+  await eventually(() => renewals().length > 0);
+  await lease.release();
+  await lease.release();
+  const last = toy.calls.filter(({ method }) => method === 'DELETE');
+  t.match(last, [{ path: '/v1/leases/L1', headers: { 'lease-secret': 'S' } }], 'once');
+  t.equal(renewals()[0]?.headers['lease-secret'], 'S');
+  await eventually(() => toy.watchers() === 0);
+  t.equal(toy.watchers(), 0, 'nobody watches for nothing');
+});
+
+t.test('await using: releases at the end of the block', async (t) => {
+  const toy = await toyDaemon(t);
+  const daxd = new Daxd({ url: toy.url });
+  const seen: Lease[] = [];
+  {
+    await using lease = await daxd.lease(ASKED);
+    seen.push(lease);
+  }
+  t.equal(seen[0]?.state, 'released');
+  t.equal(toy.calls.at(-1)?.method, 'DELETE');
+});
+
+t.test('recall: from the stream, and from the answer to a renewal, once each', async (t) => {
+  const { toy, lease } = await setUp(t);
+  const recalls: unknown[] = [];
+  lease.on('recall', (recall) => recalls.push(recall));
+  const first = { operation: 'O1', op: 'truncate', ranges: [{ offset: 0, length: 4096 }] };
+  toy.send('recall', { ...first, lease: 'L1' });
+  toy.send('recall', { ...first, lease: 'L2', operation: 'O9' });
+  const second = { ...first, operation: 'O2', deadline_ms: 7 };
+  toy.renew = { status: 200, body: { ...TOY_LEASE, recalls: [first, second] } };
+  await eventually(() => recalls.length === 2);
+  t.match(recalls, [first, second]);
+});
+
+t.test(
+  'stream: it connects again where it left off, and asks what waits after a resync',
+  async (t) => {
+    const { toy, lease } = await setUp(t);
+    toy.send('recall', { lease: 'L1', operation: 'O1', op: 'truncate', ranges: [] }, 'toy-7');
+    await once(lease, 'recall');
+    toy.cut();
+    await eventually(
+      () => toy.calls.filter(({ path }) => path.startsWith('/v1/events')).length > 1,
+    );
+    const again = toy.calls.findLast(({ path }) => path.startsWith('/v1/events'));
+    t.equal(again?.headers['last-event-id'], 'toy-7');
+    toy.send('resync', {});
+    await eventually(() => toy.calls.some(({ path }) => path === '/v1/operations'));
+    t.ok(toy.calls.some(({ path }) => path === '/v1/operations'));
+  },
+);
+
+t.test(
+  'renewal: what fails is tried again; suspect when the ttl is over, active after that',
+  async (t) => {
+    const { toy, lease, renewals } = await setUp(t);
+    const told: string[] = [];
+    lease.on('suspect', () => told.push('suspect'));
+    lease.on('active', () => told.push('active'));
+    lease.on('lost', () => told.push('lost'));
+    toy.renew = null;
+    await eventually(() => renewals().length > 2);
+    t.strictSame(told, [], 'the ttl is not over');
+    await eventually(() => told.length > 0);
+    t.equal(lease.state, 'suspect');
+    toy.renew = { status: 503, body: { code: 'draining', status: 503, detail: 'later' } };
+    const before = renewals().length;
+    await eventually(() => renewals().length > before);
+    toy.renew = { status: 200, body: TOY_LEASE };
+    await eventually(() => told.length > 1);
+    t.strictSame(told, ['suspect', 'active']);
+    t.equal(lease.state, 'active');
+  },
+);
+
+t.test('lost: unknown to a renewal, or ended behind its back', async (t) => {
+  const gone = { code: 'ENOENT', status: 404, detail: 'there is no lease L1' };
+  const first = await setUp(t);
+  first.toy.renew = { status: 404, body: gone };
+  const [reason] = await once(first.lease, 'lost');
+  t.match(reason, { code: 'ENOENT', status: 404, problem: gone, message: gone.detail });
+  t.equal(first.lease.state, 'lost');
+  await t.rejects(first.lease.buffers(), { code: 'ESHUTDOWN' });
+  await first.lease.release();
+  t.equal(
+    first.toy.calls.some(({ method }) => method === 'DELETE'),
+    false,
+    'there is nothing to give back',
+  );
+
+  const second = await setUp(t);
+  second.toy.send('lease.released', { lease: 'L1', reason: 'process gone' });
+  const [why] = await once(second.lease, 'lost');
+  t.match(why, { message: /process gone/ });
+});
+
+t.test('lease: refused, or nobody there', async (t) => {
+  const daxd = new Daxd({ url: 'http://127.0.0.1:1' });
+  await t.rejects(daxd.lease(ASKED), { name: 'ClientError', code: 'ECONNREFUSED' });
+  t.throws(() => new Daxd({ url: 'ftp://x' }), TypeError);
+});

@@ -1,0 +1,56 @@
+import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t from 'tap';
+
+import { GIB, PAGE_SIZE } from '../../../src/lib/units.js';
+import { LentMapping } from '../../../src/media/lent-mapping.js';
+import { scratch } from '../daemon/set-up.js';
+
+t.test('open: a view of each range, to the byte; cover cuts all of them off', async (t) => {
+  const path = join(scratch(t), 'backing');
+  writeFileSync(path, Buffer.alloc(8 * PAGE_SIZE, 'a'));
+  const ranges = [
+    { offset: 5 * PAGE_SIZE + 10, length: PAGE_SIZE },
+    { offset: 100, length: 20 },
+  ];
+  const mapping = await LentMapping.open({ path, ranges, readOnly: false });
+  t.strictSame(
+    mapping.views.map(({ offset, bytes }) => [offset, bytes.length]),
+    ranges.map(({ offset, length }) => [offset, length]),
+  );
+  for (const { bytes } of mapping.views) bytes.fill('b');
+  const stored = Buffer.alloc(8 * PAGE_SIZE, 'a');
+  for (const { offset, length } of ranges) stored.fill('b', offset, offset + length);
+  t.ok(readFileSync(path).equals(stored), 'shared with the file');
+
+  mapping.cover();
+  mapping.cover();
+  for (const { bytes } of mapping.views) {
+    t.equal(bytes.equals(Buffer.alloc(bytes.length)), true, 'nothing of the file shows');
+    bytes.fill('c');
+  }
+  t.ok(readFileSync(path).equals(stored), 'nothing goes there');
+});
+
+t.test('open: what is longer than a window comes in pieces', async (t) => {
+  const path = join(scratch(t), 'backing');
+  const fd = openSync(path, 'w');
+  ftruncateSync(fd, 3 * GIB);
+  closeSync(fd);
+  const range = { offset: 8192 + 1, length: 2 * GIB };
+  const { views } = await LentMapping.open({ path, ranges: [range], readOnly: true });
+  t.strictSame(
+    views.map(({ offset, bytes }) => [offset, bytes.length]),
+    [
+      [8193, GIB - 1],
+      [8192 + GIB, GIB],
+      [8192 + 2 * GIB, 1],
+    ],
+  );
+});
+
+t.test('open: what is not there is the errno of open', async (t) => {
+  const request = { path: join(scratch(t), 'none'), ranges: [], readOnly: true };
+  await t.rejects(LentMapping.open(request), { code: 'ENOENT' });
+});
