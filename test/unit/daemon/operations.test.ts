@@ -15,6 +15,7 @@ class ToyChange implements PendingChange {
   readonly startedWallMs = 1_700_000_000_000;
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
+  defers = false;
   wasBroken = false;
   waited = 0;
   cancelled = false;
