@@ -43,6 +43,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   deadline: { status: 504, title: 'The time to wait is over' },
   draining: { status: 503, title: 'The daemon is draining' },
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
+  'quarantine-full': { status: 507, title: 'No more may be quarantined' },
   'recall-conflict': { status: 409, title: 'A change of these bytes is waiting' },
 };
 

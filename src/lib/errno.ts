@@ -34,6 +34,7 @@ export const ERROR_CODES = [
   'deadline',
   'draining',
   'pages-pinned',
+  'quarantine-full',
   'recall-conflict',
 ] as const;
 

@@ -30,6 +30,7 @@ import type { OpenFile } from './open-file.js';
 import { prepareDma } from './prepare-dma.js';
 import { putFile } from './put-file.js';
 import type { PutChange, PutResult } from './put-file.js';
+import { Quarantine } from './quarantine.js';
 import { readRegular } from './regular-file.js';
 import { setAttributes } from './set-attributes.js';
 import type { AttributeChange } from './set-attributes.js';
@@ -102,6 +103,8 @@ export async function mountExt4(range: BackingRange, options: MountOptions): Pro
 
 /** A mounted ext4. Inode numbers come from {@link lookup} and its like; keep none across a wait. */
 export class Ext4 {
+  /** Blocks that left their files while they were pinned. */
+  readonly quarantine: Quarantine;
   readonly #volume: Volume;
   readonly #evictions: Evictions;
   readonly #names: Names;
@@ -109,6 +112,7 @@ export class Ext4 {
 
   /** Takes over an open volume; see {@link mountExt4}. */
   constructor(volume: Volume) {
+    this.quarantine = new Quarantine(volume);
     this.#volume = volume;
     this.#evictions = new Evictions(volume);
     this.#names = new Names(volume, this.#evictions);
@@ -333,7 +337,7 @@ export class Ext4 {
     { keepSize }: SpaceChange,
   ): Promise<ChangeResult> {
     await fallocate(this.#live, number, { offset, length, keepSize });
-    return { waitedMs: 0, freedBytes: 0 };
+    return { waitedMs: 0, freedBytes: 0, quarantinedBytes: 0 };
   }
 
   /**
@@ -438,6 +442,7 @@ export class Ext4 {
   async unmount(): Promise<void> {
     this.#state = 'unmounted';
     await this.#evictions.close();
+    await this.#volume.quarantine.told();
     await closeVolume(this.#volume);
   }
 

@@ -132,7 +132,7 @@ async function shiftRange(
       inode.store(txn);
       return done;
     });
-    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE, quarantinedBytes: 0 };
   });
 }
 

@@ -14,7 +14,9 @@ import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, FileLayoutChange } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { leavePinned } from './leave-pinned.js';
 import { nameFill } from './name-fill.js';
+import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
 
@@ -37,7 +39,8 @@ export interface SpaceRange extends FileRange {
  * holds one of the bytes.
  *
  * What one transaction cannot free goes in several, from the end of the range on: a power cut
- * may leave the first part of a huge range as it was.
+ * may leave the first part of a huge range as it was. With `defer`, what is pinned goes in the
+ * first one.
  *
  * @throws DaxdError as `truncateFile` does; ENOSPC where the extent tree must grow for it
  * @kernel ext4_punch_hole (fs/ext4/inode.c)
@@ -51,22 +54,40 @@ export async function punchHole(
   const request = requestFor(volume, number, range, { ...change, op: 'punch-hole' });
   const before = readWritable(volume, volume, number);
   return await changeLayout(volume, request, async (layout) => {
-    const { size } = rereadWritable(volume, volume, before);
-    const { waitedMs } = layout;
+    const now = rereadWritable(volume, volume, before);
+    const { size } = now;
     const end = range.offset + range.length;
     const to = end > size ? roundUp(size, BLOCK_SIZE) : end;
     // Past the end nothing is punched, and the file counts as modified all the same.
     const bytes = { from: range.offset, to: range.offset >= size ? range.offset : to };
-    const freed = await inTransactions(volume, (txn) => {
+    const copies = await PinnedCopies.ofEdges(volume, now, bytes, layout);
+    const done = await punchHeld(volume, now, { bytes, copies }, layout);
+    return { waitedMs: layout.waitedMs, ...done };
+  });
+}
+
+/** Punches with the layout broken and the file's gate held; the copies are used up. */
+async function punchHeld(
+  volume: Volume,
+  before: Inode,
+  { bytes, copies }: { readonly bytes: ByteSpan; readonly copies: PinnedCopies },
+  layout: BrokenLayout,
+): Promise<Omit<ChangeResult, 'waitedMs'>> {
+  const span = wholeBlocks(bytes);
+  try {
+    const { blocks, quarantined } = await inTransactions(volume, (txn) => {
       const inode = rereadWritable(txn, volume, before);
-      const piece = freeSpan(txn, volume, { inode, span: wholeBlocks(bytes) }, layout);
+      const left = leavePinned(txn, volume, { inode, span, copies }, layout);
+      const piece = freeSpan(txn, volume, { inode, span }, layout);
       inode.touch();
       inode.store(txn);
-      return piece;
+      return { ...piece, quarantined: left };
     });
-    await zeroEdges(volume, number, bytes);
-    return { waitedMs, freedBytes: freed * BLOCK_SIZE };
-  });
+    await zeroEdges(volume, before.number, bytes);
+    return { freedBytes: blocks * BLOCK_SIZE, quarantinedBytes: quarantined * BLOCK_SIZE };
+  } finally {
+    copies.release();
+  }
 }
 
 /**
@@ -88,7 +109,7 @@ export async function zeroRange(
     const bytes = { from: range.offset, to: range.offset + range.length };
     await allocate(volume, before, range, wholeBlocks(bytes));
     await zeroEdges(volume, number, bytes);
-    return { waitedMs, freedBytes: 0 };
+    return { waitedMs, freedBytes: 0, quarantinedBytes: 0 };
   });
 }
 

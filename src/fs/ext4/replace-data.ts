@@ -49,7 +49,7 @@ export async function replaceData(
         return swapped;
       });
       if (orphan !== undefined) await evictOrphan(volume, orphan, layout);
-      return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+      return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE, quarantinedBytes: 0 };
     });
   } finally {
     staged.release();

@@ -1,0 +1,139 @@
+import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { DaxdError } from '../../lib/errno.js';
+import { freeBlocks } from './allocator.js';
+import { blocksOf, pagesOf } from './block-pages.js';
+import { spliceExtents } from './extent-splice.js';
+import { mapExtents } from './extent-tree.js';
+import { clipExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
+import type { Inode } from './inode.js';
+import { BLOCK_SIZE } from './layout.js';
+import type { PinnedCopies } from './pinned-copies.js';
+import { openQuarantine } from './quarantine-file.js';
+import type { BlockRun } from './system-zone.js';
+import type { Transaction } from './transaction.js';
+import type { Volume } from './volume.js';
+
+/** Share of the partition that may be quarantined. */
+const CAP_SHARE = 1 / 10;
+
+/** What of a file is about to be freed. */
+export interface Leaving {
+  readonly inode: Inode;
+  readonly span: BlockSpan;
+  /** What takes the place of pinned blocks that are kept in part. */
+  readonly copies?: PinnedCopies;
+}
+
+/** Quarantined blocks that there may be. */
+export function quarantineCapBlocks({ range }: Volume): number {
+  return Math.floor((range.length * CAP_SHARE) / BLOCK_SIZE);
+}
+
+/**
+ * Moves those blocks of a span that are pinned from a file to the quarantine, where the change
+ * defers: what is left of the span is idle, and stays so until the lift. All of them go at
+ * once, also where the rest is freed in several transactions: an orphan whose recovery frees
+ * blocks has none that is pinned. Gives how many it moved. The caller stores the inode.
+ *
+ * @throws DaxdError `quarantine-full`, ENOSPC, EBADMSG, EUCLEAN; the transaction is to be dropped
+ */
+export function leavePinned(
+  txn: Transaction,
+  volume: Volume,
+  { inode, span, copies }: Leaving,
+  layout: BrokenLayout,
+): number {
+  if (!layout.change.defers) return 0;
+  const pinned = clipExtents(mapExtents(txn, volume, inode, span), span).flatMap((extent) =>
+    pinnedParts(volume, extent, layout),
+  );
+  for (const { logical, length } of pinned) {
+    spliceExtents(txn, volume, { inode, span: { from: logical, to: logical + length } }, []);
+  }
+  const runs = pinned.map(({ physical, length }) => ({ start: physical, count: length }));
+  for (const { physical, length } of copies?.swap(txn, inode) ?? []) {
+    runs.push(...leaveOne(txn, volume, { start: physical, count: length }, layout));
+  }
+  return quarantine(txn, volume, runs, layout);
+}
+
+/** Frees what of a run is idle by now, and gives the rest. */
+function leaveOne(
+  txn: Transaction,
+  volume: Volume,
+  run: BlockRun,
+  layout: BrokenLayout,
+): BlockRun[] {
+  const pinned = layout.pinnedIn(pagesOf(volume, run)).map((pages) => blocksOf(volume, pages));
+  let { start } = run;
+  for (const end of [...pinned, { start: run.start + run.count, count: 0 }]) {
+    const idle = { start, count: end.start - start };
+    if (idle.count > 0) freeBlocks(txn, volume, idle, layout);
+    start = end.start + end.count;
+  }
+  return pinned;
+}
+
+/** The pinned parts of an extent. */
+function pinnedParts(
+  volume: Volume,
+  { logical, physical, length, unwritten }: Extent,
+  layout: BrokenLayout,
+): Extent[] {
+  const pages = pagesOf(volume, { start: physical, count: length });
+  return layout.pinnedIn(pages).map((run) => {
+    const { start, count } = blocksOf(volume, run);
+    return { logical: logical + start - physical, physical: start, length: count, unwritten };
+  });
+}
+
+/** Gives blocks that no file has any more to the quarantine. */
+function quarantine(
+  txn: Transaction,
+  volume: Volume,
+  runs: readonly BlockRun[],
+  layout: BrokenLayout,
+): number {
+  const blocks = runs.reduce((total, { count }) => total + count, 0);
+  if (blocks === 0) return 0;
+  assertRoom(volume, blocks);
+  txn.requireIdle(layout);
+  const inode = openQuarantine(txn, volume);
+  for (const { start, count } of runs) {
+    const span = { from: start, to: start + count };
+    if (mapExtents(txn, volume, inode, span).length > 0) {
+      throw new DaxdError(
+        'EUCLEAN',
+        `blocks ${start} to ${start + count} are a file's and quarantined too; run e2fsck -fy`,
+      );
+    }
+    const extent = { logical: start, physical: start, length: count, unwritten: true };
+    spliceExtents(txn, volume, { inode, span }, [extent]);
+  }
+  inode.touch();
+  inode.store(txn);
+  txn.onStored(() => {
+    volume.quarantine.blocks += blocks;
+  });
+  txn.onDurable(() => {
+    const { id: change, op, path, inode: left } = layout.change;
+    const media = runs.map(({ start, count }) => ({
+      mediaOffset: start * BLOCK_SIZE,
+      length: count * BLOCK_SIZE,
+    }));
+    volume.quarantine.moved({ change, op, path, inode: left, runs: media });
+  });
+  return blocks;
+}
+
+/** @throws DaxdError `quarantine-full` */
+function assertRoom(volume: Volume, blocks: number): void {
+  const cap = quarantineCapBlocks(volume);
+  const { blocks: now } = volume.quarantine;
+  if (now + blocks <= cap) return;
+  throw new DaxdError(
+    'quarantine-full',
+    `${blocks} blocks would be quarantined beside ${now}, ${cap} may be: the file is unchanged; release quarantined ranges, or wait for the pages`,
+  );
+}
