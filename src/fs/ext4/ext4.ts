@@ -25,7 +25,7 @@ import type { Change } from './layout-break.js';
 import { closeVolume, openVolume } from './mount-state.js';
 import { inodeAt, readFileInode } from './named-inode.js';
 import { Names } from './names.js';
-import type { RenameOptions } from './names.js';
+import type { RemoveOptions, RenameOptions } from './names.js';
 import type { OpenFile } from './open-file.js';
 import { prepareDma } from './prepare-dma.js';
 import { putFile } from './put-file.js';
@@ -419,12 +419,13 @@ export class Ext4 {
 
   /**
    * Removes a name, also that of an empty directory. With the last name of a file its blocks
-   * go, at once where nobody has it open and no page is pinned, else when that is so.
+   * go, at once where nobody has it open and no page is pinned, else when that is so. With `defer`
+   * pinned ones go into the quarantine instead.
    *
    * @throws DaxdError ENOENT, ENOTEMPTY, EBUSY for the root, EPERM, EROFS
    */
-  async unlink(path: string): Promise<void> {
-    await this.#names.unlink(path);
+  async unlink(path: string, options: RemoveOptions = {}): Promise<void> {
+    await this.#names.unlink(path, options);
   }
 
   /**

@@ -97,7 +97,7 @@ function quarantine(
 ): number {
   const blocks = runs.reduce((total, { count }) => total + count, 0);
   if (blocks === 0) return 0;
-  assertRoom(volume, blocks);
+  assertQuarantineRoom(volume, blocks);
   txn.requireIdle(layout);
   const inode = openQuarantine(txn, volume);
   for (const { start, count } of runs) {
@@ -127,8 +127,8 @@ function quarantine(
   return blocks;
 }
 
-/** @throws DaxdError `quarantine-full` */
-function assertRoom(volume: Volume, blocks: number): void {
+/** Checks that so many more blocks may be quarantined. @throws DaxdError `quarantine-full` */
+export function assertQuarantineRoom(volume: Volume, blocks: number): void {
   const cap = quarantineCapBlocks(volume);
   const { blocks: now } = volume.quarantine;
   if (now + blocks <= cap) return;
