@@ -13,6 +13,9 @@ export interface BlockSpan {
   readonly to: number;
 }
 
+/** A span with nothing in it. */
+export const NO_BLOCKS: BlockSpan = { from: 0, to: 0 };
+
 /** The parts of ascending extents inside a span. */
 export function clipExtents(extents: readonly Extent[], { from, to }: BlockSpan): Extent[] {
   const clipped: Extent[] = [];

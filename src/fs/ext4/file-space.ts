@@ -2,8 +2,9 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
-import { DataStores } from './data-stores.js';
+import { DataStores, wholeBlocks } from './data-stores.js';
 import type { ByteSpan } from './data-stores.js';
+import { NO_BLOCKS } from './extent.js';
 import type { BlockSpan } from './extent.js';
 import { zeroRest } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
@@ -92,7 +93,8 @@ async function punchHeld(
 
 /**
  * Makes bytes of a file read as zeros without freeing: whole blocks become unwritten, holes
- * get unwritten blocks, the rest is zeroed in place. Waits as {@link punchHole} does.
+ * get unwritten blocks, the rest is zeroed in place. Waits as {@link punchHole} does. With
+ * `defer`, pinned blocks are replaced, in a transaction of their own before the others change.
  *
  * @throws DaxdError as `truncateFile` does; ENOSPC
  * @kernel ext4_zero_range (fs/ext4/extents.c)
@@ -105,12 +107,50 @@ export async function zeroRange(
 ): Promise<ChangeResult> {
   const request = requestFor(volume, number, range, { ...change, op: 'zero-range' });
   const before = readWritable(volume, volume, number);
-  return await changeLayout(volume, request, async ({ waitedMs }: BrokenLayout) => {
+  return await changeLayout(volume, request, async (layout) => {
     const bytes = { from: range.offset, to: range.offset + range.length };
+    const left = await leaveZeroed(volume, before, bytes, layout);
     await allocate(volume, before, range, wholeBlocks(bytes));
     await zeroEdges(volume, number, bytes);
-    return { waitedMs, freedBytes: 0, quarantinedBytes: 0 };
+    const { waitedMs } = layout;
+    return { waitedMs, freedBytes: 0, quarantinedBytes: left * BLOCK_SIZE };
   });
+}
+
+/**
+ * Puts blocks that read as zeros in the place of pinned ones, and copies in that of pinned ones
+ * with an edge; gives how many blocks went into the quarantine.
+ */
+async function leaveZeroed(
+  volume: Volume,
+  before: Inode,
+  bytes: ByteSpan,
+  layout: BrokenLayout,
+): Promise<number> {
+  if (!layout.change.defers) return 0;
+  const now = rereadWritable(volume, volume, before);
+  const copies = await PinnedCopies.ofZeroed(volume, now, bytes, layout);
+  try {
+    if (copies.isEmpty) return 0;
+    // What the holes take afterwards is looked for first: without it nothing changes.
+    const span = {
+      from: Math.floor(bytes.from / BLOCK_SIZE),
+      to: Math.ceil(bytes.to / BLOCK_SIZE),
+    };
+    await whenSpace(volume, () => {
+      const inode = rereadWritable(volume, volume, before);
+      new HoleFill(volume, inode, span, { unwrite: wholeBlocks(bytes) }).release();
+    });
+    return await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      const left = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
+      inode.touch();
+      inode.store(txn);
+      return left;
+    });
+  } finally {
+    copies.release();
+  }
 }
 
 /**
@@ -173,11 +213,6 @@ async function zeroEdges(volume: Volume, number: number, { from, to }: ByteSpan)
   const last = Math.max(first, roundDown(to, BLOCK_SIZE));
   await zeroRest(volume, number, { from, to: first });
   await zeroRest(volume, number, { from: last, to });
-}
-
-/** The blocks that lie wholly within a range; `to` is not above `from` when there are none. */
-function wholeBlocks({ from, to }: ByteSpan): BlockSpan {
-  return { from: Math.ceil(from / BLOCK_SIZE), to: Math.floor(to / BLOCK_SIZE) };
 }
 
 /** A range as a layout change, rounded out to pages. */

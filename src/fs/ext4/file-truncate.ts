@@ -2,7 +2,7 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { DataStores, writtenOf } from './data-stores.js';
 import { mapExtents } from './extent-tree.js';
-import type { BlockSpan } from './extent.js';
+import { NO_BLOCKS } from './extent.js';
 import { zeroPastEnd } from './file-write.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import type { Inode } from './inode.js';
@@ -94,8 +94,6 @@ async function grow(
     copies.release();
   }
 }
-
-const NO_BLOCKS: BlockSpan = { from: 0, to: 0 };
 
 /**
  * The size is committed before the rest of the last block is zeroed: the other way round a

@@ -5,10 +5,11 @@ import { blocksOf, pagesOf } from './block-pages.js';
 import { spliceExtents } from './extent-splice.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
-import type { BlockSpan, Extent } from './extent.js';
+import type { BlockSpan } from './extent.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { PinnedCopies } from './pinned-copies.js';
+import { pinnedParts } from './pinned-parts.js';
 import { openQuarantine } from './quarantine-file.js';
 import type { BlockRun } from './system-zone.js';
 import type { Transaction } from './transaction.js';
@@ -73,19 +74,6 @@ function leaveOne(
     start = end.start + end.count;
   }
   return pinned;
-}
-
-/** The pinned parts of an extent. */
-function pinnedParts(
-  volume: Volume,
-  { logical, physical, length, unwritten }: Extent,
-  layout: BrokenLayout,
-): Extent[] {
-  const pages = pagesOf(volume, { start: physical, count: length });
-  return layout.pinnedIn(pages).map((run) => {
-    const { start, count } = blocksOf(volume, run);
-    return { logical: logical + start - physical, physical: start, length: count, unwritten };
-  });
 }
 
 /** Gives blocks that no file has any more to the quarantine. */
