@@ -4,8 +4,8 @@ import { freeBlocks } from './allocator.js';
 import { blocksOf, pagesOf } from './block-pages.js';
 import { spliceExtents } from './extent-splice.js';
 import { mapExtents } from './extent-tree.js';
-import { clipExtents } from './extent.js';
-import type { BlockSpan } from './extent.js';
+import { clipExtents, joinExtents, nearExtents, spanOf, subtractExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { PinnedCopies } from './pinned-copies.js';
@@ -49,14 +49,19 @@ export function leavePinned(
   const pinned = clipExtents(mapExtents(txn, volume, inode, span), span).flatMap((extent) =>
     pinnedParts(volume, extent, layout),
   );
-  for (const { logical, length } of pinned) {
-    spliceExtents(txn, volume, { inode, span: { from: logical, to: logical + length } }, []);
-  }
+  for (const gone of nearExtents(pinned)) takeOut(txn, volume, inode, gone);
   const runs = pinned.map(({ physical, length }) => ({ start: physical, count: length }));
   for (const { physical, length } of copies?.swap(txn, inode) ?? []) {
     runs.push(...leaveOne(txn, volume, { start: physical, count: length }, layout));
   }
   return quarantine(txn, volume, runs, layout);
+}
+
+/** Takes neighbouring parts of a file's extents out of it. */
+function takeOut(txn: Transaction, volume: Volume, inode: Inode, gone: readonly Extent[]): void {
+  const span = spanOf(gone);
+  const extents = clipExtents(mapExtents(txn, volume, inode, span), span);
+  spliceExtents(txn, volume, { inode, span }, subtractExtents(extents, gone));
 }
 
 /** Frees what of a run is idle by now, and gives the rest. */
@@ -88,17 +93,10 @@ function quarantine(
   assertQuarantineRoom(volume, blocks);
   txn.requireIdle(layout);
   const inode = openQuarantine(txn, volume);
-  for (const { start, count } of runs) {
-    const span = { from: start, to: start + count };
-    if (mapExtents(txn, volume, inode, span).length > 0) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `blocks ${start} to ${start + count} are a file's and quarantined too; run e2fsck -fy`,
-      );
-    }
-    const extent = { logical: start, physical: start, length: count, unwritten: true };
-    spliceExtents(txn, volume, { inode, span }, [extent]);
-  }
+  const added = runs.map(({ start, count }) => {
+    return { logical: start, physical: start, length: count, unwritten: true };
+  });
+  for (const group of nearExtents(joinExtents(added))) addTo(txn, volume, inode, group);
   inode.touch();
   inode.store(txn);
   txn.onStored(() => {
@@ -113,6 +111,21 @@ function quarantine(
     volume.quarantine.moved({ change, op, path, inode: left, runs: media });
   });
   return blocks;
+}
+
+/** Adds neighbouring blocks to the quarantine. @throws DaxdError EUCLEAN for what it has already */
+function addTo(txn: Transaction, volume: Volume, inode: Inode, added: readonly Extent[]): void {
+  const span = spanOf(added);
+  const extents = clipExtents(mapExtents(txn, volume, inode, span), span);
+  const joined = joinExtents([...extents, ...added]);
+  for (const [i, { logical, length }] of joined.entries()) {
+    if (logical + length <= (joined[i + 1]?.logical ?? Infinity)) continue;
+    throw new DaxdError(
+      'EUCLEAN',
+      `blocks ${logical} to ${logical + length} are a file's and quarantined too; run e2fsck -fy`,
+    );
+  }
+  spliceExtents(txn, volume, { inode, span }, joined);
 }
 
 /** Checks that so many more blocks may be quarantined. @throws DaxdError `quarantine-full` */
