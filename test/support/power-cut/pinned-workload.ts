@@ -28,6 +28,9 @@ const PINNED: Readonly<Record<string, readonly number[]>> = {
   gone: [0, 1, 30],
   covered: [7],
   swapped: [0, 11, 12, 13],
+  zeroed: [1, 2, 3, 9],
+  shorter: [4, 6, 30],
+  longer: [0, 20, 21],
 };
 
 /** Puts files there. */
@@ -72,6 +75,24 @@ export function pinnedWorkload(): Batch[] {
     }),
     step('punch', ['holed'], (fs) => {
       return fs.punchHole(fs.lookup('holed'), 2 * PAGE_SIZE + 9, 10 * PAGE_SIZE, { defer });
+    }),
+    [
+      {
+        name: 'zero',
+        touches: ['zeroed'],
+        // In two transactions: what is pinned, then the rest.
+        torn: 'around the commit',
+        run: (fs) => {
+          const range = { keepSize: true, defer };
+          return fs.zeroRange(fs.lookup('zeroed'), PAGE_SIZE + 64, 8 * PAGE_SIZE, range);
+        },
+      },
+    ],
+    step('collapse', ['shorter'], (fs) => {
+      return fs.collapseRange(fs.lookup('shorter'), 3 * PAGE_SIZE, 2 * PAGE_SIZE, { defer });
+    }),
+    step('insert', ['longer'], (fs) => {
+      return fs.insertRange(fs.lookup('longer'), 10 * PAGE_SIZE, 3 * PAGE_SIZE, { defer });
     }),
     step('unlink', ['gone'], (fs) => fs.unlink('gone', { defer })),
     'remount',
