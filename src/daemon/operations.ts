@@ -243,11 +243,12 @@ export class Operations implements ChangeWatcher {
   }
 
   #logEnd(change: PendingChange): void {
-    const { id, op, path, inode, wasBroken } = change;
+    const { id, op, path, inode, wasBroken, defers } = change;
     const waitedMs = change.waitedMs();
     if (waitedMs < LONG_WAIT_MS) return;
+    const ended = defers ? 'deferred' : 'pages idle';
     this.#options.log.info(
-      { operation: id, op, path, inode, waitedMs, outcome: wasBroken ? 'pages idle' : 'given up' },
+      { operation: id, op, path, inode, waitedMs, outcome: wasBroken ? ended : 'given up' },
       'wait for pinned pages ended',
     );
   }

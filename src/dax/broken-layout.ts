@@ -4,8 +4,10 @@ import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { DevPagemap } from '../mm/dev-pagemap.js';
 import type { PageWaiters } from '../mm/page-waiters.js';
+import type { PfnRun } from '../mm/gup.js';
 import { daxLayoutBusyPage } from './dax-layout-busy-page.js';
-import type { LayoutChange } from './layout-change.js';
+import type { LayoutChange, PendingChange } from './layout-change.js';
+import { pinnedRuns } from './pinned-runs.js';
 
 /** The pages that a filesystem stands on, and how to wait for them. */
 export interface LayoutPages {
@@ -29,6 +31,10 @@ export interface BreakOptions {
 /**
  * Leave to free or move the blocks of one pending change: no page of it is pinned, and until
  * {@link lift} none will be. Only a wait that ended well makes one.
+ *
+ * That of a change that defers says less: pages may be pinned, those that {@link pinnedIn}
+ * gives. Until the lift they only become fewer, for the barrier keeps new pins out; so what was
+ * idle once may be freed at any time before it.
  */
 export class BrokenLayout {
   /** How long the change waited, in milliseconds; 0 when it did not. */
@@ -43,10 +49,25 @@ export class BrokenLayout {
     this.#options = options;
   }
 
+  /** The change that it is for. */
+  get change(): PendingChange {
+    return this.#change;
+  }
+
+  /**
+   * The pinned stretches of `run`, ascending; none unless the change defers. The answer holds
+   * until the caller next awaits, and what it leaves out is idle until the lift.
+   */
+  pinnedIn(run: PfnRun): PfnRun[] {
+    const pgmap = this.#options.device?.pgmap;
+    return pgmap === undefined || !this.#change.defers ? [] : pinnedRuns(pgmap, run);
+  }
+
   /**
    * Waits for the change's turn, and then until a scan of all its pages finds none pinned.
    * After each wait it scans from the start again, whatever it waited for: a page that was
-   * looked at before may be pinned by now, and the pages may be others.
+   * looked at before may be pinned by now, and the pages may be others. A change that defers
+   * waits for its turn alone.
    *
    * @throws DaxdError the reason of the change's abort; ENXIO when the device is going away.
    * @kernel ext4_break_layouts (fs/ext4/inode.c), xfs_break_dax_layouts (fs/xfs/xfs_file.c)
@@ -61,7 +82,7 @@ export class BrokenLayout {
     change.breaking();
     let latencyMs: number | undefined;
     for (;;) {
-      const pfn = device === undefined ? undefined : busyPage(change, device.pgmap);
+      const pfn = device === undefined ? undefined : awaitedPage(change, device.pgmap);
       if (device === undefined || pfn === undefined) break;
 
       if (!waited) options.onWait(change);
@@ -79,7 +100,7 @@ export class BrokenLayout {
   static tryBreakDaxLayouts(change: LayoutChange, options: BreakOptions): BrokenLayout | undefined {
     const pgmap = options.device?.pgmap;
     if (change.queued || pgmap?.dying === true) return undefined;
-    const pfn = pgmap === undefined ? undefined : daxLayoutBusyPage(pgmap, change.pages());
+    const pfn = pgmap === undefined ? undefined : awaitedPage(change, pgmap);
     if (pfn !== undefined) return undefined;
     change.breaking();
     return new BrokenLayout(change, options, false);
@@ -87,16 +108,28 @@ export class BrokenLayout {
 
   /**
    * Checks, at the commit, that the barrier is up and the pages are idle still. Call it
-   * before the file's mapping changes: it asks for the pages anew.
+   * before the file's mapping changes: it asks for the pages anew. Of a change that defers
+   * only some are: what it frees, {@link assertIdleRun} checks.
    *
    * @throws InvariantError when blocks under DMA were about to be freed.
    */
   assertIdle(): void {
-    const { inode, op, state } = this.#change;
+    const { inode, op, state, defers } = this.#change;
     assert(state === 'broken', `${op} of inode ${inode} frees blocks only before its lift`);
+    if (defers) return;
     const pgmap = this.#options.device?.pgmap;
     const pfn = pgmap === undefined ? undefined : daxLayoutBusyPage(pgmap, this.#change.pages());
     assert(pfn === undefined, `${op} of inode ${inode} frees no pinned page (${pfn} is)`);
+  }
+
+  /** Checks that pages which a change that defers is about to free are idle. @throws InvariantError */
+  assertIdleRun(run: PfnRun): void {
+    const [pinned] = this.pinnedIn(run);
+    const { inode, op } = this.#change;
+    assert(
+      pinned === undefined,
+      `${op} of inode ${inode} frees no pinned page (${pinned?.firstPfn} is)`,
+    );
   }
 
   /** Takes the barrier down and lets the next change start. May be called more than once. */
@@ -105,9 +138,10 @@ export class BrokenLayout {
   }
 }
 
-function busyPage(change: LayoutChange, pgmap: DevPagemap): number | undefined {
+/** The first page that has to go idle before the change may go on. */
+function awaitedPage(change: LayoutChange, pgmap: DevPagemap): number | undefined {
   if (pgmap.dying) throw deviceGone(change);
-  return daxLayoutBusyPage(pgmap, change.pages());
+  return change.defers ? undefined : daxLayoutBusyPage(pgmap, change.pages());
 }
 
 /** Why a change of a device that detaches is refused: its counts no longer tell what is idle. */

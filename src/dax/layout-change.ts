@@ -33,6 +33,11 @@ export interface LayoutChangeRequest {
   readonly onWait?: ((change: PendingChange) => void) | undefined;
   /** Aborted: the wait is given up, with a DaxdError that is its reason or `cancelled`; the file is as it was. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Waits for earlier changes alone, and for no page: what is pinned when its turn has come
+   * leaves the file, and is kept from being used again.
+   */
+  readonly defer?: boolean | undefined;
 }
 
 /** A layout change as others see it, from its barrier going up until it comes down. */
@@ -44,7 +49,9 @@ export interface PendingChange {
   readonly from: number;
   readonly to: number;
   readonly state: LayoutChangeState;
-  /** Whether its wait ended well: no page was pinned. */
+  /** Whether it waits for no page: see {@link LayoutChangeRequest.defer}. */
+  readonly defers: boolean;
+  /** Whether its wait ended well: no page was pinned, or it defers. */
   readonly wasBroken: boolean;
   /** Why it was given up, if it was; what else went wrong does not stand here. */
   readonly givenUp: ErrorCode | undefined;
@@ -65,7 +72,7 @@ export type LayoutChangeState = 'queued' | 'breaking' | 'broken' | 'ended';
  * One pending change of one file.
  *
  *     queued --earlier ones ended--> breaking --no page pinned--> broken --lift--> ended
- *        |                              |                                            ^
+ *        |                              |      or it defers                          ^
  *        +-------- abort, failure ------+--------------------------------------------+
  */
 export class LayoutChange implements PendingChange {
@@ -75,6 +82,7 @@ export class LayoutChange implements PendingChange {
   readonly path: string | undefined;
   readonly from: number;
   readonly to: number;
+  readonly defers: boolean;
   readonly pages: () => Iterable<PfnRun>;
   readonly deadlineMs: number | undefined;
   readonly onWait: ((change: PendingChange) => void) | undefined;
@@ -96,7 +104,7 @@ export class LayoutChange implements PendingChange {
   #tookMs: number | undefined;
 
   constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
-    const { op, inode, path, from, to, pages } = request;
+    const { op, inode, path, from, to, pages, defer = false } = request;
     assert(from >= 0 && to >= from, `${op} changes bytes ${from} to ${to}, in this order`);
     this.id = id;
     this.op = op;
@@ -104,6 +112,7 @@ export class LayoutChange implements PendingChange {
     this.path = path;
     this.from = from;
     this.to = to;
+    this.defers = defer;
     this.pages = pages;
     this.deadlineMs = request.deadlineMs;
     this.onWait = request.onWait;
@@ -201,7 +210,7 @@ export class LayoutChange implements PendingChange {
     this.#state = 'breaking';
   }
 
-  /** Notes that no page is pinned: from here on nothing gives the change up. */
+  /** Notes that no page is pinned, or that it defers: from here on nothing gives the change up. */
   broken(): void {
     assert(this.#state === 'breaking', `a change that is ${this.#state} does not become broken`);
     this.#wasBroken = true;

@@ -39,7 +39,7 @@ export const PENDING_CHANGES_MAX = 4096;
  * served; others pass.
  *
  * The order of one change: barrier up, recall, its turn, wait until nothing is pinned;
- * then the caller commits, frees and lifts.
+ * then the caller commits, frees and lifts. One that defers leaves out the wait for pages.
  */
 export class Layouts {
   readonly #options: LayoutsOptions;

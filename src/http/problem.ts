@@ -44,6 +44,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   draining: { status: 503, title: 'The daemon is draining' },
   'lease-revoked': { status: 410, title: 'The lease cannot be gone on with' },
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
+  'quarantine-full': { status: 507, title: 'No more may be quarantined' },
   'recall-conflict': { status: 409, title: 'A change of these bytes is waiting' },
 };
 

@@ -35,6 +35,7 @@ export const ERROR_CODES = [
   'draining',
   'lease-revoked',
   'pages-pinned',
+  'quarantine-full',
   'recall-conflict',
 ] as const;
 

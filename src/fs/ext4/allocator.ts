@@ -1,6 +1,7 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { clearBits, setBits } from './bitmap.js';
+import { pagesOf } from './block-pages.js';
 import { findFreeRun } from './free-run.js';
 import type { RunRequest } from './free-run.js';
 import { countFreeBlocks, groupOfBlock, modifyBlockBitmap } from './group-bitmaps.js';
@@ -132,7 +133,10 @@ export function freeBlocks(
   leave: FreeLeave,
 ): void {
   assertData(volume, run);
-  if (leave !== METADATA) txn.requireIdle(leave);
+  if (leave !== METADATA) {
+    txn.requireIdle(leave);
+    leave.assertIdleRun(pagesOf(volume, run));
+  }
   eachGroup(txn, volume, run, (group, first, length) => {
     const bits = modifyBlockBitmap(txn, volume, group);
     if (clearBits(bits, first, length) !== length) {

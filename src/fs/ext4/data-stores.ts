@@ -1,4 +1,4 @@
-import type { Extent } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
 import { mediaOffset } from './file-read.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Volume } from './volume.js';
@@ -64,4 +64,9 @@ export class DataStores {
 /** The written ones: only their blocks hold what the file reads as. */
 export function writtenOf(extents: readonly Extent[]): Extent[] {
   return extents.filter(({ unwritten }) => !unwritten);
+}
+
+/** The blocks that lie wholly within a range; `to` is not above `from` when there are none. */
+export function wholeBlocks({ from, to }: ByteSpan): BlockSpan {
+  return { from: Math.ceil(from / BLOCK_SIZE), to: Math.floor(to / BLOCK_SIZE) };
 }

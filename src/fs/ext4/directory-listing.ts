@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { Directory } from './directory.js';
 import type { DirectoryPiece } from './directory.js';
+import { isHidden } from './hidden-name.js';
 import type { InodeType } from './inode.js';
 import { readNamedInode, typeOfEntry } from './named-inode.js';
 import type { Volume } from './volume.js';
@@ -38,6 +39,7 @@ function* listPieces(volume: Volume, { inode }: Directory): Generator<ListedEntr
     isIndexed = directory.isIndexed;
     const { entries, next }: DirectoryPiece = directory.entriesFrom(cursor, visited);
     for (const entry of entries) {
+      if (isHidden(volume, number, entry.name)) continue;
       const type = typeOfEntry(entry.entryType) ?? readNamedInode(volume, volume, entry.inode).type;
       yield { name: entry.name, type, inode: entry.inode };
     }

@@ -3,8 +3,10 @@ import { setMaxListeners } from 'node:events';
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { evictOrphan } from './evict.js';
+import { readAnyInode } from './inode.js';
 import { changeLayout, tryBreakFileLayouts } from './layout-break.js';
 import type { FileLayoutChange } from './layout-break.js';
+import { assertQuarantineRoom } from './leave-pinned.js';
 import { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
 
@@ -14,6 +16,8 @@ export interface NamelessFile {
   readonly op: 'unlink' | 'rename';
   /** For people who look at what waits. */
   readonly path?: string | undefined;
+  /** Waits for no pinned page: pinned blocks go into the quarantine, as long as it has room. */
+  readonly defer?: boolean | undefined;
 }
 
 /** Waits for pinned pages at a time: the rest leave room for the changes of others. */
@@ -124,7 +128,7 @@ export class Evictions {
     const { openFiles, log, readOnly } = this.#volume;
     if (readOnly) return;
     for (const inode of openFiles.waiting) {
-      const layout = this.#tryBreak({ inode, op: 'unlink' });
+      const layout = this.#tryBreak(this.#kept.get(inode) ?? { inode, op: 'unlink' });
       if (layout === undefined) {
         log.warn(
           { inode },
@@ -145,11 +149,19 @@ export class Evictions {
   /** A file whose blocks cannot be found counts as pinned: its name is gone, and stays gone. */
   #tryBreak(file: NamelessFile): BrokenLayout | undefined {
     try {
+      this.#assertRoom(file);
       return tryBreakFileLayouts(this.#volume, changeOf(file));
     } catch (error) {
       if (error instanceof DaxdError) return undefined;
       throw error;
     }
+  }
+
+  /** @throws DaxdError `quarantine-full` where it might be too small for all blocks of a file */
+  #assertRoom({ inode, defer }: NamelessFile): void {
+    if (defer !== true) return;
+    const { blocks } = readAnyInode(this.#volume, this.#volume, inode);
+    assertQuarantineRoom(this.#volume, blocks);
   }
 
   #wait(file: NamelessFile): void {
@@ -164,6 +176,7 @@ export class Evictions {
     const change = { ...changeOf(file), signal: this.#abort.signal };
     try {
       await changeLayout(this.#volume, change, async (layout) => {
+        this.#assertRoom(file);
         await this.finish(file, layout);
       });
     } catch (error) {
@@ -183,6 +196,8 @@ export class Evictions {
     const { code, message } = error;
     // Whoever cancels the wait gets the blocks no sooner: the file is gone, and is waited for again.
     if (code === 'cancelled') this.#wait(file);
+    // Nobody is there to be refused: its pages are waited for.
+    else if (code === 'quarantine-full') this.#wait({ ...file, defer: false });
     // Too many changes of others: at once again would be in vain.
     else if (code === 'EBUSY') this.#parked.set(inode, file);
     else this.#volume.log.info({ inode, code }, `eviction is left to the unmount: ${message}`);
@@ -205,6 +220,6 @@ export class Evictions {
   }
 }
 
-function changeOf({ inode, op, path }: NamelessFile): FileLayoutChange {
-  return { op, inode, path, from: 0, to: Infinity };
+function changeOf({ inode, op, path, defer }: NamelessFile): FileLayoutChange {
+  return { op, inode, path, defer, from: 0, to: Infinity };
 }

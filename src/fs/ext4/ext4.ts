@@ -23,11 +23,12 @@ import type { Change } from './layout-break.js';
 import { closeVolume, openVolume } from './mount-state.js';
 import { inodeAt, readFileInode } from './named-inode.js';
 import { Names } from './names.js';
-import type { RenameOptions } from './names.js';
+import type { RemoveOptions, RenameOptions } from './names.js';
 import type { OpenFile } from './open-file.js';
 import { prepareDma } from './prepare-dma.js';
 import { putFile } from './put-file.js';
 import type { PutChange, PutResult } from './put-file.js';
+import { Quarantine } from './quarantine.js';
 import { readRegular } from './regular-file.js';
 import { setAttributes } from './set-attributes.js';
 import type { AttributeChange } from './set-attributes.js';
@@ -80,6 +81,8 @@ export async function mountExt4(range: BackingRange, options: MountOptions): Pro
 
 /** A mounted ext4. Inode numbers come from {@link lookup} and its like; keep none across a wait. */
 export class Ext4 {
+  /** Blocks that left their files while they were pinned. */
+  readonly quarantine: Quarantine;
   readonly #volume: Volume;
   readonly #evictions: Evictions;
   readonly #names: Names;
@@ -87,6 +90,7 @@ export class Ext4 {
 
   /** Takes over an open volume; see {@link mountExt4}. */
   constructor(volume: Volume, evictions = new Evictions(volume)) {
+    this.quarantine = new Quarantine(volume);
     this.#volume = volume;
     this.#evictions = evictions;
     this.#names = new Names(volume, evictions);
@@ -317,7 +321,7 @@ export class Ext4 {
     { keepSize }: SpaceChange,
   ): Promise<ChangeResult> {
     await fallocate(this.#live, number, { offset, length, keepSize });
-    return { waitedMs: 0, freedBytes: 0 };
+    return { waitedMs: 0, freedBytes: 0, quarantinedBytes: 0 };
   }
 
   /**
@@ -399,12 +403,13 @@ export class Ext4 {
 
   /**
    * Removes a name, also that of an empty directory. With the last name of a file its blocks
-   * go, at once where nobody has it open and no page is pinned, else when that is so.
+   * go, at once where nobody has it open and no page is pinned, else when that is so. With `defer`
+   * pinned ones go into the quarantine instead.
    *
    * @throws DaxdError ENOENT, ENOTEMPTY, EBUSY for the root, EPERM, EROFS
    */
-  async unlink(path: string): Promise<void> {
-    await this.#names.unlink(path);
+  async unlink(path: string, options: RemoveOptions = {}): Promise<void> {
+    await this.#names.unlink(path, options);
   }
 
   /**
@@ -422,6 +427,7 @@ export class Ext4 {
   async unmount(): Promise<void> {
     this.#state = 'unmounted';
     await this.#evictions.close();
+    await this.#volume.quarantine.told();
     await closeVolume(this.#volume);
   }
 

@@ -13,6 +13,9 @@ export interface BlockSpan {
   readonly to: number;
 }
 
+/** A span with nothing in it. */
+export const NO_BLOCKS: BlockSpan = { from: 0, to: 0 };
+
 /** The parts of ascending extents inside a span. */
 export function clipExtents(extents: readonly Extent[], { from, to }: BlockSpan): Extent[] {
   const clipped: Extent[] = [];
@@ -31,6 +34,48 @@ export function cutExtents(extents: readonly Extent[], { from, to }: BlockSpan):
     ...clipExtents(extents, { from: to, to: Infinity }),
   ];
 }
+
+/** Ascending extents without some ascending parts of them. */
+export function subtractExtents(extents: readonly Extent[], gone: readonly Extent[]): Extent[] {
+  const kept: Extent[] = [];
+  let next = 0;
+  for (const extent of extents) {
+    const end = extent.logical + extent.length;
+    let from = extent.logical;
+    for (let part = gone[next]; part !== undefined && part.logical < end; part = gone[++next]) {
+      if (part.logical > from) kept.push(partOf(extent, from, part.logical));
+      from = part.logical + part.length;
+    }
+    if (from < end) kept.push(partOf(extent, from, end));
+  }
+  return kept;
+}
+
+/** Ascending extents in groups of neighbours: each group is changed in a tree by one splice. */
+export function nearExtents(extents: readonly Extent[]): Extent[][] {
+  const groups: Extent[][] = [];
+  for (const extent of extents) {
+    const group = groups.at(-1);
+    const last = group?.at(-1);
+    const isNear =
+      last !== undefined && extent.logical - last.logical - last.length <= NEAR_BLOCKS_MAX;
+    if (isNear && group !== undefined && group.length < NEAR_EXTENTS_MAX) group.push(extent);
+    else groups.push([extent]);
+  }
+  return groups;
+}
+
+/** The span from the first to the last of ascending extents. */
+export function spanOf(extents: readonly Extent[]): BlockSpan {
+  const first = extents[0];
+  const last = extents.at(-1);
+  if (first === undefined || last === undefined) return NO_BLOCKS;
+  return { from: first.logical, to: last.logical + last.length };
+}
+
+/** Between these, few others can lie: a splice rewrites them, too. */
+const NEAR_BLOCKS_MAX = 512;
+const NEAR_EXTENTS_MAX = 1024;
 
 /** The stretches of a span that no extent covers; `span.to` is finite. */
 export function holesOf(extents: readonly Extent[], span: BlockSpan): BlockSpan[] {

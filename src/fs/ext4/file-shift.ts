@@ -3,6 +3,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { isAligned } from '../../lib/units.js';
 import { spliceExtents } from './extent-splice.js';
 import { lastExtents, mapExtents, WHOLE_FILE } from './extent-tree.js';
+import type { ExtentTree } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { FileRange } from './file-space.js';
@@ -12,6 +13,8 @@ import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change } from './layout-break.js';
 import { BLOCK_SIZE, EXTENT_BLOCK_MAX, FILE_BLOCKS_MAX, FILE_SIZE_MAX } from './layout.js';
+import { leavePinned } from './leave-pinned.js';
+import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
@@ -52,6 +55,7 @@ export async function collapseRange(
   return await shiftRange(volume, number, change, {
     op: 'collapse-range',
     span,
+    gone: span,
     start: span.to,
     check: (inode) => {
       checkCollapse(inode, range);
@@ -86,13 +90,14 @@ export async function insertRange(
   return await shiftRange(volume, number, change, {
     op: 'insert-range',
     span,
+    gone: { from: span.from, to: span.from },
     start: Infinity,
     check: (inode) => {
-      checkInsert(volume, inode, range);
+      checkInsert({ source: volume, volume, inode }, range);
     },
     step: (txn, place) => {
       if (place.at === Infinity) {
-        checkInsert(volume, place.inode, range);
+        checkInsert({ source: txn, volume, inode: place.inode }, range);
         place.inode.size += range.length;
       }
       return insertStep(txn, volume, place);
@@ -104,6 +109,8 @@ export async function insertRange(
 interface Shift {
   readonly op: 'collapse-range' | 'insert-range';
   readonly span: BlockSpan;
+  /** What leaves the file; what lies behind it moves. */
+  readonly gone: BlockSpan;
   /** Where the first step takes the work up. */
   readonly start: number;
   /** @throws DaxdError EINVAL, EFBIG for a range that does not fit the file */
@@ -112,42 +119,55 @@ interface Shift {
   readonly step: (txn: Transaction, place: Place, layout: BrokenLayout) => Shifted;
 }
 
-/** Waits until no page from the range on is pinned, then moves what lies there. */
+/**
+ * Waits until no page from the range on is pinned, then moves what lies there. A change that
+ * defers waits for none: of what is pinned and stays in the file a copy is moved.
+ */
 async function shiftRange(
   volume: Volume,
   number: number,
   change: Change,
-  { op, span, start, check, step }: Shift,
+  { op, span, gone, start, check, step }: Shift,
 ): Promise<ChangeResult> {
   const before = readWritable(volume, volume, number);
   check(before);
   const from = span.from * BLOCK_SIZE;
   const request = { ...change, op, inode: number, from, to: Infinity };
   return await changeLayout(volume, request, async (layout) => {
-    const freed = await inSteps(volume, start, (txn, at) => {
-      txn.requireIdle(layout);
-      const inode = rereadWritable(txn, volume, before);
-      const done = step(txn, { inode, span, at }, layout);
-      inode.touch();
-      inode.store(txn);
-      return done;
-    });
-    return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+    const now = rereadWritable(volume, volume, before);
+    const kept = { from: gone.to, to: Infinity };
+    const copies = await PinnedCopies.ofSpan(volume, now, kept, layout);
+    try {
+      const done = await inSteps(volume, start, (txn, at) => {
+        txn.requireIdle(layout);
+        const inode = rereadWritable(txn, volume, before);
+        const quarantined = leavePinned(txn, volume, { inode, span: gone, copies }, layout);
+        const shifted = step(txn, { inode, span, at }, layout);
+        inode.touch();
+        inode.store(txn);
+        return { ...shifted, quarantined };
+      });
+      return { waitedMs: layout.waitedMs, ...done };
+    } finally {
+      copies.release();
+    }
   });
 }
 
-/** Runs steps, a transaction each, until one is the last; gives how many blocks they freed. */
+/** Runs steps, a transaction each, until one is the last; gives what became of blocks. */
 async function inSteps(
   volume: Volume,
   start: number,
-  step: (txn: Transaction, at: number) => Shifted,
-): Promise<number> {
-  let freed = 0;
+  step: (txn: Transaction, at: number) => Shifted & { readonly quarantined: number },
+): Promise<Omit<ChangeResult, 'waitedMs'>> {
+  let freedBytes = 0;
+  let quarantinedBytes = 0;
   for (let at = start; ;) {
     const from = at;
     const done = await volume.transact((txn) => step(txn, from));
-    freed += done.freed;
-    if (done.isLast) return freed;
+    freedBytes += done.freed * BLOCK_SIZE;
+    quarantinedBytes += done.quarantined * BLOCK_SIZE;
+    if (done.isLast) return { freedBytes, quarantinedBytes };
     at = done.at;
   }
 }
@@ -233,8 +253,8 @@ function checkCollapse({ number, size }: Inode, { offset, length }: FileRange): 
   );
 }
 
-function checkInsert(volume: Volume, inode: Inode, { offset, length }: FileRange): void {
-  const { number, size } = inode;
+function checkInsert(tree: ExtentTree, { offset, length }: FileRange): void {
+  const { number, size } = tree.inode;
   if (offset >= size) {
     throw new DaxdError(
       'EINVAL',
@@ -244,7 +264,7 @@ function checkInsert(volume: Volume, inode: Inode, { offset, length }: FileRange
   if (size + length > FILE_SIZE_MAX) {
     throw new DaxdError('EFBIG', `inode ${number}: ${size + length} bytes, over ${FILE_SIZE_MAX}`);
   }
-  const last = lastExtents({ source: volume, volume, inode }, WHOLE_FILE).at(-1);
+  const last = lastExtents(tree, WHOLE_FILE).at(-1);
   const end = last === undefined ? 0 : last.logical + last.length;
   if (end + length / BLOCK_SIZE <= FILE_BLOCKS_MAX) return;
   throw new DaxdError('EINVAL', `inode ${number}: its blocks would end past the largest file`);

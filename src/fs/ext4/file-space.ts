@@ -2,8 +2,9 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
-import { DataStores } from './data-stores.js';
+import { DataStores, wholeBlocks } from './data-stores.js';
 import type { ByteSpan } from './data-stores.js';
+import { NO_BLOCKS } from './extent.js';
 import type { BlockSpan } from './extent.js';
 import { zeroRest } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
@@ -14,7 +15,9 @@ import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, FileLayoutChange } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { leavePinned } from './leave-pinned.js';
 import { nameFill } from './name-fill.js';
+import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
 
@@ -37,7 +40,8 @@ export interface SpaceRange extends FileRange {
  * holds one of the bytes.
  *
  * What one transaction cannot free goes in several, from the end of the range on: a power cut
- * may leave the first part of a huge range as it was.
+ * may leave the first part of a huge range as it was. With `defer`, what is pinned goes in the
+ * first one.
  *
  * @throws DaxdError as `truncateFile` does; ENOSPC where the extent tree must grow for it
  * @kernel ext4_punch_hole (fs/ext4/inode.c)
@@ -51,27 +55,46 @@ export async function punchHole(
   const request = requestFor(volume, number, range, { ...change, op: 'punch-hole' });
   const before = readWritable(volume, volume, number);
   return await changeLayout(volume, request, async (layout) => {
-    const { size } = rereadWritable(volume, volume, before);
-    const { waitedMs } = layout;
+    const now = rereadWritable(volume, volume, before);
+    const { size } = now;
     const end = range.offset + range.length;
     const to = end > size ? roundUp(size, BLOCK_SIZE) : end;
     // Past the end nothing is punched, and the file counts as modified all the same.
     const bytes = { from: range.offset, to: range.offset >= size ? range.offset : to };
-    const freed = await inTransactions(volume, (txn) => {
+    const copies = await PinnedCopies.ofEdges(volume, now, bytes, layout);
+    const done = await punchHeld(volume, now, { bytes, copies }, layout);
+    return { waitedMs: layout.waitedMs, ...done };
+  });
+}
+
+/** Punches with the layout broken and the file's gate held; the copies are used up. */
+async function punchHeld(
+  volume: Volume,
+  before: Inode,
+  { bytes, copies }: { readonly bytes: ByteSpan; readonly copies: PinnedCopies },
+  layout: BrokenLayout,
+): Promise<Omit<ChangeResult, 'waitedMs'>> {
+  const span = wholeBlocks(bytes);
+  try {
+    const { blocks, quarantined } = await inTransactions(volume, (txn) => {
       const inode = rereadWritable(txn, volume, before);
-      const piece = freeSpan(txn, volume, { inode, span: wholeBlocks(bytes) }, layout);
+      const left = leavePinned(txn, volume, { inode, span, copies }, layout);
+      const piece = freeSpan(txn, volume, { inode, span }, layout);
       inode.touch();
       inode.store(txn);
-      return piece;
+      return { ...piece, quarantined: left };
     });
-    await zeroEdges(volume, number, bytes);
-    return { waitedMs, freedBytes: freed * BLOCK_SIZE };
-  });
+    await zeroEdges(volume, before.number, bytes);
+    return { freedBytes: blocks * BLOCK_SIZE, quarantinedBytes: quarantined * BLOCK_SIZE };
+  } finally {
+    copies.release();
+  }
 }
 
 /**
  * Makes bytes of a file read as zeros without freeing: whole blocks become unwritten, holes
- * get unwritten blocks, the rest is zeroed in place. Waits as {@link punchHole} does.
+ * get unwritten blocks, the rest is zeroed in place. Waits as {@link punchHole} does. With
+ * `defer`, pinned blocks are replaced, in a transaction of their own before the others change.
  *
  * @throws DaxdError as `truncateFile` does; ENOSPC
  * @kernel ext4_zero_range (fs/ext4/extents.c)
@@ -84,12 +107,50 @@ export async function zeroRange(
 ): Promise<ChangeResult> {
   const request = requestFor(volume, number, range, { ...change, op: 'zero-range' });
   const before = readWritable(volume, volume, number);
-  return await changeLayout(volume, request, async ({ waitedMs }: BrokenLayout) => {
+  return await changeLayout(volume, request, async (layout) => {
     const bytes = { from: range.offset, to: range.offset + range.length };
+    const left = await leaveZeroed(volume, before, bytes, layout);
     await allocate(volume, before, range, wholeBlocks(bytes));
     await zeroEdges(volume, number, bytes);
-    return { waitedMs, freedBytes: 0 };
+    const { waitedMs } = layout;
+    return { waitedMs, freedBytes: 0, quarantinedBytes: left * BLOCK_SIZE };
   });
+}
+
+/**
+ * Puts blocks that read as zeros in the place of pinned ones, and copies in that of pinned ones
+ * with an edge; gives how many blocks went into the quarantine.
+ */
+async function leaveZeroed(
+  volume: Volume,
+  before: Inode,
+  bytes: ByteSpan,
+  layout: BrokenLayout,
+): Promise<number> {
+  if (!layout.change.defers) return 0;
+  const now = rereadWritable(volume, volume, before);
+  const copies = await PinnedCopies.ofZeroed(volume, now, bytes, layout);
+  try {
+    if (copies.isEmpty) return 0;
+    // What the holes take afterwards is looked for first: without it nothing changes.
+    const span = {
+      from: Math.floor(bytes.from / BLOCK_SIZE),
+      to: Math.ceil(bytes.to / BLOCK_SIZE),
+    };
+    await whenSpace(volume, () => {
+      const inode = rereadWritable(volume, volume, before);
+      new HoleFill(volume, inode, span, { unwrite: wholeBlocks(bytes) }).release();
+    });
+    return await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      const left = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
+      inode.touch();
+      inode.store(txn);
+      return left;
+    });
+  } finally {
+    copies.release();
+  }
 }
 
 /**
@@ -152,11 +213,6 @@ async function zeroEdges(volume: Volume, number: number, { from, to }: ByteSpan)
   const last = Math.max(first, roundDown(to, BLOCK_SIZE));
   await zeroRest(volume, number, { from, to: first });
   await zeroRest(volume, number, { from: last, to });
-}
-
-/** The blocks that lie wholly within a range; `to` is not above `from` when there are none. */
-function wholeBlocks({ from, to }: ByteSpan): BlockSpan {
-  return { from: Math.ceil(from / BLOCK_SIZE), to: Math.floor(to / BLOCK_SIZE) };
 }
 
 /** A range as a layout change, rounded out to pages. */

@@ -2,13 +2,16 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { DataStores, writtenOf } from './data-stores.js';
 import { mapExtents } from './extent-tree.js';
+import { NO_BLOCKS } from './extent.js';
 import { zeroPastEnd } from './file-write.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
+import { leavePinned } from './leave-pinned.js';
 import { addOrphan, removeOrphan } from './orphans.js';
+import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
 
@@ -18,14 +21,18 @@ export interface ChangeResult {
   readonly waitedMs: number;
   /** Data that was freed, in whole blocks. */
   readonly freedBytes: number;
+  /** Data that went into the quarantine instead, for its pages are pinned; in whole blocks. */
+  readonly quarantinedBytes: number;
 }
 
 /**
  * Sets the size of a file. Waits until no page is pinned that holds a byte at or past the
  * smaller of old and new size, growth included: the rest of the last page is zeroed. A wait
- * that is given up leaves the file as it was.
+ * that is given up leaves the file as it was. With `defer` it waits for no page: those that are
+ * pinned go into the quarantine, and a partly cut one is replaced by a copy.
  *
- * @throws DaxdError EISDIR, EINVAL, EFBIG, EROFS, EPERM, ENOENT, EIO, `cancelled`, `draining`
+ * @throws DaxdError EISDIR, EINVAL, EFBIG, EROFS, EPERM, ENOENT, EIO, `cancelled`, `draining`;
+ *   with `defer` ENOSPC and `quarantine-full`, and the file is as it was, or EEXIST
  * @kernel ext4_setattr, ext4_truncate (fs/ext4/inode.c)
  */
 export async function truncateFile(
@@ -40,15 +47,15 @@ export async function truncateFile(
   for (;;) {
     const from = waitFrom(rereadWritable(volume, volume, before), size);
     const request = { ...change, op: 'truncate', inode: number, from, to: Infinity } as const;
-    const freedBytes = await changeLayout(volume, request, async (layout) => {
+    const done = await changeLayout(volume, request, async (layout) => {
       waitedMs += layout.waitedMs;
       const inode = rereadWritable(volume, volume, before);
       // Another change made the file shorter meanwhile: its last page is not waited for yet.
       if (waitFrom(inode, size) < from) return undefined;
-      if (size > inode.size) return await grow(volume, inode, size);
+      if (size > inode.size) return await grow(volume, inode, size, layout);
       return await shrink(volume, inode, size, layout);
     });
-    if (freedBytes !== undefined) return { waitedMs, freedBytes };
+    if (done !== undefined) return { waitedMs, ...done };
   }
 }
 
@@ -57,17 +64,35 @@ function waitFrom(inode: Inode, size: number): number {
   return roundDown(Math.min(inode.size, size), BLOCK_SIZE);
 }
 
-async function grow(volume: Volume, before: Inode, size: number): Promise<number> {
-  const stores = new DataStores(volume);
-  zeroPastEnd(volume, before, Infinity, stores);
-  await stores.persist();
-  await volume.transact((txn) => {
-    const inode = rereadWritable(txn, volume, before);
-    inode.size = size;
-    inode.touch();
-    inode.store(txn);
-  });
-  return 0;
+/** What a change did to blocks, in bytes of them. */
+type Done = Omit<ChangeResult, 'waitedMs'>;
+
+async function grow(
+  volume: Volume,
+  before: Inode,
+  size: number,
+  layout: BrokenLayout,
+): Promise<Done> {
+  const rest = { from: before.size, to: roundUp(before.size, BLOCK_SIZE) };
+  const copies = await PinnedCopies.ofEdges(volume, before, rest, layout);
+  try {
+    if (copies.isEmpty) {
+      const stores = new DataStores(volume);
+      zeroPastEnd(volume, before, Infinity, stores);
+      await stores.persist();
+    }
+    const left = await volume.transact((txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      const blocks = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
+      inode.size = size;
+      inode.touch();
+      inode.store(txn);
+      return blocks;
+    });
+    return { freedBytes: 0, quarantinedBytes: left * BLOCK_SIZE };
+  } finally {
+    copies.release();
+  }
 }
 
 /**
@@ -81,24 +106,31 @@ async function shrink(
   before: Inode,
   size: number,
   layout: BrokenLayout,
-): Promise<number> {
+): Promise<Done> {
   const span = { from: roundUp(size, BLOCK_SIZE) / BLOCK_SIZE, to: Infinity };
+  const rest = { from: size, to: roundUp(size, BLOCK_SIZE) };
+  const copies = await PinnedCopies.ofEdges(volume, before, rest, layout);
   // Taking a file off the list that is not on it does nothing, so a second run does no harm.
   let isListed = false;
-  const freed = await inTransactions(volume, (txn) => {
-    const inode = rereadWritable(txn, volume, before);
-    const piece = freeSpan(txn, volume, { inode, span }, layout);
-    inode.size = size;
-    // One without a name is on the list for as long as it is open.
-    if (!piece.isLast) addOrphan(txn, volume, inode);
-    else if (isListed && inode.linksCount > 0) removeOrphan(txn, volume, inode);
-    isListed ||= !piece.isLast;
-    inode.touch();
-    inode.store(txn);
-    return piece;
-  });
-  await zeroRest(volume, before.number, { from: size, to: roundUp(size, BLOCK_SIZE) });
-  return freed * BLOCK_SIZE;
+  try {
+    const { blocks, quarantined } = await inTransactions(volume, (txn) => {
+      const inode = rereadWritable(txn, volume, before);
+      const left = leavePinned(txn, volume, { inode, span, copies }, layout);
+      const piece = freeSpan(txn, volume, { inode, span }, layout);
+      inode.size = size;
+      // One without a name is on the list for as long as it is open.
+      if (!piece.isLast) addOrphan(txn, volume, inode);
+      else if (isListed && inode.linksCount > 0) removeOrphan(txn, volume, inode);
+      isListed ||= !piece.isLast;
+      inode.touch();
+      inode.store(txn);
+      return { ...piece, quarantined: left };
+    });
+    await zeroRest(volume, before.number, rest);
+    return { freedBytes: blocks * BLOCK_SIZE, quarantinedBytes: quarantined * BLOCK_SIZE };
+  } finally {
+    copies.release();
+  }
 }
 
 /** Zeroes bytes of a file, durably, where they lie in written blocks; elsewhere they are zero. */

@@ -28,6 +28,8 @@ export interface FreedPiece {
   readonly blocks: number;
   /** Whether the span is empty now; if not, the rest is for further transactions. */
   readonly isLast: boolean;
+  /** Blocks that went into the quarantine; none by default. */
+  readonly quarantined?: number;
 }
 
 /**
@@ -70,16 +72,19 @@ export function freeSpan(
 
 /**
  * Runs a body that frees a span in as many transactions as it takes, and gives how many
- * blocks they freed.
+ * blocks they freed, and how many went into the quarantine.
  */
 export async function inTransactions(
   volume: Volume,
   body: (txn: Transaction) => FreedPiece,
-): Promise<number> {
-  for (let blocks = 0; ;) {
+): Promise<{ readonly blocks: number; readonly quarantined: number }> {
+  let blocks = 0;
+  let quarantined = 0;
+  for (;;) {
     const piece = await volume.transact(body);
     blocks += piece.blocks;
-    if (piece.isLast) return blocks;
+    quarantined += piece.quarantined ?? 0;
+    if (piece.isLast) return { blocks, quarantined };
   }
 }
 

@@ -1,8 +1,10 @@
 import { DaxdError } from '../../lib/errno.js';
+import { METADATA } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
 import { WHOLE_FILE } from './extent-tree.js';
 import { freeSpan } from './free-span.js';
 import type { Inode } from './inode.js';
+import { leavePinned } from './leave-pinned.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 import { releaseXattrBlock } from './xattr-block.js';
@@ -14,9 +16,9 @@ const NAME_BLOCKS = 32;
  * Frees the blocks of an inode that is about to be freed itself, as many as one transaction
  * holds: data from the end on, extent tree, then the block of extended attributes. True when
  * all are gone. `leave` is a broken layout over the whole file, or METADATA for what is no
- * file. The caller stores the inode.
+ * file; of one that defers, pinned blocks go into the quarantine. The caller stores the inode.
  *
- * @throws DaxdError EBADMSG, EUCLEAN, EOPNOTSUPP for a file with a block map
+ * @throws DaxdError `quarantine-full`, EBADMSG, EUCLEAN, EOPNOTSUPP for a file with a block map
  */
 export function releaseInodeBlocks(
   txn: Transaction,
@@ -26,6 +28,7 @@ export function releaseInodeBlocks(
 ): boolean {
   assertReleasable(inode);
   if (inode.hasExtents) {
+    if (leave !== METADATA) leavePinned(txn, volume, { inode, span: WHOLE_FILE }, leave);
     const { isLast } = freeSpan(
       txn,
       volume,

@@ -1,7 +1,8 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import type { LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
-import { PAGE_SIZE, roundDown, roundUp } from '../../lib/units.js';
+import { roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
+import { pagesOf } from './block-pages.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import { readAnyInode } from './inode.js';
@@ -18,6 +19,11 @@ export interface Change {
   readonly deadlineMs?: number | undefined;
   /** Told when the change begins to wait for pinned pages; again where it begins anew. */
   readonly onWait?: ((change: PendingChange) => void) | undefined;
+  /**
+   * Waits for no pinned page: blocks that are pinned when they would be freed or zeroed leave
+   * the file for the quarantine, with what their holders see in them.
+   */
+  readonly defer?: boolean | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */
@@ -50,16 +56,23 @@ export function tryBreakFileLayouts(
 
 /**
  * Runs `run` with the layout of a file broken and nothing else at work on the file's blocks,
- * and lifts the barrier in every case. Nothing read before still holds in `run`.
+ * and lifts the barrier in every case. Nothing read before still holds in `run`. What went
+ * into the quarantine has been told of when it settles.
+ *
+ * @throws DaxdError as {@link breakFileLayouts} does, EEXIST and what else keeps a change that
+ *   defers from doing so, and what `run` throws
  */
 export async function changeLayout<T>(
   volume: Volume,
   change: FileLayoutChange,
   run: (layout: BrokenLayout) => Promise<T>,
 ): Promise<T> {
+  if (change.defer === true) volume.quarantine.assertAvailable();
   const layout = await breakFileLayouts(volume, change);
   try {
-    return await volume.withInode(change.inode, async () => await run(layout));
+    const result = await volume.withInode(change.inode, async () => await run(layout));
+    if (change.defer === true) await volume.quarantine.told();
+    return result;
   } finally {
     layout.lift();
   }
@@ -74,12 +87,10 @@ function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange
     from: roundDown(from, BLOCK_SIZE) / BLOCK_SIZE,
     to: to === Infinity ? Infinity : roundUp(to, BLOCK_SIZE) / BLOCK_SIZE,
   };
-  const { start } = volume.range;
   const inode = readAnyInode(volume, volume, number);
   // A short symlink or a device has no pages.
   if (inode.mode === 0 || !inode.hasExtents) return [];
-  return clipExtents(mapExtents(volume, volume, inode, span), span).map(({ physical, length }) => {
-    const first = Math.floor((start + physical * BLOCK_SIZE) / PAGE_SIZE);
-    return { firstPfn: first, count: length };
-  });
+  return clipExtents(mapExtents(volume, volume, inode, span), span).map(({ physical, length }) =>
+    pagesOf(volume, { start: physical, count: length }),
+  );
 }

@@ -18,6 +18,7 @@ import {
 } from './layout.js';
 import { findOrphans, recoverOrphans } from './orphan-recovery.js';
 import { holdsOrphans } from './orphans.js';
+import { loadQuarantine } from './quarantine-file.js';
 import { loadSuperblockBytes, storeSuperblockBytes } from './superblock-store.js';
 import { checkGeometry, sealSuperblock, Superblock } from './superblock.js';
 import { Volume } from './volume.js';
@@ -74,6 +75,7 @@ export async function openVolume(range: BackingRange, options: OpenVolumeOptions
     }
   }
   loadGroups(volume);
+  loadQuarantine(volume);
   if (found.length > 0) {
     const { label, uuid } = superblock;
     options.log.warn({ label, uuid, reasons: found }, readOnlyWarning(found));

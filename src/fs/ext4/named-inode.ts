@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { EntryType } from './directory-block.js';
 import { Directory } from './directory.js';
+import { isHidden, refuseHidden } from './hidden-name.js';
 import { readInode } from './inode.js';
 import type { Inode, InodeType } from './inode.js';
 import { FeatureCompat, ROOT_INODE, SuperField } from './layout.js';
@@ -68,21 +69,29 @@ export function readFileInode(source: BlockSource, volume: Volume, number: numbe
 }
 
 /** Whether an inode belongs to the filesystem itself: no name leads to it. */
-export function isOwnInode({ superblock }: Volume, number: number): boolean {
+export function isOwnInode({ superblock, quarantine }: Volume, number: number): boolean {
   const { firstInode, compat, bytes } = superblock;
   if (number < firstInode) return number !== ROOT_INODE;
+  if (number === quarantine.inode) return true;
   const hasOrphanFile = (compat & FeatureCompat.OrphanFile) !== 0;
   return hasOrphanFile && number === bytes.readUInt32LE(SuperField.OrphanFileInode);
 }
 
-/** Follows a path as {@link walkPath} does, in the tree that `source` shows. */
+/**
+ * Follows a path as {@link walkPath} does, in the tree that `source` shows, to where something
+ * is made, moved or removed.
+ *
+ * @throws DaxdError EPERM at the end of a path to daxd's own file, and what {@link walkPath} throws
+ */
 export function resolve(
   source: BlockSource,
   volume: Volume,
   parts: readonly Buffer[],
   options: { readonly follow: boolean },
 ): PathEnd {
-  return walkPath(new NamedInodes(source, volume), parts, options);
+  const end = walkPath(new NamedInodes(source, volume), parts, options);
+  refuseHidden(volume, end);
+  return end;
 }
 
 /**
@@ -128,6 +137,7 @@ class NamedInodes implements PathTree {
   }
 
   child(directory: number, name: Buffer): number | undefined {
+    if (isHidden(this.#volume, directory, name)) return undefined;
     return new Directory(this.#source, this.#volume, this.read(directory)).lookup(name)?.inode;
   }
 

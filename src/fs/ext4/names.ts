@@ -21,14 +21,20 @@ import { encodeTarget } from './symlink.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
+/** How a name is taken from what has it. */
+export interface RemoveOptions {
+  /** Has pinned blocks of a file that loses its last name go into the quarantine. */
+  readonly defer?: boolean | undefined;
+}
+
 /** How a name is moved. */
-export interface RenameOptions {
+export interface RenameOptions extends RemoveOptions {
   /** Refuses to move over what is there. */
   readonly noReplace?: boolean | undefined;
 }
 
 /** A change that may take the last name of a file. */
-interface Removal extends Pick<NamelessFile, 'op' | 'path'> {
+interface Removal extends Pick<NamelessFile, 'op' | 'path' | 'defer'> {
   /** What loses a name, as a source shows it. */
   readonly victim: (source: BlockSource) => Inode | undefined;
   /** Gives the inode that has no name now, unless it is freed already. */
@@ -79,24 +85,30 @@ export class Names {
   }
 
   /** Removes a name. What it was the last name of is freed, now or when nobody needs it. */
-  async unlink(path: string): Promise<void> {
+  async unlink(path: string, { defer }: RemoveOptions = {}): Promise<void> {
     const parts = parsePath(path);
     const volume = this.#volume;
     await this.#remove({
       op: 'unlink',
       path,
+      defer,
       victim: (source) => inodeAt(source, volume, parts),
       body: (txn, leave) => removeName(txn, volume, parts, leave),
     });
   }
 
   /** Moves a name; what it replaces goes as with {@link unlink}. */
-  async rename(from: string, to: string, { noReplace = false }: RenameOptions): Promise<void> {
+  async rename(
+    from: string,
+    to: string,
+    { noReplace = false, defer }: RenameOptions,
+  ): Promise<void> {
     const move = { from: parsePath(from), to: parsePath(to), noReplace };
     const volume = this.#volume;
     await this.#remove({
       op: 'rename',
       path: to,
+      defer,
       victim: (source) => {
         // First: of two paths that lead nowhere Linux names the one from which is moved.
         inodeAt(source, volume, move.from);
@@ -117,18 +129,21 @@ export class Names {
   /**
    * Runs a change that may take a file's last name. Where nobody has that file open or its
    * pages pinned, its blocks go in the same transaction; otherwise, and where they are too
-   * many for one, the file goes to the orphan list, and its blocks as soon as they can.
+   * many for one, the file goes to the orphan list, and its blocks as soon as they can. One
+   * that defers waits for no pinned page, but for whoever has the file open.
    */
   async #remove(removal: Removal): Promise<void> {
     const volume = this.#volume;
+    const { defer } = removal;
     volume.assertWritable();
+    if (defer === true) volume.quarantine.assertAvailable();
     const before = losingBlocks(removal.victim(volume));
     const layout = before && this.#tryBreak(removal, before);
     const commit = async (): Promise<NamelessFile | undefined> => {
       const inode = await volume.transact((txn) =>
         removal.body(txn, (lost) => leaveOf(lost, this.#layoutFor(lost, before, layout))),
       );
-      return inode && { inode: inode.number, op: removal.op, path: removal.path };
+      return inode && { inode: inode.number, op: removal.op, path: removal.path, defer };
     };
     let left: NamelessFile | undefined;
     if (before === undefined || layout === undefined) {
@@ -146,12 +161,13 @@ export class Names {
     }
     this.#evictions.resume();
     if (left !== undefined) await this.#evictions.start(left);
+    if (defer === true) await volume.quarantine.told();
   }
 
-  #tryBreak({ op, path }: Removal, { number: inode }: Inode): BrokenLayout | undefined {
+  #tryBreak({ op, path, defer }: Removal, { number: inode }: Inode): BrokenLayout | undefined {
     const volume = this.#volume;
     if (volume.openFiles.isOpen(inode) || volume.isInodeBusy(inode)) return undefined;
-    return tryBreakFileLayouts(volume, { op, inode, path, from: 0, to: Infinity });
+    return tryBreakFileLayouts(volume, { op, inode, path, from: 0, to: Infinity, defer });
   }
 
   /** The layout that was broken, if it is this file's, and nobody has opened it since. */

@@ -11,6 +11,7 @@ import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change } from './layout-break.js';
 import { BLOCK_SIZE, EXTENT_BLOCK_MAX, ModeType } from './layout.js';
+import { leavePinned } from './leave-pinned.js';
 import { addOrphan } from './orphans.js';
 import { readWritable, rereadWritable } from './regular-file.js';
 import type { StagedContent } from './staged-content.js';
@@ -23,7 +24,8 @@ const OTHER_BLOCKS = 64;
 /**
  * Gives a file new content, all or nothing: waits until none of its pages is pinned, then one
  * transaction swaps the old blocks for the staged ones. The inode stays. Whatever happens,
- * the staged content is used up.
+ * the staged content is used up. With `defer` it waits for no page: in the same transaction,
+ * pinned blocks go into the quarantine.
  *
  * Where freeing the old blocks takes more than that transaction, they go to an inode without
  * a name on the orphan list, and are freed in further ones.
@@ -41,7 +43,7 @@ export async function replaceData(
     const before = readWritable(volume, volume, number);
     const request = { ...change, op: 'replace', inode: number, from: 0, to: Infinity } as const;
     return await changeLayout(volume, request, async (layout) => {
-      const { freed, orphan } = await volume.transact((txn) => {
+      const { freed, quarantined, orphan } = await volume.transact((txn) => {
         const inode = rereadWritable(txn, volume, before);
         const swapped = swap(txn, volume, { inode, staged }, layout);
         inode.touch();
@@ -49,7 +51,11 @@ export async function replaceData(
         return swapped;
       });
       if (orphan !== undefined) await evictOrphan(volume, orphan, layout);
-      return { waitedMs: layout.waitedMs, freedBytes: freed * BLOCK_SIZE };
+      return {
+        waitedMs: layout.waitedMs,
+        freedBytes: freed * BLOCK_SIZE,
+        quarantinedBytes: quarantined * BLOCK_SIZE,
+      };
     });
   } finally {
     staged.release();
@@ -59,6 +65,7 @@ export async function replaceData(
 /** Blocks that were freed, or are to be, and the inode that has them until then. */
 interface Swapped {
   readonly freed: number;
+  readonly quarantined: number;
   readonly orphan: number | undefined;
 }
 
@@ -68,8 +75,9 @@ function swap(
   { inode, staged }: { readonly inode: Inode; readonly staged: StagedContent },
   layout: BrokenLayout,
 ): Swapped {
+  const quarantined = leavePinned(txn, volume, { inode, span: WHOLE_FILE }, layout);
   const old = mapExtents(txn, volume, inode);
-  const changes = changesFor(volume, old) + changesFor(volume, staged.extents);
+  const changes = txn.changes.size + changesFor(volume, old) + changesFor(volume, staged.extents);
   let orphan: number | undefined;
   if (changes <= volume.transactionBlocksMax - OTHER_BLOCKS) {
     freeSpan(txn, volume, { inode, span: WHOLE_FILE, spare: -Infinity }, layout);
@@ -78,7 +86,7 @@ function swap(
     orphan = orphanFor(txn, volume, inode, old);
   }
   staged.install(txn, inode);
-  return { freed: countBlocks(old), orphan };
+  return { freed: countBlocks(old), quarantined, orphan };
 }
 
 /** Makes a nameless inode that has these extents, which the caller takes from another. */

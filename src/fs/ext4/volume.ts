@@ -14,6 +14,7 @@ import { InodeGates } from './inode-gates.js';
 import { BLOCK_SIZE } from './layout.js';
 import { OpenFiles } from './open-files.js';
 import { PathCache } from './path-cache.js';
+import { QuarantineState } from './quarantine-state.js';
 import { Reservations } from './reservations.js';
 import type { Superblock } from './superblock.js';
 import { SystemZone } from './system-zone.js';
@@ -54,6 +55,8 @@ export class Volume implements BlockSource {
   /** Where paths led, as long as no directory changed. */
   readonly paths = new PathCache();
   readonly layouts: Layouts;
+  /** Blocks that left their files while they were pinned. */
+  readonly quarantine: QuarantineState;
   /** First block of each group's inode table, which never moves; 0 until it is looked up. */
   readonly inodeTables: Float64Array;
   /** What is known of the media, with all changes that were made. */
@@ -73,6 +76,7 @@ export class Volume implements BlockSource {
     this.clock = options.clock;
     this.random = options.random;
     this.layouts = options.layouts;
+    this.quarantine = new QuarantineState(options.log);
     this.reservations = new Reservations(options.superblock.blocksPerGroup);
     this.#readOnlyReasons = [...options.readOnlyReasons];
     this.inodeTables = new Float64Array(options.superblock.groupCount);

@@ -25,7 +25,7 @@ export async function putSpreadFiles(image: DiskImage): Promise<void> {
 }
 
 /** A truncate and a removal that take several transactions, and how many each took. */
-export function piecesWorkload(commits: Map<string, number>): Batch[] {
+export function piecesWorkload(commits: Map<string, number>, defer = false): Batch[] {
   const counted = (name: string, path: string, run: Operation['run']): Batch => [
     {
       name,
@@ -39,7 +39,7 @@ export function piecesWorkload(commits: Map<string, number>): Batch[] {
     },
   ];
   return [
-    counted('truncate', 'cut', (fs) => fs.truncate(fs.lookup('cut'), 1234)),
-    counted('remove', 'gone', (fs) => fs.unlink('gone')),
+    counted('truncate', 'cut', (fs) => fs.truncate(fs.lookup('cut'), 1234, { defer })),
+    counted('remove', 'gone', (fs) => fs.unlink('gone', { defer })),
   ];
 }

@@ -4,6 +4,7 @@ import type { Stats } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
+import { QUARANTINE_NAME } from '../../../src/fs/ext4/quarantine-state.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import type { Verdict } from '../ext4-image.js';
@@ -61,6 +62,8 @@ export class Recoverers {
   readonly #verdicts = new Map<string, readonly string[]>();
   /** How often `e2fsck -fn` was asked, and how often `-fy` found orphans of either kind. */
   readonly runs = { e2fsckChecks: 0, orphansCleared: 0, orphansTruncated: 0 };
+  /** What else is wrong with a filesystem that was recovered, one line each. */
+  look: (fs: Ext4) => readonly string[] = () => [];
 
   constructor(directory: string, sizeBytes: number) {
     this.#file = new JudgeFile(join(directory, 'judged'), sizeBytes);
@@ -83,9 +86,10 @@ export class Recoverers {
       const fs = await mountTrial(trialBacking(new ImageMapping(image)), false);
       if (fs.readOnly) return { problems: ['daxd mounts it read-only'] };
       const tree = readTree(fs);
+      const seen = this.look(fs);
       const stale = isUsed ? await useRecovered(fs, tree) : [];
       await fs.unmount();
-      return { tree, problems: [...stale, ...(await this.#check(image, durable))] };
+      return { tree, problems: [...seen, ...stale, ...(await this.#check(image, durable))] };
     } catch (error) {
       return { problems: [`daxd fails: ${messageOf(error)}`] };
     }
@@ -130,7 +134,7 @@ export class Recoverers {
     const { status, output } = await this.#shell.run('e2fsck', ['-fn', this.#kernelFile.path]);
     const problems = status === 0 ? [] : [`after the kernel, e2fsck -fn: ${output}`];
     // The outside tools that list attributes are slow: they are read as the kernel left them.
-    const left = await treeOf(this.#kernelFile.backing());
+    const left = await treeOf(this.#kernelFile.backing(), (fs) => problems.push(...this.look(fs)));
     const tree = new Map<string, TreeEntry>();
     for (const [path, entry] of seen) {
       tree.set(path, { ...entry, xattrs: left.get(path)?.xattrs ?? 'none' });
@@ -155,7 +159,8 @@ export class Recoverers {
 
   async #judged(problems: string[]): Promise<Recovered> {
     try {
-      return { tree: await treeOf(this.#file.backing()), problems };
+      const look = (fs: Ext4): unknown => problems.push(...this.look(fs));
+      return { tree: await treeOf(this.#file.backing(), look), problems };
     } catch (error) {
       return { problems: [...problems, `what e2fsck left is not read: ${messageOf(error)}`] };
     }
@@ -223,6 +228,8 @@ async function readKernelTree(mountPoint: string): Promise<Tree> {
       tree.set(path, { ...entry, type: 'directory', size: 0 });
       for (const name of readdirSync(at, { encoding: 'buffer' })) {
         const shown = name.toString('latin1');
+        // daxd shows it to nobody.
+        if (path === '' && shown === QUARANTINE_NAME) continue;
         const below = Buffer.concat([at, Buffer.from('/'), name]);
         visit(below, path === '' ? shown : `${path}/${shown}`);
       }

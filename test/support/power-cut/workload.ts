@@ -1,3 +1,4 @@
+import type { Layouts } from '../../../src/dax/layouts.js';
 import { mountExt4 } from '../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { Clock } from '../../../src/lib/clock.js';
@@ -51,12 +52,16 @@ export const stillClock: Clock = {
   setTimer: () => () => {},
 };
 
-/** Mounts as the daemon does, without pages that can be pinned. */
-export async function mountTrial(backing: Backing, readOnly: boolean): Promise<Ext4> {
+/** Mounts as the daemon does, by default without pages that can be pinned. */
+export async function mountTrial(
+  backing: Backing,
+  readOnly: boolean,
+  layouts: Layouts = layoutsOf(),
+): Promise<Ext4> {
   const range = new BackingRange(backing, 0, backing.sizeBytes);
   return await mountExt4(range, {
     readOnly,
-    layouts: layoutsOf(),
+    layouts,
     log: silentLogger,
     clock: stillClock,
   });
@@ -67,16 +72,18 @@ export interface RecordOptions {
   readonly random: SeededRandom;
   /** What the media hold as a tree, where that takes a recovery to see. */
   readonly tree?: Tree;
+  /** Over pages that are pinned. */
+  readonly layouts?: Layouts;
 }
 
 /** Mounts, runs a workload and unmounts, over media that log everything. */
 export async function record(
   before: DiskImage,
   workload: Workload,
-  { random, tree }: RecordOptions,
+  { random, tree, layouts }: RecordOptions,
 ): Promise<Recording> {
   const log = new PowerLog(before.copy(), random);
-  const recorder = new Recorder(log, tree ?? (await treeOf(log.backing)));
+  const recorder = new Recorder(log, tree ?? (await treeOf(log.backing)), layouts);
   await recorder.mount();
   const batches = typeof workload === 'function' ? workload(() => recorder.tree) : workload;
   for (const batch of batches) {
@@ -94,9 +101,10 @@ export async function record(
 }
 
 /** The tree of a filesystem that was unmounted, or recovered by others, without a change of it. */
-export async function treeOf(backing: Backing): Promise<Tree> {
+export async function treeOf(backing: Backing, look: (fs: Ext4) => void = () => {}): Promise<Tree> {
   const fs = await mountTrial(backing, true);
   const tree = readTree(fs);
+  look(fs);
   await fs.unmount();
   return tree;
 }
@@ -104,11 +112,13 @@ export async function treeOf(backing: Backing): Promise<Tree> {
 class Recorder {
   readonly batches: RecordedBatch[] = [];
   readonly #log: PowerLog;
+  readonly #layouts: Layouts | undefined;
   #fs: Ext4 | undefined;
   #tree: Tree;
 
-  constructor(log: PowerLog, tree: Tree) {
+  constructor(log: PowerLog, tree: Tree, layouts: Layouts | undefined) {
     this.#log = log;
+    this.#layouts = layouts;
     this.#tree = tree;
   }
 
@@ -118,7 +128,7 @@ class Recorder {
 
   async mount(): Promise<void> {
     const mount = async (): Promise<void> => {
-      this.#fs = await mountTrial(this.#log.backing, false);
+      this.#fs = await mountTrial(this.#log.backing, false, this.#layouts);
       if (this.#fs.readOnly) throw new Error('the filesystem is mounted read-only');
     };
     await this.#record([{ name: 'mount', touches: [], run: mount }]);

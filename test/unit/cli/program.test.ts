@@ -76,8 +76,7 @@ t.test('version and help: exit 0', async (t) => {
   for (const verb of ['serve', 'status', 'partitions', 'ls', 'cat', 'put', 'truncate', 'lease']) {
     t.match(help.out, new RegExp(`^  ${verb}`, 'm'));
   }
-  for (const verb of ['doctor', 'top', 'holders'])
-    t.notMatch(help.out, new RegExp(`^  ${verb}`, 'm'));
+  for (const verb of ['doctor', 'top']) t.notMatch(help.out, new RegExp(`^  ${verb}`, 'm'));
 });
 
 t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {

@@ -20,6 +20,7 @@ class ToyChange implements PendingChange {
   readonly startedWallMs = 1_700_000_000_000;
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
+  defers = false;
   wasBroken = false;
   givenUp: PendingChange['givenUp'];
   deadlineMs: number | undefined;

@@ -212,7 +212,7 @@ export class MemoryFiles implements FileSystem {
   async #change(call: unknown[], signal: AbortSignal | undefined): Promise<Changed> {
     await this.gate(signal);
     this.calls.push(call);
-    return { waitedMs: 1.5, freedBytes: 4096 };
+    return { waitedMs: 1.5, freedBytes: 4096, quarantinedBytes: 0 };
   }
 
   #add(name: string, file: Pick<MemoryFile, 'inode' | 'type' | 'data'>): void {

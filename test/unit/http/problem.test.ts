@@ -13,7 +13,7 @@ t.test('statusOf: as API.md lists them', async (t) => {
     422: ['ESRCH', 'EOPNOTSUPP'],
     500: ['EIO', 'EBADMSG', 'EUCLEAN'],
     503: ['ESHUTDOWN', 'draining'],
-    507: ['ENOSPC'],
+    507: ['ENOSPC', 'quarantine-full'],
   };
   for (const [status, codes] of Object.entries(table)) {
     for (const code of ERROR_CODES.filter((one) => codes.includes(one))) {

@@ -1,0 +1,75 @@
+import type { LayoutOp } from '../../dax/layout-change.js';
+import { DaxdError } from '../../lib/errno.js';
+import type { Logger } from '../../lib/logger.js';
+
+/** The file in the root directory that owns what is quarantined. */
+export const QUARANTINE_NAME = '.daxd-quarantine';
+
+/** A stretch of the partition, in bytes; whole blocks. */
+export interface MediaRun {
+  readonly mediaOffset: number;
+  readonly length: number;
+}
+
+/** Blocks that left their file while their pages were pinned. */
+export interface QuarantineMove {
+  /** Id of the layout change. */
+  readonly change: string;
+  readonly op: LayoutOp;
+  /** The file that they left. */
+  readonly inode: number;
+  readonly path: string | undefined;
+  readonly runs: readonly MediaRun[];
+}
+
+/**
+ * What is known of a filesystem's quarantine beside the media: which file it is, how much it
+ * has, and who is told of what comes in. The media come first: whoever is told hears of what
+ * is durable there.
+ */
+export class QuarantineState {
+  /** The file; undefined before the first block is quarantined. */
+  inode: number | undefined;
+  /** Quarantined blocks, without those of the file's own tree. */
+  blocks = 0;
+  /** Why nothing can be quarantined here; undefined while something can. */
+  refusal: DaxdError | undefined;
+  readonly #log: Logger;
+  #port: (move: QuarantineMove) => Promise<void> = async () => {};
+  #told: Promise<void> = Promise.resolve();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** @throws DaxdError EEXIST, EOPNOTSUPP, EUCLEAN, EBADMSG where nothing can be quarantined */
+  assertAvailable(): void {
+    if (this.refusal === undefined) return;
+    throw new DaxdError(this.refusal.code, this.refusal.message);
+  }
+
+  /** Has `port` told of each move once it is durable, one after the other. */
+  onMoved(port: (move: QuarantineMove) => Promise<void>): void {
+    this.#port = port;
+  }
+
+  /** Notes a move that is durable. */
+  moved(move: QuarantineMove): void {
+    this.#told = this.#tell(this.#told, move);
+  }
+
+  /** Settles when all moves so far were told. */
+  async told(): Promise<void> {
+    await this.#told;
+  }
+
+  async #tell(before: Promise<void>, move: QuarantineMove): Promise<void> {
+    await before;
+    try {
+      await this.#port(move);
+    } catch (error) {
+      // The blocks are safe where they are; nobody knows whose they were.
+      this.#log.error({ error, change: move.change }, 'a quarantined range could not be recorded');
+    }
+  }
+}

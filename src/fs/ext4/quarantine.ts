@@ -1,0 +1,144 @@
+import { DaxdError } from '../../lib/errno.js';
+import { isAligned, MIB } from '../../lib/units.js';
+import { DataStores } from './data-stores.js';
+import { mapExtents } from './extent-tree.js';
+import { clipExtents, countBlocks, joinExtents } from './extent.js';
+import type { BlockSpan, Extent } from './extent.js';
+import { freeSpan, inTransactions } from './free-span.js';
+import { readAnyInode } from './inode.js';
+import { BLOCK_SIZE } from './layout.js';
+import { tryBreakFileLayouts } from './layout-break.js';
+import { quarantineCapBlocks } from './leave-pinned.js';
+import type { MediaRun, QuarantineMove } from './quarantine-state.js';
+import { checkRange } from './regular-file.js';
+import type { Volume } from './volume.js';
+
+export type { MediaRun, QuarantineMove } from './quarantine-state.js';
+
+/** What is zeroed before others get a turn. */
+const ZERO_PIECE_BLOCKS = (64 * MIB) / BLOCK_SIZE;
+
+/**
+ * The blocks of a filesystem that left their files while they were pinned. They stay in use on
+ * the media, across mounts too, until {@link release}.
+ */
+export class Quarantine {
+  readonly #volume: Volume;
+
+  constructor(volume: Volume) {
+    this.#volume = volume;
+  }
+
+  /** Why no change can defer here; undefined where it can. */
+  get refusal(): string | undefined {
+    return this.#volume.quarantine.refusal?.message;
+  }
+
+  /** What is quarantined, in bytes. */
+  get bytes(): number {
+    return this.#volume.quarantine.blocks * BLOCK_SIZE;
+  }
+
+  /** How much may be, in bytes: 10 % of the partition. */
+  get capBytes(): number {
+    return quarantineCapBlocks(this.#volume) * BLOCK_SIZE;
+  }
+
+  /** What is quarantined, ascending, as few runs as there are. @throws DaxdError EBADMSG, EUCLEAN */
+  extents(): MediaRun[] {
+    return joinExtents(this.#extents({ from: 0, to: Infinity })).map(({ physical, length }) => ({
+      mediaOffset: physical * BLOCK_SIZE,
+      length: length * BLOCK_SIZE,
+    }));
+  }
+
+  /**
+   * Has `port` told of what is moved in, once that is durable and before the change settles.
+   * What it throws is logged; the blocks are quarantined all the same.
+   */
+  onMoved(port: (move: QuarantineMove) => Promise<void>): void {
+    this.#volume.quarantine.onMoved(port);
+  }
+
+  /**
+   * Lets blocks go: zeroes them, durably, then frees them, in one transaction where they fit.
+   * After a power cut in between they are quarantined still. The caller knows that no device
+   * stores to them any more.
+   *
+   * @throws DaxdError EINVAL for what is not whole blocks, ENOENT when not all of it is
+   *   quarantined, EBUSY when a page is pinned, EROFS, ESHUTDOWN, EIO; then nothing is freed
+   */
+  async release(mediaOffset: number, length: number): Promise<void> {
+    const volume = this.#volume;
+    const end = checkRange(mediaOffset, length);
+    if (length === 0 || !isAligned(mediaOffset, BLOCK_SIZE) || !isAligned(length, BLOCK_SIZE)) {
+      throw new DaxdError(
+        'EINVAL',
+        `bytes ${mediaOffset} to ${end} are no whole blocks: give multiples of ${BLOCK_SIZE}`,
+      );
+    }
+    volume.assertWritable();
+    const { inode } = volume.quarantine;
+    if (inode === undefined) throw notQuarantined(mediaOffset, end);
+    const span = { from: mediaOffset / BLOCK_SIZE, to: end / BLOCK_SIZE };
+    await volume.withInode(inode, async () => {
+      await this.#free(inode, span);
+    });
+  }
+
+  async #free(number: number, span: BlockSpan): Promise<void> {
+    const volume = this.#volume;
+    const from = span.from * BLOCK_SIZE;
+    const to = span.to * BLOCK_SIZE;
+    const extents = this.#extents(span);
+    if (countBlocks(extents) < span.to - span.from) throw notQuarantined(from, to);
+    // To the layer below it is a hole in the file: each block stands at its own number.
+    const layout = tryBreakFileLayouts(volume, { op: 'punch-hole', inode: number, from, to });
+    if (layout === undefined) {
+      throw new DaxdError(
+        'EBUSY',
+        `pages of bytes ${from} to ${to} are pinned: they stay quarantined`,
+      );
+    }
+    try {
+      await zero(volume, extents);
+      await inTransactions(volume, (txn) => {
+        const inode = readAnyInode(txn, volume, number);
+        const piece = freeSpan(txn, volume, { inode, span }, layout);
+        inode.touch();
+        inode.store(txn);
+        txn.onStored(() => {
+          volume.quarantine.blocks -= piece.blocks;
+        });
+        return piece;
+      });
+    } finally {
+      layout.lift();
+    }
+  }
+
+  #extents(span: BlockSpan): Extent[] {
+    const volume = this.#volume;
+    const { inode } = volume.quarantine;
+    if (inode === undefined) return [];
+    return clipExtents(mapExtents(volume, volume, readAnyInode(volume, volume, inode), span), span);
+  }
+}
+
+/** Zeroes blocks, durably, piece by piece. */
+async function zero(volume: Volume, extents: readonly Extent[]): Promise<void> {
+  const stores = new DataStores(volume);
+  for (const { logical, length } of extents) {
+    for (let done = 0; done < length; done += ZERO_PIECE_BLOCKS) {
+      volume.assertWritable();
+      const from = (logical + done) * BLOCK_SIZE;
+      const to = (logical + Math.min(length, done + ZERO_PIECE_BLOCKS)) * BLOCK_SIZE;
+      stores.zero(extents, { from, to });
+      await stores.persist();
+    }
+  }
+}
+
+function notQuarantined(from: number, to: number): DaxdError {
+  return new DaxdError('ENOENT', `bytes ${from} to ${to} of the partition are not all quarantined`);
+}
