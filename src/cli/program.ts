@@ -13,6 +13,7 @@ import { addFileVerbs } from './verbs/file-verbs.js';
 import { addLeaseVerbs } from './verbs/lease-verbs.js';
 import { addNameVerbs } from './verbs/name-verbs.js';
 import { addNbdVerbs } from './verbs/nbd-verbs.js';
+import { addQuarantineVerbs } from './verbs/quarantine-verbs.js';
 import { addXattrVerbs } from './verbs/xattr-verbs.js';
 
 /** What the program is made from. */
@@ -52,6 +53,7 @@ export async function runProgram(
   addXattrVerbs(program, verb);
   addLeaseVerbs(program, verb, onExit);
   addNbdVerbs(program, verb);
+  addQuarantineVerbs(program, verb);
   const isClientVerb = program.commands.some((command) => command.name() === args[0]);
   if (!isClientVerb) {
     // Its schema takes longer to load than a call to the daemon takes.

@@ -4,6 +4,8 @@ import type { LayoutChanged } from '../http/schemas/file.js';
 import type { NbdExports } from '../http/schemas/nbd.js';
 import type { Operation } from '../http/schemas/operation.js';
 import type { Partition as PartitionBody } from '../http/schemas/partition.js';
+import type { QuarantineEntry } from '../http/schemas/quarantine.js';
+import type { Logger } from '../lib/logger.js';
 import type { Leases } from '../lease/leases.js';
 import { DaxdError } from '../lib/errno.js';
 import { UsageRef } from '../lib/usage-ref.js';
@@ -13,6 +15,7 @@ import type { Memremap } from '../mm/memremap.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
 import type { Mounts } from './mounts.js';
 import type { Operations } from './operations.js';
+import { attestEntry, quarantineEntries } from './quarantine-report.js';
 import { deviceBody, partitionBody, pinnedPagesIn } from './reports.js';
 
 /** What the control stands on. */
@@ -23,6 +26,7 @@ export interface DaemonControlOptions {
   readonly mounts: Mounts;
   readonly leases: Leases;
   readonly operations: Operations;
+  readonly log: Logger;
 }
 
 /** What the HTTP routes ask, answered by the parts of the daemon. */
@@ -168,12 +172,22 @@ export class DaemonControl implements Control {
     return this.#options.operations.keep(id, work, cancel);
   }
 
+  quarantine(): QuarantineEntry[] {
+    return quarantineEntries(this.leases);
+  }
+
+  async attest(id: string, reason: string): Promise<void> {
+    await attestEntry(this.leases, id);
+    this.#options.log.warn({ quarantine: id, reason }, 'freed on the word of a caller');
+  }
+
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] } {
     const failed = this.#options.mounts.mounted.flatMap(({ partition, fs }) =>
       fs.failure === undefined ? [] : [`${partition.name} is read-only: ${fs.failure}`],
     );
-    const { quarantined } = this.leases;
-    const held = quarantined === 0 ? [] : [`${quarantined} leases are in quarantine`];
+    const foreign = this.leases.quarantined.filter((one) => one.quarantined?.cause === 'foreign');
+    const held =
+      foreign.length === 0 ? [] : [`the media were changed under ${foreign.length} leases`];
     const reasons = [...(this.draining ? ['draining'] : []), ...failed, ...held];
     return { ready: reasons.length === 0, reasons };
   }

@@ -209,7 +209,7 @@ function assemble(
       truncateWaits.observe(op, outcome, seconds);
     },
     changes: operations,
-    onMount: async (partition, target) => await leases.verify(partition, target),
+    quarantine: () => leases.quarantine,
   });
   const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring };
   const leases: Leases = new Leases({ ...ports, ...hostOf(attached) });
@@ -240,7 +240,7 @@ function assemble(
         pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
       })),
   });
-  const parts = { backing, pmem, memremap, mounts, leases, operations };
+  const parts = { backing, pmem, memremap, mounts, leases, operations, log };
   const control: DaemonControl = new DaemonControl(parts);
   return { mounts, leases, control, metrics, latencies, events };
 }

@@ -5,7 +5,8 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { LayoutsOptions } from '../dax/layouts.js';
 import { mkfsExt4 } from '../fs/ext4/mkfs.js';
 import { probeSuperblock } from '../fs/ext4/probe.js';
-import type { FilesystemTarget, LeaseTarget, LeaseTargets } from '../lease/lease-target.js';
+import type { LeaseQuarantine } from '../lease/lease-quarantine.js';
+import type { LeaseTarget, LeaseTargets } from '../lease/lease-target.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
@@ -47,8 +48,8 @@ export interface MountsOptions {
   readonly readOnly: boolean;
   readonly pageFreeLatency: LatencyHistogram;
   readonly truncateWait: LayoutsOptions['truncateWait'];
-  /** Asked of each filesystem before anybody uses it: why it must not change, if so. */
-  readonly onMount: (partition: string, target: FilesystemTarget) => Promise<string | undefined>;
+  /** Asked of each filesystem before anybody uses it, and told of what changes defer there. */
+  readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'verify'>;
   readonly changes: ChangeWatcher;
 }
 
@@ -157,7 +158,11 @@ export class Mounts implements LeaseTargets {
         readOnly || this.#options.readOnly,
         this.#ports(partition),
       );
-      const reason = await this.#options.onMount(name, mount.leaseTarget);
+      const quarantine = this.#options.quarantine();
+      mount.fs.quarantine.onMoved(async (move) => {
+        await quarantine.deferred(name, mount.fs.range.start, move);
+      });
+      const reason = await quarantine.verify(name, mount.leaseTarget);
       if (reason !== undefined) mount.fs.refuseChanges(reason);
       this.#mounts.set(name, mount);
       this.#failures.delete(name);

@@ -28,6 +28,7 @@ import { nbdRoutes } from './routes/nbd.js';
 import { nodeRoutes } from './routes/nodes.js';
 import { operationRoutes } from './routes/operations.js';
 import { partitionRoutes } from './routes/partitions.js';
+import { quarantineRoutes } from './routes/quarantine.js';
 import { readFileRoutes } from './routes/read-files.js';
 import { seekRoutes } from './routes/seek.js';
 import { shiftRangeRoutes } from './routes/shift-ranges.js';
@@ -116,6 +117,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control, events });
   await app.register(eventRoutes, { control, events });
+  await app.register(quarantineRoutes, { control });
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();
   return app;

@@ -28,6 +28,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
   listNbdExports: 'read',
   listOperations: 'read',
   listPartitions: 'read',
+  listQuarantine: 'read',
   listRoot: 'read',
   readFile: 'read',
   readXattrs: 'read',
@@ -65,6 +66,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
   renewLease: 'lease and secret',
 
   addPartition: 'admin',
+  attestQuarantine: 'admin',
   deletePartition: 'admin',
   formatPartition: 'admin',
   mountPartition: 'admin',

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
+import type { ChangeResult } from '../fs/ext4/file-truncate.js';
 import { systemClock } from '../lib/clock.js';
 import { subject } from './change-subject.js';
 import type { AskedChange, Subject } from './change-subject.js';
@@ -11,6 +12,19 @@ import type { Operation } from './schemas/operation.js';
 
 /** How long a change waits that outlives its connection, where it does not say, in milliseconds. */
 const KEPT_DEADLINE_MS = 3_600_000;
+
+/** What a change answers. */
+export function changedBody(
+  size: number,
+  { waitedMs, freedBytes, quarantinedBytes }: ChangeResult,
+): LayoutChanged {
+  return {
+    size,
+    waited_ms: waitedMs,
+    freed_bytes: freedBytes,
+    quarantined_bytes: quarantinedBytes,
+  };
+}
 
 /** What the routes that change a layout have of a request. */
 interface ChangeRequest extends Pick<FastifyRequest, 'headers'> {

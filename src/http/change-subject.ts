@@ -16,6 +16,8 @@ export interface Subject {
     readonly signal: AbortSignal;
     /** When `signal` gives up, in milliseconds; 0: it does not wait. */
     readonly deadlineMs: number | undefined;
+    /** What is pinned goes into quarantine instead. */
+    readonly defer: boolean;
     /** Told when the change has to wait. */
     readonly onWait?: (change: PendingChange) => void;
   };
@@ -43,7 +45,8 @@ export function subject(
       .flatMap((one) => one.blocked_by),
   );
   const { signal, deadlineMs } = limit;
-  return { subject: { fs, inode, change: { path, signal, deadlineMs } }, limit };
+  const defer = asked.on_conflict === 'defer';
+  return { subject: { fs, inode, change: { path, signal, deadlineMs, defer } }, limit };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

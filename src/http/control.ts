@@ -7,6 +7,7 @@ import type { LayoutChanged } from './schemas/file.js';
 import type { NbdExports } from './schemas/nbd.js';
 import type { Operation } from './schemas/operation.js';
 import type { Partition } from './schemas/partition.js';
+import type { QuarantineEntry } from './schemas/quarantine.js';
 
 /** What the routes use of a mounted filesystem. */
 export interface FileSystem extends Pick<
@@ -105,6 +106,9 @@ export interface Control {
     work: Promise<LayoutChanged>,
     cancel: (reason: DaxdError) => void,
   ): Operation;
+  quarantine(): QuarantineEntry[];
+  /** @throws DaxdError ENOENT for what is not in quarantine. */
+  attest(id: string, reason: string): Promise<void>;
   /** Whether calls would be served, and why not. */
   ready(): { readonly ready: boolean; readonly reasons: readonly string[] };
 }

@@ -7,7 +7,7 @@ import { HeldError } from './problem.js';
 
 /** How a client wants to wait for pinned pages. */
 export interface Patience {
-  readonly on_conflict?: 'wait' | 'fail';
+  readonly on_conflict?: 'wait' | 'fail' | 'defer';
   /** Milliseconds. */
   readonly deadline_ms?: number;
 }

@@ -8,6 +8,7 @@ import { LeaseCounters } from './lease-counters.js';
 import { LeaseIndex } from './lease-index.js';
 import { leaseEventFields, leaseEventName } from './lease-events.js';
 import type { HeldState } from './lease-state.js';
+import type { QuarantineCause } from './lease-record.js';
 import type { LeaseTarget } from './lease-target.js';
 import type { Lease } from './lease.js';
 import { pinRuns, unpinPages, unpinRuns } from './page-runs.js';
@@ -37,6 +38,8 @@ export type ReleaseReason = 'asked for' | 'process gone' | 'reboot' | 'not kept'
 export class HeldLeases {
   readonly counters = new LeaseCounters();
   readonly index = new LeaseIndex();
+  /** Those in quarantine. */
+  readonly quarantined = new Set<Lease>();
   readonly #options: HeldLeasesOptions;
   readonly #rawClaims = new RawClaims();
 
@@ -62,6 +65,7 @@ export class HeldLeases {
       throw error;
     }
     this.index.add(lease);
+    if (lease.state === 'quarantined') this.quarantined.add(lease);
     this.counters.entered(lease);
   }
 
@@ -106,16 +110,18 @@ export class HeldLeases {
   }
 
   /** Its pages stay pinned, and it cannot be renewed any more. */
-  quarantine(lease: Lease, reason: string): void {
+  quarantine(lease: Lease, cause: QuarantineCause): void {
+    const { reason } = cause;
     this.#moving(
       lease,
       () => {
-        lease.quarantine(reason);
+        lease.quarantine(cause);
+        this.quarantined.add(lease);
       },
       reason,
     );
     const { partition, path, client } = lease.terms;
-    this.#options.log.error(
+    this.#options.log.warn(
       { lease: lease.id, partition, path, client, pages: lease.pages, reason },
       'lease in quarantine: its pages stay pinned until it is released',
     );
@@ -135,6 +141,7 @@ export class HeldLeases {
 
   #unpin(lease: Lease): void {
     this.index.delete(lease);
+    this.quarantined.delete(lease);
     unpinRuns(this.#options.memremap, lease.runs);
     if (lease.terms.inode === undefined) this.#rawClaims.drop(lease.terms.partition);
     lease.keep([], []);

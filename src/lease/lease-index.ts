@@ -58,6 +58,11 @@ export class LeaseIndex {
     return this.#partitions.get(partition)?.roll.after('') ?? [];
   }
 
+  /** The leases that pin a page of a file. */
+  ofInode(partition: string, inode: number): Iterable<Lease> {
+    return new Set(this.#partitions.get(partition)?.overlapping(inode, 0, Infinity));
+  }
+
   /** Every held lease, in the order of ids; they may be deleted meanwhile. */
   all(): Iterable<Lease> {
     return this.#byId.values();

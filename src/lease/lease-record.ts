@@ -12,7 +12,16 @@ export interface LeaseRecord {
   /** The pages pinned for them. */
   readonly runs: readonly PageRun[];
   /** Why its pages are in quarantine; absent while they are not. */
-  readonly quarantined?: string | undefined;
+  readonly quarantined?: QuarantineCause | undefined;
+  /** It has ended, and only the blocks that the filesystem keeps for it are not freed yet. */
+  readonly ended?: boolean;
+}
+
+/** Why a lease is in quarantine. */
+export interface QuarantineCause {
+  readonly reason: string;
+  /** A change of daxd's own that would not wait, or somebody else who changed the media. */
+  readonly cause: 'deferred' | 'foreign';
 }
 
 /** What a store says of itself: whose leases it keeps, and when. */

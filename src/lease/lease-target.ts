@@ -22,9 +22,18 @@ export interface LeasableFile {
   extents(from: number, to: number): Iterable<LeasableExtent>;
 }
 
+/** Blocks that a filesystem keeps apart; all in bytes from the start of the partition. */
+export interface LeasableQuarantine {
+  /** Ascending. */
+  extents(): readonly { readonly mediaOffset: number; readonly length: number }[];
+  /** Zeroes and frees them, durably. @throws DaxdError EBUSY while one is pinned, ENOENT, EROFS. */
+  release(mediaOffset: number, length: number): Promise<void>;
+}
+
 /** What a lease needs of a filesystem; the methods throw what the filesystem's own do. */
 export interface LeasableFs {
   readonly readOnly: boolean;
+  readonly quarantine: LeasableQuarantine;
   /** What is at a path from the partition's root, symlinks followed. */
   fileAt(path: string): LeasableFile;
   /** What an inode holds now, whether it has a name or not. */

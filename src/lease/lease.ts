@@ -5,7 +5,7 @@ import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { nextLeaseState } from './lease-state.js';
 import type { HeldState, LeaseState } from './lease-state.js';
-import type { LeaseRecord } from './lease-record.js';
+import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
 import { bytesIn, clipRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
@@ -19,7 +19,7 @@ export interface LeaseStanding {
   readonly runs: readonly PageRun[];
   readonly deadlineMs: number;
   /** Why it is in quarantine. */
-  readonly quarantined?: string | undefined;
+  readonly quarantined?: QuarantineCause | undefined;
 }
 
 /** Where and on whose clock a lease lives. */
@@ -78,7 +78,7 @@ export class Lease implements Timed {
   #state: LeaseState;
   #ranges: readonly ByteRange[];
   #runs: readonly PageRun[];
-  #quarantined: string | undefined;
+  #quarantined: QuarantineCause | undefined;
 
   constructor(terms: LeaseTerms, standing: LeaseStanding, place: LeasePlacement) {
     this.terms = terms;
@@ -105,7 +105,7 @@ export class Lease implements Timed {
   }
 
   /** Why it is in quarantine, or was. */
-  get quarantined(): string | undefined {
+  get quarantined(): QuarantineCause | undefined {
     return this.#quarantined;
   }
 
@@ -146,8 +146,8 @@ export class Lease implements Timed {
   }
 
   /** Notes why its pages go into quarantine; the state follows. */
-  quarantine(reason: string): void {
-    this.#quarantined = reason;
+  quarantine(cause: QuarantineCause): void {
+    this.#quarantined = cause;
     this.moveTo('quarantined');
   }
 
@@ -175,7 +175,7 @@ export class Lease implements Timed {
       ranges: this.#ranges,
       backing_path: this.#backingPath,
       extents: this.#extents(),
-      quarantined: this.#quarantined,
+      quarantined: this.#quarantined?.reason,
       client,
       pid: holder?.pid,
       pid_start: holder?.startTicks,

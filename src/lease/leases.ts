@@ -23,11 +23,12 @@ import {
 } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
-import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
+import type { LeaseTargets } from './lease-target.js';
+import { LeaseQuarantine } from './lease-quarantine.js';
 import { Lease } from './lease.js';
 import { LEASE_RANGES_MAX, LEASES_MAX, TOMBSTONES_MAX } from './limits.js';
-import { movedPages } from './moved-pages.js';
 import type { PageRun } from './page-runs.js';
+import { placesOf } from './quarantined-pages.js';
 import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
@@ -69,6 +70,8 @@ export class Leases {
   readonly #deadlines: Deadlines<Lease>;
   readonly #watch: ProcessWatch<Lease>;
   readonly #checkpoint: Checkpoint;
+  /** Leases whose pages left their files. */
+  readonly quarantine: LeaseQuarantine;
   readonly #unkept = new Set<Lease>();
   #draining = false;
 
@@ -77,6 +80,13 @@ export class Leases {
     this.#options = options;
     this.#held = new HeldLeases(options);
     this.#checkpoint = new Checkpoint(options);
+    this.quarantine = new LeaseQuarantine({
+      ...options,
+      held: this.#held,
+      onQuarantine: (lease) => {
+        this.#dropDeadline(lease);
+      },
+    });
     this.#deadlines = new Deadlines(clock, (lease) => {
       this.#lapse(lease);
     });
@@ -100,9 +110,9 @@ export class Leases {
     return [...this.#unkept];
   }
 
-  /** How many leases are in quarantine. */
-  get quarantined(): number {
-    return this.counters.count('quarantined');
+  /** The leases in quarantine. */
+  get quarantined(): readonly Lease[] {
+    return [...this.#held.quarantined];
   }
 
   /** How many leases stand on a partition, on its files or on its raw bytes. */
@@ -184,7 +194,7 @@ export class Leases {
     if (lease.state === 'quarantined') {
       throw new DaxdError(
         'lease-revoked',
-        `lease ${id} is in quarantine: ${lease.quarantined}. Its pages stay as they are until you release it; end your DMA, then release it`,
+        `lease ${id} is in quarantine: ${lease.quarantined?.reason}. Its pages stay as they are until you release it; end your DMA, then release it`,
       );
     }
     this.#refuseDraining();
@@ -221,7 +231,8 @@ export class Leases {
    */
   async restore(): Promise<void> {
     const { store, clock, ids, log } = this.#options;
-    const { leases, changes, dead } = restoredLeases(this.#options);
+    const { leases, changes, ended, dead } = restoredLeases(this.#options);
+    for (const record of ended) this.quarantine.addEnded(record);
     for (const { lease, target } of leases) {
       lease.isKept = true;
       this.#held.add(lease, target);
@@ -235,31 +246,6 @@ export class Leases {
       { leases: leases.length, endedWithReboot: dead, store: store.name, nowMs: clock.nowMs() },
       'leases of an earlier run: reclaimable, their pages are pinned',
     );
-  }
-
-  /**
-   * Looks whether the files of a partition that was just mounted still lie in the pages that
-   * their leases pin. Where not, the lease goes into quarantine, durably.
-   *
-   * @returns why the filesystem must not change: its free blocks may be pinned. Undefined when
-   *   all is well.
-   */
-  async verify(partition: string, target: FilesystemTarget): Promise<string | undefined> {
-    const { store, log } = this.#options;
-    const moved = movedPages(target, this.#held.index.of(partition));
-    const [first] = moved;
-    if (first === undefined) return undefined;
-    for (const { lease, reason } of moved) {
-      if (lease.state !== 'quarantined') this.#quarantine(lease, reason);
-    }
-    try {
-      await store.commit(moved.map(({ lease }) => putOf(lease)));
-    } catch (error) {
-      // The media say the same at the next start.
-      if (!(error instanceof DaxdError)) throw error;
-      log.error({ partition, code: error.code }, error.message);
-    }
-    return `${moved.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
   }
 
   /** Refuses new leases and renewals from now on; releases go on. */
@@ -329,14 +315,25 @@ export class Leases {
       );
     }
     await this.#options.store.commit([putOf(lease, rest)]);
+    const before = placesOf(lease.runs);
     this.#held.shrink(lease, rest);
+    if (lease.quarantined?.cause !== 'deferred') return;
+    await this.quarantine.freePlaces(lease.terms.partition, subtract(before, placesOf(lease.runs)));
   }
 
   async #end(lease: Lease, reason: ReleaseReason): Promise<void> {
     if (lease.state === 'released') return;
-    await this.#options.store.commit([{ kind: 'remove', id: lease.id }]);
+    const { store } = this.#options;
+    const { id, deadlineMs, quarantined } = lease;
+    const record = { ...lease.record(), ended: true };
+    // The blocks that the filesystem keeps for it are freed once they are unpinned.
+    const keepsBlocks = quarantined?.cause === 'deferred';
+    await store.commit([
+      keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
+    ]);
     this.#forget(lease, reason);
     this.#tombstones.add(lease);
+    if (keepsBlocks) await this.quarantine.free(record);
   }
 
   #forget(lease: Lease, reason: ReleaseReason): void {
@@ -368,11 +365,6 @@ export class Leases {
       { lease: lease.id, partition, path, client, ttlMs, pages: lease.pages },
       'lease lapsed: suspect, its pages stay pinned until it is released',
     );
-  }
-
-  #quarantine(lease: Lease, reason: string): void {
-    this.#dropDeadline(lease);
-    this.#held.quarantine(lease, reason);
   }
 
   #dropDeadline(lease: Lease): void {

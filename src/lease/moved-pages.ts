@@ -1,20 +1,30 @@
 import { DaxdError } from '../lib/errno.js';
+import { PAGE_SIZE } from '../lib/units.js';
+import { subtract } from './byte-ranges.js';
+import type { ByteRange } from './byte-ranges.js';
 import type { FilesystemTarget, LeasableFile } from './lease-target.js';
 import type { Lease } from './lease.js';
 import type { PageRun } from './page-runs.js';
 import { runEnd } from './page-runs.js';
+import { placesOf } from './quarantined-pages.js';
 
 /** A lease whose pages are its file's no longer. */
 export interface MovedLease {
   readonly lease: Lease;
   readonly reason: string;
+  /** Whether all that left the file is in the filesystem's quarantine: nobody else gets it. */
+  readonly isKept: boolean;
 }
 
 /**
  * The leases whose pages left their files while no daemon kept them: somebody else changed the
- * media. Each file is looked at once, however many leases stand on it.
+ * media, or a change that would not wait had just moved them into the quarantine. Each file is looked at once, however many leases stand on it.
  */
-export function movedPages(target: FilesystemTarget, leases: Iterable<Lease>): MovedLease[] {
+export function movedPages(
+  target: FilesystemTarget,
+  leases: Iterable<Lease>,
+  quarantined: readonly ByteRange[],
+): MovedLease[] {
   const files = new Map<number, FileThen>();
   const moved: MovedLease[] = [];
   for (const lease of leases) {
@@ -23,7 +33,9 @@ export function movedPages(target: FilesystemTarget, leases: Iterable<Lease>): M
     let file = files.get(inode);
     if (file === undefined) files.set(inode, (file = new FileThen(target, inode)));
     const reason = file.whyMoved(lease);
-    if (reason !== undefined) moved.push({ lease, reason });
+    if (reason === undefined) continue;
+    const isKept = subtract(placesOf(file.lost(lease)), quarantined).length === 0;
+    moved.push({ lease, reason, isKept });
   }
   return moved;
 }
@@ -49,6 +61,14 @@ class FileThen {
     return undefined;
   }
 
+  /** The pages of a lease that the file does not have any more, or may not have. */
+  lost({ terms, runs }: Lease): PageRun[] {
+    const isSame = typeof this.#file !== 'string' && this.#file.generation === terms.generation;
+    return runs.flatMap((run) =>
+      isSame ? pagesOf(run).filter((page) => !this.#holds(page)) : run,
+    );
+  }
+
   /** Whether all of a run lies where it did. */
   #holds(run: PageRun): boolean {
     let low = 0;
@@ -66,6 +86,14 @@ class FileThen {
     }
     return true;
   }
+}
+
+function pagesOf({ offset, deviceOffset, length }: PageRun): PageRun[] {
+  const pages: PageRun[] = [];
+  for (let at = 0; at < length; at += PAGE_SIZE) {
+    pages.push({ offset: offset + at, deviceOffset: deviceOffset + at, length: PAGE_SIZE });
+  }
+  return pages;
 }
 
 function fileOrDamage(fs: FilesystemTarget['fs'], inode: number): LeasableFile | string {

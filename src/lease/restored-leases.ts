@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { pagesCovering } from './byte-ranges.js';
-import type { StoreHeader } from './lease-record.js';
+import type { LeaseRecord, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import type { LeaseTarget, LeaseTargets } from './lease-target.js';
 import { Lease } from './lease.js';
@@ -24,6 +24,8 @@ export interface Restored {
   /** Their pages are to be pinned; `target` where a lease is of a raw partition. */
   readonly leases: readonly { readonly lease: Lease; readonly target: LeaseTarget | undefined }[];
   readonly changes: readonly StoreChange[];
+  /** Leases that ended, and whose blocks are to be freed once their filesystem is mounted. */
+  readonly ended: readonly LeaseRecord[];
   /** Leases whose process ended with the boot of the machine. */
   readonly dead: number;
 }
@@ -42,6 +44,7 @@ export function restoredLeases(options: RestartOptions): Restored {
   const changes: StoreChange[] = [{ kind: 'header', header: { media, bootId, startsMs } }];
   const leases: { lease: Lease; target: LeaseTarget | undefined }[] = [];
   const places = new Places(options);
+  const ended: LeaseRecord[] = [];
   let dead = 0;
   for (const stored of store.stored()) {
     const { terms } = stored.record;
@@ -49,6 +52,10 @@ export function restoredLeases(options: RestartOptions): Restored {
     if (!isSameBoot && terms.holder !== undefined) {
       changes.push({ kind: 'remove', id: terms.id });
       dead++;
+      continue;
+    }
+    if (stored.record.ended === true) {
+      ended.push(stored.record);
       continue;
     }
     const deadlineMs = isSameBoot
@@ -59,7 +66,7 @@ export function restoredLeases(options: RestartOptions): Restored {
     const target = places.check(stored);
     leases.push({ lease: leaseOf(stored, deadlineMs, options), target });
   }
-  return { leases, changes, dead };
+  return { leases, changes, ended, dead };
 }
 
 /**

@@ -29,7 +29,7 @@ t.test('serve: what will not do is refused, and nothing is written', async (t) =
     [['--backing', directory], 1, /EISDIR/],
     [['--backing', odd], 1, /EINVAL.*4097/],
     [['--backing', path, '--size', '12Q'], 2, /--size "12Q"/],
-    [['--backing', path, '--listen', '0.0.0.0:1'], 2, /no access control/],
+    [['--backing', path, '--listen', '0.0.0.0:1'], 2, /reachable from other machines/],
   ];
   for (const [args, exit, stderr] of refused) {
     t.match(startRefused(args), { exit, stderr }, args.slice(1).join(' '));

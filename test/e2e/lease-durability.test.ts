@@ -115,7 +115,7 @@ async function judge(t: Test, program: string): Promise<Judged> {
   await call(agent, file, 'PUT', 'x'.repeat(4096));
   await Promise.all(Array.from({ length: CLIENTS }, () => client(t, daxd.url)));
   t.equal(await daxd.stop(), 0);
-  for (let tries = 0; tries < 100; tries++) {
+  for (let tries = 0; tries < 600; tries++) {
     const text = readFileSync(trace, 'utf8');
     if (text.includes(`${daxd.child.pid} +++ exited`)) return judgeTrace(text);
     await setTimeout(50);

@@ -8,6 +8,7 @@ interface Changed {
   readonly size: number;
   readonly waited_ms: number;
   readonly freed_bytes: number;
+  readonly quarantined_bytes: number;
 }
 
 /** The verbs about a range of a file, which wait until nobody has the pages concerned. */
@@ -53,7 +54,10 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
 function withPatience(command: Command): Command {
   return command
     .option('-p, --partition <NAME>', 'default: the only one mounted')
-    .option('--on-conflict <wait|fail>', 'wait (default), or fail at once where pages are lent')
+    .option(
+      '--on-conflict <wait|fail|defer>',
+      'where pages are lent: wait (default), fail at once, or put them into quarantine',
+    )
     .option('--deadline-ms <MS>', 'how long it waits; default: until it is interrupted');
 }
 
@@ -73,5 +77,6 @@ async function change(context: VerbContext, op: string, asked: object): Promise<
     ['size', changed.size],
     ['waited ms', changed.waited_ms],
     ['freed bytes', changed.freed_bytes],
+    ['quarantined bytes', changed.quarantined_bytes],
   ]);
 }

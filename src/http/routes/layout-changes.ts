@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { answerChange } from '../change-answer.js';
+import { answerChange, changedBody } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { ChangeRange, LayoutChanged, PunchHole, Truncate } from '../schemas/file.js';
@@ -23,8 +23,8 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     { config, schema: { operationId: 'truncate', params, body: Truncate, response } },
     async (request, reply) => {
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.truncate(inode, request.body.size, change);
-        return { size: request.body.size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        const result = await fs.truncate(inode, request.body.size, change);
+        return changedBody(request.body.size, result);
       });
     },
   );
@@ -35,8 +35,8 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.punchHole(inode, offset, length, change);
-        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        const result = await fs.punchHole(inode, offset, length, change);
+        return changedBody(fs.stat(inode).size, result);
       });
     },
   );
@@ -47,11 +47,11 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     async (request, reply) => {
       const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.zeroRange(inode, offset, length, {
+        const result = await fs.zeroRange(inode, offset, length, {
           ...change,
           keepSize,
         });
-        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        return changedBody(fs.stat(inode).size, result);
       });
     },
   );
@@ -62,11 +62,11 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     async (request, reply) => {
       const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.fallocate(inode, offset, length, {
+        const result = await fs.fallocate(inode, offset, length, {
           ...change,
           keepSize,
         });
-        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        return changedBody(fs.stat(inode).size, result);
       });
     },
   );

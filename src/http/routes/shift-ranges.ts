@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { answerChange } from '../change-answer.js';
+import { answerChange, changedBody } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { LayoutChanged, ShiftRange } from '../schemas/file.js';
@@ -24,8 +24,8 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.collapseRange(inode, offset, length, change);
-        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        const result = await fs.collapseRange(inode, offset, length, change);
+        return changedBody(fs.stat(inode).size, result);
       });
     },
   );
@@ -36,8 +36,8 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     async (request, reply) => {
       const { offset, length } = checkedRange(request.body);
       return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const { waitedMs, freedBytes } = await fs.insertRange(inode, offset, length, change);
-        return { size: fs.stat(inode).size, waited_ms: waitedMs, freed_bytes: freedBytes };
+        const result = await fs.insertRange(inode, offset, length, change);
+        return changedBody(fs.stat(inode).size, result);
       });
     },
   );

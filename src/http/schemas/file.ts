@@ -156,8 +156,9 @@ const DEADLINE_MS_MAX = 24 * 3600 * 1000;
 /** What a change does where pages are lent, and how long it waits. */
 const patienceProperties = {
   on_conflict: Type.Optional(
-    Type.Union([Type.Literal('wait'), Type.Literal('fail')], {
-      description: 'wait (default), or fail at once with 409 pages-pinned and the holders',
+    Type.Union([Type.Literal('wait'), Type.Literal('fail'), Type.Literal('defer')], {
+      description:
+        'wait (default); fail at once with 409 pages-pinned and the holders; or defer: go on, and put what is pinned into quarantine',
     }),
   ),
   deadline_ms: Type.Optional(
@@ -218,6 +219,7 @@ export const LayoutChanged = Type.Object({
   size: Type.Integer({ description: 'bytes of the file now' }),
   waited_ms: Type.Number({ description: 'how long pinned pages were awaited' }),
   freed_bytes: Type.Integer({ description: 'bytes of blocks given back' }),
+  quarantined_bytes: Type.Integer({ description: 'bytes of blocks that are kept for leases' }),
 });
 
 /** What a change that may wait for pinned pages answers. */

@@ -234,7 +234,7 @@ t.test('keep: it ends with its work, and shows how', async (t) => {
     return { change, cancelled };
   };
   const results = new EventEmitter();
-  const result = { size: 5, waited_ms: 1, freed_bytes: 0 };
+  const result = { size: 5, waited_ms: 1, freed_bytes: 0, quarantined_bytes: 0 };
   const well = once(results, 'well').then(() => result);
   const { cancelled } = await kept('01A', well);
   const poll = operations.get('01A', 60_000, never);

@@ -29,6 +29,7 @@ function expectedScope(method: string, url: string): Scope | undefined {
   if (url === '/livez' || url === '/readyz') return undefined;
   if (method === 'GET' || method === 'HEAD') return 'read';
   if (url.startsWith('/v1/leases')) return 'lease';
+  if (url.startsWith('/v1/quarantine')) return 'admin';
   const isAboutPartitions = /^\/v1\/partitions(\/:partition(\/(format|mount|unmount))?)?$/.test(
     url,
   );

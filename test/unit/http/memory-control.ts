@@ -93,6 +93,14 @@ export class MemoryControl implements Control {
     this.#note('delete', ...args);
   }
 
+  quarantine(): ReturnType<Control['quarantine']> {
+    return [{ id: 'unknown:pmem0p1:8192', partition: 'pmem0p1', reason: 'unknown', bytes: 4096 }];
+  }
+
+  async attest(id: string, reason: string): Promise<void> {
+    this.calls.push(['attest', id, reason]);
+  }
+
   nbdExports(): ReturnType<Control['nbdExports']> {
     return {
       listen: ['nbd+unix:///?socket=/run/nbd'],

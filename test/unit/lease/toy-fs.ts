@@ -18,6 +18,15 @@ export class ToyFs implements LeasableFs {
   beforePrepare: () => void | Promise<void> = () => {};
   afterPrepare: () => void | Promise<void> = () => {};
   prepares = 0;
+  /** What is kept apart, and what of it was freed. */
+  readonly kept: { mediaOffset: number; length: number }[] = [];
+  readonly quarantine = {
+    extents: (): readonly { mediaOffset: number; length: number }[] =>
+      this.kept.toSorted((a, b) => a.mediaOffset - b.mediaOffset),
+    release: async (mediaOffset: number, length: number): Promise<void> => {
+      for (let at = mediaOffset; at < mediaOffset + length; at += PAGE_SIZE) this.#free(at);
+    },
+  };
   readonly #files = new Map<string, ToyFile>();
   #nextInode = 11;
   #nextGeneration = 0x1000;
@@ -88,6 +97,21 @@ export class ToyFs implements LeasableFs {
       blocks.set(page, { block, unwritten: false });
     }
     await this.afterPrepare();
+  }
+
+  /** Moves a page of a file into the quarantine, as a change that defers does. */
+  moveAway(path: string, page: number): { mediaOffset: number; length: number } {
+    const { blocks } = this.#file(path);
+    const run = { mediaOffset: (blocks.get(page)?.block ?? 0) * PAGE_SIZE, length: PAGE_SIZE };
+    blocks.delete(page);
+    this.kept.push(run);
+    return run;
+  }
+
+  #free(mediaOffset: number): void {
+    const at = this.kept.findIndex((one) => one.mediaOffset === mediaOffset);
+    if (at < 0) throw new DaxdError('ENOENT', `${mediaOffset} is not quarantined`);
+    this.kept.splice(at, 1);
   }
 
   #newFile(type: string): ToyFile {

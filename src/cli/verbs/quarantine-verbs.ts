@@ -1,0 +1,47 @@
+import type { Command } from 'commander';
+
+import type { QuarantineList } from '../../http/schemas/quarantine.js';
+import { UsageError } from '../usage-error.js';
+import { textOption } from '../values.js';
+import type { VerbRunner } from '../verb.js';
+
+/** `quarantine list` and `quarantine attest`. */
+export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
+  const quarantine = program
+    .command('quarantine')
+    .description('pages that left their file while they were lent');
+  verb(quarantine.command('list').description('whose they are, and why')).action(
+    async ({ client, terminal }) => {
+      const path = '/v1/quarantine';
+      const found = await client.json<QuarantineList>({ method: 'GET', path });
+      terminal.table(
+        found,
+        ['ID', 'PARTITION', 'PATH', 'CLIENT', 'BYTES', 'REASON'],
+        found.quarantine.map((one) => [
+          one.id,
+          one.partition,
+          one.path ?? '',
+          one.client ?? '',
+          one.bytes,
+          one.reason,
+        ]),
+      );
+    },
+  );
+  verb(
+    quarantine
+      .command('attest')
+      .description('free it: on your word no device stores there any more')
+      .argument('<ID>')
+      .option('--reason <TEXT>', 'how you know; it is logged'),
+  ).action(async ({ client, terminal, args: [id = ''], options }) => {
+    const reason = textOption(options, 'reason');
+    if (reason === undefined) throw new UsageError('--reason is needed: say how you know');
+    const path = `/v1/quarantine/${encodeURIComponent(id)}/attest`;
+    const attested = await client.json<object>({ method: 'POST', path, json: { reason } });
+    terminal.pairs(attested, [
+      ['id', id],
+      ['reason', reason],
+    ]);
+  });
+}

@@ -1,0 +1,205 @@
+import { DaxdError } from '../lib/errno.js';
+import type { Logger } from '../lib/logger.js';
+import type { Memremap } from '../mm/memremap.js';
+import type { ByteRange } from './byte-ranges.js';
+import { subtract } from './byte-ranges.js';
+import type { HeldLeases } from './held-leases.js';
+import type { LeaseRecord, QuarantineCause } from './lease-record.js';
+import type { LeaseStore } from './lease-store.js';
+import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
+import type { Lease } from './lease.js';
+import { movedPages } from './moved-pages.js';
+import { common, freeIdlePlaces, placesOf, quarantinedPlaces } from './quarantined-pages.js';
+
+/** Blocks that a change moved out of a file because leases pin them. */
+export interface DeferredMove {
+  /** Id of the change. */
+  readonly change: string;
+  readonly op: string;
+  readonly inode: number;
+  /** In bytes of the partition. */
+  readonly runs: readonly { readonly mediaOffset: number; readonly length: number }[];
+}
+
+/** What {@link LeaseQuarantine} stands on. */
+export interface LeaseQuarantineOptions {
+  readonly held: HeldLeases;
+  readonly store: LeaseStore;
+  readonly targets: LeaseTargets;
+  readonly memremap: Memremap;
+  readonly log: Logger;
+  /** Told of each lease that goes into quarantine: it has no deadline any more. */
+  readonly onQuarantine: (lease: Lease) => void;
+}
+
+/** Quarantined bytes of the backing that no lease speaks for. */
+export interface UnknownPlace extends ByteRange {
+  readonly partition: string;
+}
+
+/**
+ * Leases whose pages are their files' no longer, and the blocks that the filesystem keeps for
+ * them. On the media a move is one transaction with the change, so after a crash the file's
+ * blocks say what is quarantined, and the store whose they are.
+ */
+export class LeaseQuarantine {
+  readonly #options: LeaseQuarantineOptions;
+  /** Leases that ended while their blocks could not be freed, by partition. */
+  readonly #ended = new Map<string, Set<LeaseRecord>>();
+  readonly #unknown = new Map<string, readonly ByteRange[]>();
+
+  constructor(options: LeaseQuarantineOptions) {
+    this.#options = options;
+  }
+
+  /** What is quarantined without a lease that it is for. */
+  get unknown(): readonly UnknownPlace[] {
+    return [...this.#unknown].flatMap(([partition, places]) =>
+      places.map((place) => ({ partition, ...place })),
+    );
+  }
+
+  /** Takes note of a lease that ended, and whose blocks the store says are to be freed. */
+  addEnded(record: LeaseRecord): void {
+    const { partition } = record.terms;
+    const ended = this.#ended.get(partition) ?? new Set();
+    this.#ended.set(partition, ended.add(record));
+  }
+
+  /** Puts the leases over moved blocks into quarantine, durably. To be awaited by the change. */
+  async deferred(partition: string, startBytes: number, move: DeferredMove): Promise<void> {
+    const moved = move.runs
+      .map(({ mediaOffset, length }) => ({ offset: startBytes + mediaOffset, length }))
+      .toSorted((a, b) => a.offset - b.offset);
+    const reason = `${move.op} ${move.change} went on without it`;
+    const leases = [...this.#options.held.index.ofInode(partition, move.inode)].filter(
+      ({ runs }) => common(placesOf(runs), moved).length > 0,
+    );
+    for (const lease of leases) this.#put(lease, { reason, cause: 'deferred' });
+    await this.#commit(leases);
+  }
+
+  /**
+   * Looks whether the files of a partition that was just mounted still lie in the pages that
+   * their leases pin, or those pages in the quarantine. Where not, the lease goes into
+   * quarantine, durably. Then frees what ended leases left.
+   *
+   * @returns why the filesystem must not change: its free blocks may be pinned. Undefined when
+   *   all is well.
+   */
+  async verify(partition: string, target: FilesystemTarget): Promise<string | undefined> {
+    const { held, log } = this.#options;
+    const quarantined = quarantinedPlaces(target);
+    const moved = movedPages(target, held.index.of(partition), quarantined);
+    for (const { lease, reason, isKept } of moved) {
+      this.#put(lease, isKept ? { reason, cause: 'deferred' } : { reason, cause: 'foreign' });
+    }
+    await this.#commit(moved.map(({ lease }) => lease));
+    this.#findUnknown(partition, quarantined);
+    const foreign = moved.filter(({ isKept }) => !isKept);
+    const [first] = foreign;
+    if (first !== undefined) {
+      return `${foreign.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
+    }
+    for (const record of this.#ended.get(partition) ?? []) await this.#freeEnded(record, target);
+    if (this.#unknown.get(partition)?.length !== undefined) {
+      log.warn(
+        { partition },
+        'blocks are quarantined that no lease speaks for: attest to free them',
+      );
+    }
+    return undefined;
+  }
+
+  /** Frees the blocks of a lease that ended, and then has the store forget it. */
+  async free(record: LeaseRecord): Promise<void> {
+    this.addEnded(record);
+    const target = this.#mounted(record.terms.partition);
+    if (target !== undefined) await this.#freeEnded(record, target);
+  }
+
+  /** Frees what a lease in quarantine gave back of its pages, as far as they are kept for it. */
+  async freePlaces(partition: string, places: readonly ByteRange[]): Promise<void> {
+    const target = this.#mounted(partition);
+    if (target !== undefined) await freeIdlePlaces(target, places, this.#options.memremap);
+  }
+
+  /**
+   * Frees quarantined blocks that nobody speaks for, on somebody's word.
+   *
+   * @throws DaxdError ENOENT when there are none, and what the filesystem says.
+   */
+  async attest(partition: string, offset: number): Promise<number> {
+    const places = this.#unknown.get(partition) ?? [];
+    const place = places.find((one) => one.offset === offset);
+    const target = this.#mounted(partition);
+    if (place === undefined || target === undefined) {
+      throw new DaxdError('ENOENT', `nothing unknown is quarantined at ${offset} of ${partition}`);
+    }
+    const freed = await freeIdlePlaces(target, [place], this.#options.memremap);
+    this.#unknown.set(
+      partition,
+      places.filter((one) => one !== place),
+    );
+    return freed;
+  }
+
+  async #freeEnded(record: LeaseRecord, target: FilesystemTarget): Promise<void> {
+    const { memremap, store, log } = this.#options;
+    const { id, partition } = record.terms;
+    try {
+      const freed = await freeIdlePlaces(target, placesOf(record.runs), memremap);
+      await store.commit([{ kind: 'remove', id }]);
+      this.#ended.get(partition)?.delete(record);
+      log.info({ lease: id, partition, freed }, 'quarantined blocks freed');
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      log.warn({ lease: id, partition, code: error.code }, `blocks not freed: ${error.message}`);
+    }
+  }
+
+  #put(lease: Lease, cause: QuarantineCause): void {
+    if (lease.state === 'quarantined' || lease.state === 'released') return;
+    this.#options.onQuarantine(lease);
+    this.#options.held.quarantine(lease, cause);
+  }
+
+  /** A failure is logged: the media say the same at the next start. */
+  async #commit(leases: readonly Lease[]): Promise<void> {
+    const held = leases.filter(({ state }) => state !== 'released');
+    try {
+      await this.#options.store.commit(
+        held.map((lease) => ({
+          kind: 'put',
+          record: lease.record(),
+          deadlineMs: lease.deadlineMs,
+        })),
+      );
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#options.log.error({ code: error.code }, error.message);
+    }
+  }
+
+  #findUnknown(partition: string, quarantined: readonly ByteRange[]): void {
+    let unknown = quarantined;
+    for (const lease of this.#options.held.index.of(partition)) {
+      if (lease.state === 'quarantined') unknown = subtract(unknown, placesOf(lease.runs));
+    }
+    for (const { runs } of this.#ended.get(partition) ?? []) {
+      unknown = subtract(unknown, placesOf(runs));
+    }
+    if (unknown.length === 0) this.#unknown.delete(partition);
+    else this.#unknown.set(partition, unknown);
+  }
+
+  #mounted(partition: string): FilesystemTarget | undefined {
+    try {
+      const target = this.#options.targets.target(partition);
+      return target.kind === 'filesystem' ? target : undefined;
+    } catch (error) {
+      if (error instanceof DaxdError) return undefined;
+      throw error;
+    }
+  }
+}
