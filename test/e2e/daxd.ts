@@ -1,7 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { request } from 'node:http';
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import type { Test } from 'tap';
@@ -169,4 +171,23 @@ export async function partitionOffset(url: string, name: string): Promise<[numbe
   const partition = partitions.find((one) => one.name === name);
   if (partition === undefined) throw new Error(`there is no partition ${name}`);
   return [device.namespace.data_offset + partition.start, partition.size];
+}
+
+/** Begins a call whose body does not end; settles when the daemon waits for the body. */
+export async function beginUpload(url: string, method = 'PUT', type = 'text/plain'): Promise<void> {
+  const headers = { expect: '100-continue', 'content-length': 1000, 'content-type': type };
+  const upload = request(url, { method, headers });
+  upload.on('error', () => {});
+  upload.flushHeaders();
+  await once(upload, 'continue');
+  upload.write('a body that does not end');
+}
+
+/** Settles when a daemon that was told to end says that it drains. */
+export async function whenDraining({ stderr }: Daxd): Promise<void> {
+  for (let tries = 0; tries < 1_000; tries++) {
+    if (stderr.some((line) => line.includes('draining'))) return;
+    await setTimeout(20);
+  }
+  throw new Error('it does not drain');
 }

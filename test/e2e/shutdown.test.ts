@@ -1,12 +1,8 @@
-import { once } from 'node:events';
-import { request } from 'node:http';
-import { setTimeout } from 'node:timers/promises';
-
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { requires } from '../support/requires.js';
-import { curl, post, startCurl, startDaxd, until } from './daxd.js';
+import { beginUpload, curl, post, startCurl, startDaxd, until, whenDraining } from './daxd.js';
 import { kernelImages } from './images.js';
 
 const kernelImage = await kernelImages(t);
@@ -71,22 +67,9 @@ t.test(
 t.test('SIGTERM: a second signal exits at once with 1', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { daxd } = await setUp(t);
-  const upload = request(`${daxd.url}/v1/partitions/pmem0p1/files/slow`, {
-    method: 'PUT',
-    headers: { expect: '100-continue', 'content-length': 1000 },
-  });
-  upload.on('error', () => {});
-  upload.flushHeaders();
-  await once(upload, 'continue');
-  upload.write('a body that does not end');
+  await beginUpload(`${daxd.url}/v1/partitions/pmem0p1/files/slow`);
   daxd.child.kill('SIGTERM');
-  await until(
-    async () => {
-      await setTimeout(20);
-      return daxd.stderr.some((line) => line.includes('draining'));
-    },
-    (draining) => draining,
-  );
+  await whenDraining(daxd);
   t.equal(await daxd.stop('SIGTERM'), 1);
 });
 

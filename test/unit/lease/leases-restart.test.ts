@@ -4,30 +4,13 @@ import t from 'tap';
 
 import { CHECKPOINT_MS, RESTART_GRACE_MS } from '../../../src/lease/limits.js';
 import { DaxdError } from '../../../src/lib/errno.js';
-import type { ErrorCode } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { emptyDisk } from './memory-store.js';
 import type { MemoryDisk, MemoryStore } from './memory-store.js';
-import { FS_START, HandClock, ask, askRaw, setUpLeases } from './set-up.js';
+import { refusal, runs } from './restarts.js';
+import { ask, askRaw, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 
 const P = PAGE_SIZE;
-
-function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
-  return { name: 'DaxdError', code };
-}
-
-const other = (name: string, media: object) => (set: LeaseSetUp) => {
-  const target = set.targets.get(name);
-  if (target !== undefined) Object.assign(target, { media: { ...target.media, ...media } });
-};
-
-const verify = async ({ leases, targets }: LeaseSetUp): Promise<string | undefined> => {
-  const target = targets.get('pmem0p1');
-  return target?.kind === 'filesystem'
-    ? await leases.quarantine.verify('pmem0p1', target)
-    : undefined;
-};
 
 /** Holds up what a store commits until the result is called. */
 function shut(store: MemoryStore): () => void {
@@ -36,18 +19,10 @@ function shut(store: MemoryStore): () => void {
   return () => gate.emit('open');
 }
 
-/** Daemons one after the other on one disk and one clock, each with the same toy file. */
-function runs() {
-  const disk = emptyDisk();
-  const clock = new HandClock();
-  const start = async (bootId = 'boot-1', pages = 'wwwwww'): Promise<LeaseSetUp> => {
-    const set = await setUpLeases({ disk, clock, bootId });
-    set.fs.create('file', [pages]);
-    await set.leases.restore();
-    return set;
-  };
-  return { disk, clock, start };
-}
+const other = (name: string, media: object) => (set: LeaseSetUp) => {
+  const target = set.targets.get(name);
+  if (target !== undefined) Object.assign(target, { media: { ...target.media, ...media } });
+};
 
 t.test('grant: durable before the answer, and undone where the store fails', async (t) => {
   const { disk, start } = runs();
@@ -252,132 +227,4 @@ t.test('restore: leases of other media are refused', async (t) => {
   if (disk.header !== undefined) disk.header = { ...disk.header, media: 'namespace-2' };
   await start();
   t.equal(disk.header?.media, 'namespace-1', 'a store without leases belongs to nobody');
-});
-
-t.test('verify: a file in other pages puts its leases into quarantine, for good', async (t) => {
-  const { disk, start } = runs();
-  const first = await start();
-  const same = await first.leases.acquire(ask({ length: 2 * P }));
-  const moved = await first.leases.acquire(ask({ offset: 3 * P, length: 2 * P }));
-  const intact = await start();
-  t.equal(await verify(intact), undefined);
-  t.equal(intact.leases.get(moved.id).state, 'reclaimable');
-
-  const set = await start('boot-1', 'www-ww');
-  t.match(await verify(set), /1 leases pin pages that left their files/);
-  t.equal(set.leases.get(same.id).state, 'reclaimable');
-  t.match(set.leases.get(moved.id).view(), {
-    state: 'quarantined',
-    pages: 2,
-    quarantined: /bytes from 12288 of inode 11 lie elsewhere now/,
-  });
-  t.equal(set.pinnedPages(), 4, 'its old pages stay pinned');
-  t.equal(set.leases.quarantined.length, 1);
-  t.throws(() => set.leases.renew(moved.id), refusal('lease-revoked'));
-
-  const back = await start();
-  t.equal(await verify(back), undefined, 'also where they lie as before again');
-  t.equal(back.leases.get(moved.id).state, 'quarantined');
-  t.equal((await back.leases.release(moved.id)).state, 'released');
-  t.equal(back.pinnedPages(), 2);
-  t.equal(disk.records.size, 1);
-});
-
-t.test(
-  'defer: the lease is in quarantine, durably, and its release frees the blocks',
-  async (t) => {
-    const { disk, start } = runs();
-    const set = await start();
-    const { leases, fs } = set;
-    const lease = await leases.acquire(ask({ length: 3 * P }));
-    const other = await leases.acquire(ask({ offset: 4 * P }));
-    const runsMoved = [1, 2].map((page) => fs.moveAway('file', page));
-    await leases.quarantine.deferred('pmem0p1', FS_START, {
-      change: '01OP',
-      op: 'truncate',
-      inode: lease.terms.inode ?? 0,
-      runs: runsMoved,
-    });
-    t.match(lease.view(), { state: 'quarantined', quarantined: /truncate 01OP/, pages: 3 });
-    t.equal(other.state, 'active', 'its pages did not move');
-    t.match(JSON.parse(disk.records.get(lease.id) ?? ''), { quarantined: { cause: 'deferred' } });
-    t.strictSame(leases.quarantined, [lease]);
-    await leases.release(lease.id);
-    t.strictSame(fs.kept, [], 'freed');
-    t.notOk(disk.records.has(lease.id));
-    t.equal(set.pinnedPages(), 1);
-  },
-);
-
-t.test('defer: a crash before the store heard of it is no change of others', async (t) => {
-  const { start } = runs();
-  const first = await start();
-  const lease = await first.leases.acquire(ask({ length: 2 * P }));
-  const next = await start();
-  next.fs.moveAway('file', 1);
-  t.equal(await verify(next), undefined, 'nobody else gets those blocks');
-  t.match(next.leases.get(lease.id).quarantined, { cause: 'deferred' });
-  t.strictSame(next.leases.quarantine.unknown, []);
-  await next.leases.release(lease.id);
-  t.strictSame(next.fs.kept, []);
-});
-
-t.test('defer: a crash between the release and the freeing of the blocks', async (t) => {
-  const { disk, start } = runs();
-  const first = await start();
-  const lease = await first.leases.acquire(ask({ length: 2 * P }));
-  first.fs.moveAway('file', 1);
-  await verify(first);
-  const target = first.targets.get('pmem0p1');
-  first.targets.delete('pmem0p1');
-  await first.leases.release(lease.id);
-  t.equal(first.pinnedPages(), 0);
-  t.match(JSON.parse(disk.records.get(lease.id) ?? ''), { ended: true });
-  t.ok(target);
-
-  const next = await start();
-  next.fs.moveAway('file', 1);
-  t.throws(() => next.leases.get(lease.id), refusal('ENOENT'), 'it is a lease no longer');
-  t.equal(next.pinnedPages(), 0);
-  t.equal(await verify(next), undefined);
-  t.strictSame(next.fs.kept, [], 'now they are freed');
-  t.equal(disk.records.size, 0);
-});
-
-t.test('verify: what nobody speaks for stays, and goes on a word', async (t) => {
-  const { start } = runs();
-  const set = await start();
-  const { mediaOffset } = set.fs.moveAway('file', 1);
-  await verify(set);
-  const offset = FS_START + mediaOffset;
-  t.match(set.leases.quarantine.unknown, [{ partition: 'pmem0p1', offset, length: P }]);
-  await t.rejects(set.leases.quarantine.attest('pmem0p1', offset + P), refusal('ENOENT'));
-  t.equal(await set.leases.quarantine.attest('pmem0p1', offset), P);
-  t.strictSame(set.fs.kept, []);
-  t.strictSame(set.leases.quarantine.unknown, []);
-});
-
-t.test('verify: a file that is free, another one, or no file', async (t) => {
-  const { start } = runs();
-  const first = await start();
-  const lease = await first.leases.acquire(ask());
-  const cases: Readonly<Record<string, (set: LeaseSetUp) => void>> = {
-    'there is no inode 11': ({ fs }) => {
-      fs.unlink('file');
-    },
-    'inode 11 is another file now': ({ fs }) => {
-      fs.reuseInode('file');
-    },
-  };
-  for (const [reason, change] of Object.entries(cases)) {
-    const { disk } = first.store;
-    const copy = { ...disk, records: new Map(disk.records), deadlines: new Map(disk.deadlines) };
-    const set = await setUpLeases({ disk: copy });
-    set.fs.create('file', ['ww']);
-    await set.leases.restore();
-    change(set);
-    const target = set.targets.get('pmem0p1');
-    if (target?.kind === 'filesystem') await set.leases.quarantine.verify('pmem0p1', target);
-    t.equal(set.leases.get(lease.id).quarantined?.reason, reason);
-  }
 });
