@@ -9,7 +9,7 @@ export interface Runs {
   readonly disk: MemoryDisk;
   readonly clock: HandClock;
   /** Starts the next one, whose file has such pages. */
-  start(bootId?: string, pages?: string): Promise<LeaseSetUp>;
+  readonly start: (bootId?: string, pages?: string) => Promise<LeaseSetUp>;
 }
 
 export function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
