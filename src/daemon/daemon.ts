@@ -14,6 +14,7 @@ import type { LeaseView } from '../lease/lease.js';
 import type { LeaseStore } from '../lease/lease-store.js';
 import { LmdbStore } from '../lease/lmdb-store.js';
 import { ProcFs, readBootId } from '../lease/proc-fs.js';
+import { recallsFor } from '../lease/recalls.js';
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { EventRing } from '../lib/event-ring.js';
@@ -33,7 +34,6 @@ import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
 import { Mounts } from './mounts.js';
 import { Operations } from './operations.js';
-import { recallsFor } from './recalls.js';
 import { pinnedPagesIn } from './reports.js';
 
 /** How often a drain looks whether the last lease is kept, in milliseconds. */

@@ -3,12 +3,12 @@ import { problemFor } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
+import type { Recall } from '../lease/recalls.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { ChangeWatcher } from './mounts.js';
-import type { Recall } from './recalls.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
 const LONG_WAIT_MS = 1_000;

@@ -87,6 +87,14 @@ export class Layouts {
     return undefined;
   }
 
+  /** The pending changes over bytes `[from, to)` of the inode that wait for its pages. */
+  *waitingOver(inode: number, from: number, to: number): Generator<PendingChange> {
+    for (const change of this.#changes.get(inode) ?? []) {
+      const waits = change.state === 'queued' || change.state === 'breaking';
+      if (waits && change.overlaps(from, to)) yield change;
+    }
+  }
+
   /** Has `port` told of each change as its barrier goes up, so that holders can be asked to release. */
   onRecall(port: (change: PendingChange) => void): void {
     this.#recall = port;

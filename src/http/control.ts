@@ -46,7 +46,7 @@ export interface FileSystem extends Pick<
 }
 
 /** What the routes use of the leases. */
-export type LeaseControl = Pick<Leases, 'acquire' | 'get' | 'list' | 'release' | 'renew'>;
+export type LeaseControl = Pick<Leases, 'acquire' | 'get' | 'list' | 'release' | 'renew' | 'view'>;
 
 /** A mounted filesystem, and where its partition lies. */
 export interface MountedFiles {

@@ -74,6 +74,20 @@ export function runsOf(place: LeasePlace, access: LeaseAccess): PageRun[] | unde
   return access === 'write' && bytesIn(runs) < to - from ? undefined : runs;
 }
 
+/** The filesystem on a partition; undefined while none can be used there. */
+export function mountedTarget(
+  targets: LeaseTargets,
+  partition: string,
+): FilesystemTarget | undefined {
+  try {
+    const target = targets.target(partition);
+    return target.kind === 'filesystem' ? target : undefined;
+  } catch (error) {
+    if (error instanceof DaxdError) return undefined;
+    throw error;
+  }
+}
+
 /** What a lease of the place is made of, but for what tells it from the next one. */
 export function termsOf(
   request: LeaseRequest,

@@ -5,6 +5,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { subtract } from './byte-ranges.js';
 import type { HeldLeases } from './held-leases.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
+import { mountedTarget } from './lease-place.js';
 import type { LeaseStore } from './lease-store.js';
 import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import type { Lease } from './lease.js';
@@ -114,13 +115,13 @@ export class LeaseQuarantine {
   /** Frees the blocks of a lease that ended, and then has the store forget it. */
   async free(record: LeaseRecord): Promise<void> {
     this.addEnded(record);
-    const target = this.#mounted(record.terms.partition);
+    const target = mountedTarget(this.#options.targets, record.terms.partition);
     if (target !== undefined) await this.#freeEnded(record, target);
   }
 
   /** Frees what a lease in quarantine gave back of its pages, as far as they are kept for it. */
   async freePlaces(partition: string, places: readonly ByteRange[]): Promise<void> {
-    const target = this.#mounted(partition);
+    const target = mountedTarget(this.#options.targets, partition);
     if (target !== undefined) await freeIdlePlaces(target, places, this.#options.memremap);
   }
 
@@ -132,7 +133,7 @@ export class LeaseQuarantine {
   async attest(partition: string, offset: number): Promise<number> {
     const places = this.#unknown.get(partition) ?? [];
     const place = places.find((one) => one.offset === offset);
-    const target = this.#mounted(partition);
+    const target = mountedTarget(this.#options.targets, partition);
     if (place === undefined || target === undefined) {
       throw new DaxdError('ENOENT', `nothing unknown is quarantined at ${offset} of ${partition}`);
     }
@@ -191,15 +192,5 @@ export class LeaseQuarantine {
     }
     if (unknown.length === 0) this.#unknown.delete(partition);
     else this.#unknown.set(partition, unknown);
-  }
-
-  #mounted(partition: string): FilesystemTarget | undefined {
-    try {
-      const target = this.#options.targets.target(partition);
-      return target.kind === 'filesystem' ? target : undefined;
-    } catch (error) {
-      if (error instanceof DaxdError) return undefined;
-      throw error;
-    }
   }
 }

@@ -12,10 +12,11 @@ import { assert } from '../lib/assert.js';
  *             released <----------------------------------------------------+
  *
  * A suspect lease has no rights left and keeps its pins: its holder may still have a device
- * that writes. Only a release, or proof that the holder's process is gone, frees pages. After
- * a restart of the daemon a lease waits for its holder to go on. One whose file lies in other
- * pages by then, because somebody else changed the media meanwhile, is in quarantine: its old
- * pages stay pinned, and its holder cannot go on with it.
+ * that writes. Only a release, or proof that the holder's process is gone, frees pages. While a
+ * change waits for an active lease the API calls it `recalling`: that follows from the change,
+ * and is no state of its own. After a restart of the daemon a lease waits for its holder to go
+ * on. One whose pages left its file, because a change would not wait or somebody else changed
+ * the media meanwhile, is in quarantine: they stay pinned, and its holder cannot go on with it.
  */
 const TRANSITIONS = {
   active: ['suspect', 'quarantined', 'released'],

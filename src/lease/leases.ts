@@ -13,7 +13,7 @@ import type { ReleaseReason } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
-import { findPlace, runsOf, termsOf } from './lease-place.js';
+import { findPlace, mountedTarget, runsOf, termsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
 import {
   checkLeaseRequest,
@@ -33,6 +33,8 @@ import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
 import { restoredLeases } from './restored-leases.js';
+import { recalledView } from './recalls.js';
+import type { RecalledView } from './recalls.js';
 import { Tombstones } from './tombstones.js';
 
 /** What {@link Leases} stand on. */
@@ -129,6 +131,11 @@ export class Leases {
     const lease = this.#held.index.get(id) ?? this.#tombstones.get(id);
     if (lease !== undefined) return lease;
     throw new DaxdError('ENOENT', `there is no lease ${id}: list the leases that are held`);
+  }
+
+  /** How the API shows a lease now. */
+  view(lease: Lease): RecalledView {
+    return recalledView(lease, mountedTarget(this.#options.targets, lease.terms.partition));
   }
 
   /** Held leases, ascending by id. @throws DaxdError EINVAL for a limit below 1. */

@@ -65,7 +65,7 @@ t.test('kill -9: raw leases and those of files are back before anything is serve
     async () => (await curl(`${next.url}/v1/operations`)).json.operations,
     (operations) => operations.length > 0,
   );
-  t.equal((await curl(...post(`${next.url}/v1/leases/${write.id}/renew`))).json.state, 'active');
+  t.equal((await curl(...post(`${next.url}/v1/leases/${write.id}/renew`))).json.state, 'recalling');
   t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${write.id}`)).status, 204);
   t.equal((await truncate.answer).status, 200);
   t.equal((await curl(...post(`${next.url}/v1/partitions/pmem0p1/unmount`))).json.code, 'EBUSY');
@@ -151,7 +151,7 @@ t.test('a kernel that changed a leased file meanwhile: quarantine, and no reuse'
     quarantined: /lie elsewhere now/,
     extents: moved.extents,
   });
-  t.equal((await curl(...post(`${next.url}/v1/leases/${same.id}/renew`))).json.state, 'active');
+  t.equal((await curl(...post(`${next.url}/v1/leases/${same.id}/renew`))).json.state, 'recalling');
   const renewed = await curl(...post(`${next.url}/v1/leases/${moved.id}/renew`));
   t.equal(renewed.status, 410);
   t.equal(renewed.json.code, 'lease-revoked');

@@ -57,7 +57,7 @@ t.test(
       async () => (await curl(`${next.url}/v1/operations`)).json.operations,
       ([operation]) => operation?.blocked_by[0] === lease.id,
     );
-    t.match((await curl(...post(`${url}/renew`))).json, { state: 'active' });
+    t.match((await curl(...post(`${url}/renew`))).json, { state: 'recalling' });
     t.equal((await curl('-X', 'DELETE', url)).status, 204);
     t.match(await again.answer, { status: 200, json: { size: 0 } });
     t.equal(await next.stop(), 0);

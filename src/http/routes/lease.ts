@@ -2,7 +2,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type } from 'typebox';
 
 import type { ByteRange } from '../../lease/byte-ranges.js';
-import type { LeaseView } from '../../lease/lease.js';
+import type { RecalledView } from '../../lease/recalls.js';
 import type { LeaseControl } from '../control.js';
 import { Lease, LeaseParams, ReleaseLease } from '../schemas/lease.js';
 import { Nothing } from '../schemas/partition.js';
@@ -15,9 +15,9 @@ async function releasedView(
   leases: LeaseControl,
   id: string,
   ranges: readonly ByteRange[] | undefined,
-): Promise<LeaseView> {
+): Promise<RecalledView> {
   const lease = await leases.release(id, ranges);
-  return lease.view();
+  return leases.view(lease);
 }
 
 /** One lease: look at it, keep it, give it back. */
@@ -29,13 +29,13 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseC
   app.get(
     '/v1/leases/:id',
     { schema: { operationId: 'getLease', summary: 'never renews', params, response } },
-    (request) => leases.get(request.params.id).view(),
+    (request) => leases.view(leases.get(request.params.id)),
   );
 
   app.post(
     '/v1/leases/:id/renew',
     { schema: { operationId: 'renewLease', params, body: Nothing, response } },
-    (request) => leases.renew(request.params.id).view(),
+    (request) => leases.view(leases.renew(request.params.id)),
   );
 
   app.post(

@@ -54,7 +54,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       // Nobody will hear of a lease granted to a client that is gone: give it back.
       if (reply.raw.destroyed) await leases.release(lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
-      return { ...lease.view(), secret };
+      return { ...leases.view(lease), secret };
     },
   );
 
@@ -74,7 +74,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
         ...(path !== undefined && { path: pathFromText(path) }),
       });
       return {
-        leases: page.leases.map((lease) => lease.view()),
+        leases: page.leases.map((lease) => leases.view(lease)),
         ...(page.nextCursor !== undefined && { next_cursor: page.nextCursor }),
         events_cursor: events.cursor,
       };

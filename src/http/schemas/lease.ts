@@ -1,6 +1,6 @@
 import { Type } from 'typebox';
 
-import type { LeaseView } from '../../lease/lease.js';
+import type { RecalledView } from '../../lease/recalls.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
 import { LEASE_RANGES_MAX, LIST_LEASES_MAX, TTL_MS_MAX, TTL_MS_MIN } from '../../lease/limits.js';
 import { EventsCursor } from './event.js';
@@ -33,10 +33,18 @@ const Extent = Type.Object({
 
 const Range = Type.Object({ offset: Type.Integer(), length: Type.Integer() });
 
+const Recall = Type.Object({
+  operation: Type.String(),
+  op: Type.String(),
+  ranges: Type.Array(Range, { description: 'what it waits for' }),
+  deadline_ms: Type.Optional(Type.Integer({ description: 'until the operation gives up' })),
+});
+
 const LeaseBody = Type.Object({
   id: Type.String(),
   state: Type.String({
-    description: 'active, suspect, reclaimable (after a restart), quarantined or released',
+    description:
+      'active, recalling (active, and asked for), suspect, reclaimable (after a restart), quarantined or released',
   }),
   partition: Type.String(),
   path: Type.Optional(Type.String()),
@@ -49,6 +57,7 @@ const LeaseBody = Type.Object({
   ranges: Type.Array(Range, { description: 'what of the range asked for is not released yet' }),
   backing_path: Type.String(),
   extents: Type.Array(Extent),
+  recalls: Type.Array(Recall, { description: 'operations that wait for it' }),
   quarantined: Type.Optional(Type.String({ description: 'why it is in quarantine' })),
   client: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
@@ -56,10 +65,10 @@ const LeaseBody = Type.Object({
 });
 
 /** A lease as every call about it answers. */
-export const Lease = Type.Unsafe<LeaseView>(LeaseBody);
+export const Lease = Type.Unsafe<RecalledView>(LeaseBody);
 
 /** What `POST /v1/leases` answers: this once with the secret. */
-export const GrantedLease = Type.Unsafe<LeaseView & { readonly secret: string }>(
+export const GrantedLease = Type.Unsafe<RecalledView & { readonly secret: string }>(
   Type.Object({
     ...LeaseBody.properties,
     secret: Type.String({
