@@ -23,7 +23,7 @@ export interface LeasableFile {
 }
 
 /** Blocks that a filesystem keeps apart; all in bytes from the start of the partition. */
-export interface LeasableQuarantine {
+interface LeasableQuarantine {
   /** Ascending. */
   extents(): readonly { readonly mediaOffset: number; readonly length: number }[];
   /** Zeroes and frees them, durably. @throws DaxdError EBUSY while one is pinned, ENOENT, EROFS. */

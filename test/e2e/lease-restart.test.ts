@@ -151,7 +151,7 @@ t.test('a kernel that changed a leased file meanwhile: quarantine, and no reuse'
     quarantined: /lie elsewhere now/,
     extents: moved.extents,
   });
-  t.equal((await curl(...post(`${next.url}/v1/leases/${same.id}/renew`))).json.state, 'recalling');
+  t.equal((await curl(...post(`${next.url}/v1/leases/${same.id}/renew`))).json.state, 'active');
   const renewed = await curl(...post(`${next.url}/v1/leases/${moved.id}/renew`));
   t.equal(renewed.status, 410);
   t.equal(renewed.json.code, 'lease-revoked');
