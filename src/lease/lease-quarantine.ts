@@ -165,20 +165,20 @@ export class LeaseQuarantine {
     this.#options.held.quarantine(lease, cause);
   }
 
-  /** A failure is logged: the media say the same at the next start. */
   async #commit(leases: readonly Lease[]): Promise<void> {
-    const held = leases.filter(({ state }) => state !== 'released');
+    await Promise.all(leases.map((lease) => lease.inTurn(() => this.#keep(lease))));
+  }
+
+  /** A failure is logged: the media say the same at the next start. */
+  async #keep(lease: Lease): Promise<void> {
+    // Its release may have come first: what the store has forgotten stays forgotten.
+    if (lease.state === 'released') return;
+    const { deadlineMs } = lease;
     try {
-      await this.#options.store.commit(
-        held.map((lease) => ({
-          kind: 'put',
-          record: lease.record(),
-          deadlineMs: lease.deadlineMs,
-        })),
-      );
+      await this.#options.store.commit([{ kind: 'put', record: lease.record(), deadlineMs }]);
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
-      this.#options.log.error({ code: error.code }, error.message);
+      this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
     }
   }
 

@@ -23,18 +23,18 @@ export class SortableIds {
     this.#wallMs = wallMs;
   }
 
-  /** Has the next id sort after `id` too, which an earlier process made. */
+  /**
+   * Has the next ids sort after `id` too, which an earlier process made. That may have made more
+   * after it, so the next ones begin in a later millisecond, with digits of their own.
+   */
   follow(id: string): void {
     if (id <= this.#text.toString('latin1')) return;
-    assert(id.length === this.#text.length, `${id} is an id of this kind`);
     let ms = 0;
-    for (let i = 0; i < id.length; i++) {
-      const digit = CROCKFORD.indexOf(id.charAt(i));
-      assert(digit >= 0, `${id} is an id of this kind`);
-      this.#set(i, digit);
-      if (i < TIME_DIGITS) ms = ms * 32 + digit;
-    }
-    this.#lastMs = ms;
+    for (let i = 0; i < TIME_DIGITS; i++) ms = ms * 32 + CROCKFORD.indexOf(id.charAt(i));
+    assert(id.length === this.#text.length && ms >= 0, `${id} is an id of this kind`);
+    this.#lastMs = ms + 1;
+    this.#setTime(this.#lastMs);
+    this.#drawRandom();
   }
 
   next(): string {

@@ -111,7 +111,13 @@ export interface LeaseSetUp {
 
 /** Leases over real pages, real layouts and a toy filesystem; nothing waits for real time. */
 export async function setUpLeases(
-  options: { readOnly?: boolean; disk?: MemoryDisk; bootId?: string; clock?: HandClock } = {},
+  options: {
+    readOnly?: boolean;
+    disk?: MemoryDisk;
+    bootId?: string;
+    clock?: HandClock;
+    fs?: ToyFs;
+  } = {},
 ): Promise<LeaseSetUp> {
   const clock = options.clock ?? new HandClock();
   const ids = new SortableIds(() => clock.wallMs());
@@ -138,7 +144,7 @@ export async function setUpLeases(
     pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
     truncateWait: () => {},
   });
-  const fs = new ToyFs(options.readOnly ?? false);
+  const fs = options.fs ?? new ToyFs(options.readOnly ?? false);
   const claims = new Claims('pmem0');
   const targets = new Map<string, LeaseTarget>([
     [
