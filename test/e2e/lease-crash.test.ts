@@ -43,7 +43,7 @@ interface Extent {
 class Ledger {
   readonly held = new Map<string, Known>();
   readonly gone = new Set<string>();
-  /** Sizes that a file of its own may have, the one acknowledged last first, by client. */
+  /** Sizes that a file of its own may have, the one acknowledged last first, by client; at first 0. */
   readonly sizes = new Map<number, number[]>();
   answers = 0;
 }
@@ -108,7 +108,7 @@ class Client {
 
   async #truncate(url: string): Promise<void> {
     const size = this.#random.below(20_000);
-    const sizes = this.#ledger.sizes.get(this.#number) ?? [];
+    const sizes = this.#ledger.sizes.get(this.#number) ?? [0];
     this.#ledger.sizes.set(this.#number, [...sizes, size]);
     const body = { path: `own-${this.#number}`, size };
     const truncate = `${url}/v1/partitions/pmem0p1/truncate`;
