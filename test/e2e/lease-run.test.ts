@@ -106,7 +106,7 @@ t.test('lease run: it is renewed, told of what waits, and passes signals on', as
     (text) => text.includes('truncate') || child.exitCode !== null || giveUp.aborted,
   );
   t.match(stderr, /^daxd: truncate \w+ waits for the lease to end$/m);
-  t.match(await leases(), [{ id: lease.id, state: 'active' }]);
+  t.match(await leases(), [{ id: lease.id, state: 'recalling' }]);
   child.kill('SIGTERM');
   const [code] = await exited;
   t.equal(code, 3, 'what the command made of the signal');

@@ -63,7 +63,7 @@ t.test('DELETE of a leased file: its name goes, the lease and its pages stay', a
   const leases = `${daxd.url}/v1/leases`;
   const { operations } = (await curl(`${daxd.url}/v1/operations`)).json;
   t.match(operations, [{ op: 'unlink', path: PATH, done: false, blocked_by: [lease.id] }]);
-  t.match((await curl(`${leases}/${lease.id}`)).json, { state: 'active', path: PATH, pages: 1 });
+  t.match((await curl(`${leases}/${lease.id}`)).json, { state: 'recalling', path: PATH, pages: 1 });
   t.equal((await curl(...post(`${leases}/${lease.id}/renew`))).status, 200);
   const refused = await curl(...post(leases, FIRST_PAGE));
   t.equal(refused.status, 404);
