@@ -14,7 +14,6 @@ import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
 import type { BenchRow } from './bench-row.js';
 
-const CONNECTIONS = 8;
 const PAIRS = 4_000;
 /** Until both are compiled: what is measured is a daemon that has been up for a while. */
 const WARM_UP_PAIRS = 4_000;
@@ -30,22 +29,33 @@ const BODY = JSON.stringify({
   ttl_ms: 60_000,
 });
 
-/** A lease taken and given back over HTTP, beside two bare routes with the same schemas. */
+/**
+ * A lease taken and given back over HTTP, beside two bare routes with the same schemas: with the
+ * store in memory, which shows what daxd itself costs, and on a disk under many clients, which
+ * share syncs.
+ */
 export async function run(): Promise<BenchRow[]> {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-bench-'));
+  return [
+    await row(8, mkdtempSync('/dev/shm/daxd-bench-'), 'store in memory'),
+    await row(64, mkdtempSync(join(tmpdir(), 'daxd-bench-')), 'store on a disk'),
+  ];
+}
+
+async function row(connections: number, directory: string, where: string): Promise<BenchRow> {
   const sink = openSync('/dev/null', 'w');
   const daemon = await openDaemon(directory, sink);
   const bare = await openBare();
   try {
     const ports = { ours: Number(new URL(daemon.urls[0] ?? '').port), peer: bare.port };
-    await load(ports.ours, WARM_UP_PAIRS);
-    await load(ports.peer, WARM_UP_PAIRS);
+    await load(ports.ours, connections, WARM_UP_PAIRS);
+    await load(ports.peer, connections, WARM_UP_PAIRS);
     const rounds: { ours: number; peer: number }[] = [];
     for (let round = 0; round < HTTP_ROUNDS; round++) {
-      rounds.push({ ours: await load(ports.ours, PAIRS), peer: await load(ports.peer, PAIRS) });
+      const ours = await load(ports.ours, connections, PAIRS);
+      rounds.push({ ours, peer: await load(ports.peer, connections, PAIRS) });
     }
-    const name = `lease acquire+release over HTTP, ${CONNECTIONS} connections, beside bare Fastify`;
-    return [medianRow(name, 'pairs/s', rounds)];
+    const name = `lease acquire+release over HTTP, ${connections} connections, ${where}, beside bare Fastify`;
+    return medianRow(name, 'pairs/s', rounds);
   } finally {
     await daemon.close();
     await bare.close();
@@ -107,8 +117,8 @@ async function openBare(): Promise<{ readonly port: number; close(): Promise<voi
 }
 
 /** Pairs of calls a second. */
-async function load(port: number, pairs: number): Promise<number> {
-  const workerData = { port, pairs, connections: CONNECTIONS, body: BODY };
+async function load(port: number, connections: number, pairs: number): Promise<number> {
+  const workerData = { port, pairs, connections, body: BODY };
   const worker = new Worker(new URL('./http-load.js', import.meta.url), { workerData });
   const [elapsedMs]: number[] = await once(worker, 'message');
   return (pairs * 1000) / (elapsedMs ?? NaN);

@@ -7,6 +7,7 @@ import { cpus } from 'node:os';
 import type { BenchRow } from './bench-row.js';
 import { run as ext4 } from './ext4.bench.js';
 import { run as httpLeases } from './http-leases.bench.js';
+import { run as leases } from './leases.bench.js';
 import { run as pins } from './pins.bench.js';
 import { run as wake } from './wake.bench.js';
 
@@ -15,6 +16,7 @@ const BENCHES: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   wake,
   ext4,
   'http-leases': httpLeases,
+  leases,
 };
 
 const asked = process.argv.slice(2);

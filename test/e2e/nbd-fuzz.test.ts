@@ -100,8 +100,11 @@ t.test(`${CONNECTIONS} connections`, { timeout: 7_200_000 }, async (t) => {
   t.comment(`${bytes} bytes of replies, ${rounds} rounds of verified I/O beside`);
   t.comment(`descriptors ${open.join()}, MiB ${memory.map((now) => Math.round(now / MIB)).join()}`);
   t.ok(bytes > 0 && rounds > 0);
-  t.ok((open.at(-1) ?? 0) <= (open[0] ?? 0), 'no more descriptors than in the beginning');
-  const grown = Math.min(...memory.slice(-4)) - Math.min(...memory.slice(0, 4));
+  // How many workers there are depends on how many connections met so far.
+  const [, ...settled] = memory;
+  const first = Math.max(...open.slice(0, open.length / 2));
+  t.ok((open.at(-1) ?? 0) <= first, 'no more descriptors than in the first half');
+  const grown = Math.min(...settled.slice(-4)) - Math.min(...settled.slice(0, 4));
   t.ok(grown < GROWTH_MAX_BYTES, `grown by ${grown} bytes`);
   t.ok(isRunning(daxd));
   await client.disconnect();

@@ -3,6 +3,7 @@ import type { Claim } from '../../../src/block/claims.js';
 import { Claims } from '../../../src/block/claims.js';
 import { Layouts } from '../../../src/dax/layouts.js';
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
+import type { LeaseStore } from '../../../src/lease/lease-store.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import { Leases } from '../../../src/lease/leases.js';
 import type { Presence, ProcessRef, ProcessTable } from '../../../src/lease/process-table.js';
@@ -117,6 +118,7 @@ export async function setUpLeases(
     bootId?: string;
     clock?: HandClock;
     fs?: ToyFs;
+    store?: LeaseStore;
   } = {},
 ): Promise<LeaseSetUp> {
   const clock = options.clock ?? new HandClock();
@@ -189,7 +191,7 @@ export async function setUpLeases(
     targets: { target, identify: (name) => targets.get(name)?.media },
     memremap,
     processes,
-    store,
+    store: options.store ?? store,
     media: 'namespace-1',
     bootId: options.bootId ?? 'boot-1',
     backingPath: '(memory)',
