@@ -174,9 +174,11 @@ export function renameName(
   const from = resolve(txn, volume, move.from, { follow: false });
   const to = resolve(txn, volume, move.to, { follow: false });
   const fromName = nameOf(from);
+  // That the root is no name to move to comes before what is at the old name.
+  if (move.noReplace && to.name === undefined) refuseTaken(to);
+  const toName = nameOf(to);
   const number = inodeOf(from);
   if (move.noReplace) refuseTaken(to);
-  const toName = nameOf(to);
   if (number === to.inode) return undefined;
 
   const oldDirectory = openParent(txn, volume, from);

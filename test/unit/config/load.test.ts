@@ -99,7 +99,7 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ allowHost: ['a b'] }, /--allow-host .*without a port/],
     [{ listen: [] }, /--listen \[\]/],
     [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
-    [{ stateDir: '/x' }, /unknown options --state-dir/],
+    [{ stateDir: '' }, /--state-dir "" is not valid: give a directory/],
     [{ init: true, readOnly: true }, /--init .*--read-only/],
     [{ backing: 'x', init: true, forceRaw: true }, /--init .*--force-raw/],
     [{ backing: 'x', sparse: true }, /--sparse .*--size/],

@@ -189,7 +189,7 @@ t.test('truncate and its kin: what they answer, and the ranges they refuse', asy
   const { post, control } = await setUpHttp(t);
   const inode = control.fs.put('a', 'hello');
   const reply = await post('/v1/partitions/pmem0p1/truncate', { path: 'a', size: 3 });
-  t.strictSame(reply.json(), { size: 3, waited_ms: 1.5, freed_bytes: 4096 });
+  t.strictSame(reply.json(), { size: 3, waited_ms: 1.5, freed_bytes: 4096, quarantined_bytes: 0 });
   for (const op of ['punch-hole', 'zero-range', 'fallocate']) {
     const url = `/v1/partitions/pmem0p1/${op}`;
     const body = { path: 'a', offset: 0, length: 4096, keep_size: true };

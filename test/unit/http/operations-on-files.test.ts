@@ -84,7 +84,11 @@ t.test('collapse-range and insert-range: answer like the other changes', async (
   const body = { path: 'a', offset: 4096, length: 8192 };
   for (const op of ['collapse-range', 'insert-range']) {
     const reply = await post(`${P1}/${op}`, body);
-    t.strictSame(reply.json(), { size: 5, waited_ms: 1.5, freed_bytes: 4096 }, op);
+    t.strictSame(
+      reply.json(),
+      { size: 5, waited_ms: 1.5, freed_bytes: 4096, quarantined_bytes: 0 },
+      op,
+    );
     t.equal((await post(`${P1}/${op}`, { ...body, keep_size: true })).statusCode, 400);
     t.equal((await post(`${P1}/${op}`, { ...body, length: 0 })).statusCode, 400);
     t.equal((await post(`${P1}/${op}`, { ...body, offset: 2 ** 53 - 1 })).json().code, 'EFBIG');

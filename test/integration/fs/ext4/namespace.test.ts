@@ -131,6 +131,7 @@ t.test('rename: over files, over an empty directory, across parents', async (t) 
   await refuses(t, image, 'ENOENT', () => fs.rename('f1', 'none/f1'));
   await refuses(t, image, 'EBUSY', () => fs.rename('', 'x'));
   await refuses(t, image, 'EBUSY', () => fs.rename('a', ''));
+  await refuses(t, image, 'EBUSY', () => fs.rename('nothing', ''));
 
   await fs.rename('a/sub', 'b/empty');
   t.equal(fs.lookup('b/empty'), moved, 'the directory took the place of the empty one');
