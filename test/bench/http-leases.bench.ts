@@ -98,6 +98,7 @@ async function openBare(): Promise<{ readonly port: number; close(): Promise<voi
     ranges: [{ offset: 0, length: 4096 }],
     backing_path: '/tmp/daxd-bench-xxxxxx/pmem0.img',
     extents: [extent],
+    recalls: [],
     secret: 'A'.repeat(43),
   };
   let next = 0;
