@@ -173,12 +173,7 @@ export function renameName(
 ): Inode | undefined {
   const from = resolve(txn, volume, move.from, { follow: false });
   const to = resolve(txn, volume, move.to, { follow: false });
-  const fromName = nameOf(from);
-  // That the root is no name to move to comes before what is at the old name.
-  if (move.noReplace && to.name === undefined) refuseTaken(to);
-  const toName = nameOf(to);
-  const number = inodeOf(from);
-  if (move.noReplace) refuseTaken(to);
+  const { fromName, toName, number } = endsOfMove(from, to, move.noReplace);
   if (number === to.inode) return undefined;
 
   const oldDirectory = openParent(txn, volume, from);
@@ -206,6 +201,25 @@ export function renameName(
   storeTouched(txn, oldDirectory.inode);
   if (!isSameParent) storeTouched(txn, newDirectory.inode);
   return replaced === undefined ? undefined : dropName(txn, volume, replaced, leaveOf);
+}
+
+/**
+ * Both names of a move, and what is at the old one. That the root is no name to move to comes
+ * before what is there.
+ *
+ * @kernel do_renameat2 (fs/namei.c)
+ */
+function endsOfMove(
+  from: PathEnd,
+  to: PathEnd,
+  noReplace: boolean,
+): { readonly fromName: Buffer; readonly toName: Buffer; readonly number: number } {
+  const fromName = nameOf(from);
+  if (noReplace && to.name === undefined) refuseTaken(to);
+  const toName = nameOf(to);
+  const number = inodeOf(from);
+  if (noReplace) refuseTaken(to);
+  return { fromName, toName, number };
 }
 
 /** What may not be moved where, in the order in which Linux answers. */
