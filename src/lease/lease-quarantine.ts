@@ -103,7 +103,7 @@ export class LeaseQuarantine {
       return `${foreign.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
     }
     for (const record of this.#ended.get(partition) ?? []) await this.#freeEnded(record, target);
-    if (this.#unknown.get(partition)?.length !== undefined) {
+    if (this.#unknown.has(partition)) {
       log.warn(
         { partition },
         'blocks are quarantined that no lease speaks for: attest to free them',

@@ -69,8 +69,6 @@ export class Lease implements Timed {
   readonly terms: LeaseTerms;
   deadlineMs: number;
   deadlineSlot = -1;
-  /** Whether a store keeps it beyond this process. */
-  isKept = false;
   readonly #backingPath: string;
   readonly #clock: Clock;
   /** The durable step under way, if any. */

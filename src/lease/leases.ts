@@ -237,11 +237,10 @@ export class Leases {
    * @throws DaxdError EBUSY where the store belongs to other media; EBADMSG for a damaged one.
    */
   async restore(): Promise<void> {
-    const { store, clock, ids, log } = this.#options;
+    const { store, ids, log } = this.#options;
     const { leases, changes, ended, dead } = restoredLeases(this.#options);
     for (const record of ended) this.quarantine.addEnded(record);
     for (const { lease, target } of leases) {
-      lease.isKept = true;
       this.#held.add(lease, target);
       ids.follow(lease.id);
       if (lease.state !== 'quarantined') this.#deadlines.set(lease, lease.deadlineMs);
@@ -250,7 +249,7 @@ export class Leases {
     await store.commit(changes);
     if (leases.length + dead === 0) return;
     log.info(
-      { leases: leases.length, endedWithReboot: dead, store: store.name, nowMs: clock.nowMs() },
+      { leases: leases.length, endedWithReboot: dead, store: store.name },
       'leases of an earlier run: reclaimable, their pages are pinned',
     );
   }
@@ -305,7 +304,6 @@ export class Leases {
   async #keep(lease: Lease): Promise<void> {
     try {
       await this.#options.store.commit([putOf(lease)]);
-      lease.isKept = true;
     } catch (error) {
       this.#forget(lease, 'not kept');
       throw error;

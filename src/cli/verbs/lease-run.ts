@@ -9,10 +9,9 @@ import { ClientError, Daxd } from '../../client/daxd.js';
 import type { Lease } from '../../client/daxd.js';
 import { credentialsFrom } from '../credentials.js';
 import { RefusedError, UnreachableError } from '../client.js';
-import { choosePartition } from '../partition-choice.js';
-import { restOfFile } from '../rest-of-file.js';
+import { lentRange } from '../lent-range.js';
 import { UsageError } from '../usage-error.js';
-import { durationMsValue, sizeValue, textOption } from '../values.js';
+import { durationMsValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 /** Passed on to the command, which decides what they mean. */
@@ -77,13 +76,7 @@ async function acquire(context: VerbContext): Promise<Lease> {
   if (access !== 'read' && access !== 'write') {
     throw new UsageError(`--access: "${access}" is neither read nor write`);
   }
-  const partition = await choosePartition(client, textOption(options, 'partition'));
-  const path = textOption(options, 'path');
-  const offset = sizeValue(options['offset'], '--offset');
-  const length =
-    options['length'] === undefined
-      ? await restOfFile(client, { partition, path, offset })
-      : sizeValue(options['length'], '--length');
+  const { partition, path, offset, length } = await lentRange(context);
   const ttlMs = durationMsValue(options['ttl'], '--ttl');
   const daxd = new Daxd({ url: client.url, ...credentialsFrom(standard.env) });
   try {

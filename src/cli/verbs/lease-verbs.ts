@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { LeaseView } from '../../lease/lease.js';
 import { leaseSecretHeader } from '../credentials.js';
 import { choosePartition } from '../partition-choice.js';
-import { restOfFile } from '../rest-of-file.js';
+import { lentRange } from '../lent-range.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { addLeaseRunVerb } from './lease-run.js';
@@ -90,13 +90,7 @@ export function addLeaseVerbs(
 
 async function acquire(context: VerbContext): Promise<void> {
   const { client, terminal, options } = context;
-  const partition = await choosePartition(client, textOption(options, 'partition'));
-  const path = textOption(options, 'path');
-  const offset = sizeValue(options['offset'], '--offset');
-  const length =
-    options['length'] === undefined
-      ? await restOfFile(client, { partition, path, offset })
-      : sizeValue(options['length'], '--length');
+  const { partition, path, offset, length } = await lentRange(context);
   const json = {
     partition,
     path,

@@ -1,0 +1,41 @@
+import type { Client } from './client.js';
+import { choosePartition, filePath } from './partition-choice.js';
+import { UsageError } from './usage-error.js';
+import { sizeValue, textOption } from './values.js';
+import type { VerbContext } from './verb.js';
+
+/** A place in a file, or without `path` in a raw partition. */
+interface Place {
+  readonly partition: string;
+  readonly path: string | undefined;
+  readonly offset: number;
+}
+
+/**
+ * The bytes that a verb's options ask a lease of; without `--length` to the end of the file.
+ *
+ * @throws UsageError where there are none, and for a raw partition without a length.
+ */
+export async function lentRange({
+  client,
+  options,
+}: VerbContext): Promise<Place & { readonly length: number }> {
+  const place = {
+    partition: await choosePartition(client, textOption(options, 'partition')),
+    path: textOption(options, 'path'),
+    offset: sizeValue(options['offset'], '--offset'),
+  };
+  const { length } = options;
+  return {
+    ...place,
+    length: length === undefined ? await restOfFile(client, place) : sizeValue(length, '--length'),
+  };
+}
+
+async function restOfFile(client: Client, { partition, path, offset }: Place): Promise<number> {
+  if (path === undefined) throw new UsageError('--length is needed where there is no --path');
+  const stat = filePath(partition, 'stat', path);
+  const { size } = await client.json<{ readonly size: number }>({ method: 'GET', path: stat });
+  if (offset < size) return size - offset;
+  throw new UsageError(`--offset ${offset} is at or behind the end of the file, at ${size}`);
+}
