@@ -115,9 +115,11 @@ async function judge(t: Test, program: string): Promise<Judged> {
   await call(agent, file, 'PUT', 'x'.repeat(4096));
   await Promise.all(Array.from({ length: CLIENTS }, () => client(t, daxd.url)));
   t.equal(await daxd.stop(), 0);
+  // strace pads a pid to five places.
+  const end = new RegExp(`^${daxd.child.pid} +\\+\\+\\+ exited`, 'm');
   for (let tries = 0; tries < 600; tries++) {
     const text = readFileSync(trace, 'utf8');
-    if (text.includes(`${daxd.child.pid} +++ exited`)) return judgeTrace(text);
+    if (end.test(text)) return judgeTrace(text);
     await setTimeout(50);
   }
   throw new Error('the trace does not end');
