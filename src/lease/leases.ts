@@ -9,7 +9,6 @@ import type { ByteRange } from './byte-ranges.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
 import { HeldLeases } from './held-leases.js';
-import type { ReleaseReason } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
@@ -22,20 +21,19 @@ import {
   refuseAbsent,
 } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
-import type { LeaseStore, StoreChange } from './lease-store.js';
+import { LeaseSteps } from './lease-steps.js';
+import type { LeaseStore } from './lease-store.js';
 import type { LeaseTargets } from './lease-target.js';
 import { LeaseQuarantine } from './lease-quarantine.js';
 import { Lease } from './lease.js';
-import { LEASE_RANGES_MAX, LEASES_MAX, TOMBSTONES_MAX } from './limits.js';
+import { LEASES_MAX } from './limits.js';
 import type { PageRun } from './page-runs.js';
-import { placesOf } from './quarantined-pages.js';
 import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
 import { restoredLeases } from './restored-leases.js';
 import { recalledView } from './recalls.js';
 import type { RecalledView } from './recalls.js';
-import { Tombstones } from './tombstones.js';
 
 /** What {@link Leases} stand on. */
 export interface LeasesOptions {
@@ -68,13 +66,12 @@ export interface LeasesOptions {
 export class Leases {
   readonly #options: LeasesOptions;
   readonly #held: HeldLeases;
-  readonly #tombstones = new Tombstones<Lease>(TOMBSTONES_MAX);
+  readonly #steps: LeaseSteps;
   readonly #deadlines: Deadlines<Lease>;
   readonly #watch: ProcessWatch<Lease>;
   readonly #checkpoint: Checkpoint;
   /** Leases whose pages left their files. */
   readonly quarantine: LeaseQuarantine;
-  readonly #unkept = new Set<Lease>();
   #draining = false;
 
   constructor(options: LeasesOptions) {
@@ -87,6 +84,16 @@ export class Leases {
       held: this.#held,
       onQuarantine: (lease) => {
         this.#dropDeadline(lease);
+      },
+    });
+    this.#steps = new LeaseSteps({
+      held: this.#held,
+      store: options.store,
+      quarantine: this.quarantine,
+      onForget: (lease) => {
+        this.#dropDeadline(lease);
+        const { holder } = lease.terms;
+        if (holder !== undefined) this.#watch.delete(holder, lease);
       },
     });
     this.#deadlines = new Deadlines(clock, (lease) => {
@@ -109,7 +116,7 @@ export class Leases {
 
   /** The leases that no store keeps yet: they would not outlive this process. */
   get unkept(): readonly Lease[] {
-    return [...this.#unkept];
+    return this.#steps.unkept;
   }
 
   /** The leases in quarantine. */
@@ -128,7 +135,7 @@ export class Leases {
    * @throws DaxdError ENOENT
    */
   get(id: string): Lease {
-    const lease = this.#held.index.get(id) ?? this.#tombstones.get(id);
+    const lease = this.#held.index.get(id) ?? this.#steps.ended.get(id);
     if (lease !== undefined) return lease;
     throw new DaxdError('ENOENT', `there is no lease ${id}: list the leases that are held`);
   }
@@ -224,8 +231,8 @@ export class Leases {
     if (ranges !== undefined) checkReleaseRanges(ranges);
     await lease.inTurn(async () => {
       const rest = ranges === undefined ? [] : subtract(lease.ranges, coalesce(ranges));
-      if (rest.length === 0) await this.#end(lease, 'asked for');
-      else await this.#shrink(lease, rest);
+      if (rest.length === 0) await this.#steps.end(lease, 'asked for');
+      else await this.#steps.shrink(lease, rest);
     });
     return lease;
   }
@@ -287,10 +294,7 @@ export class Leases {
     this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
-    this.#unkept.add(lease);
-    await lease.inTurn(async () => {
-      await this.#keep(lease);
-    });
+    await this.#steps.keep(lease);
     this.counters.requests.granted++;
     this.#options.events.push('lease.granted', leaseEventFields(lease));
     log.info(
@@ -300,60 +304,10 @@ export class Leases {
     return lease;
   }
 
-  /** Makes a new lease durable, or undoes it. */
-  async #keep(lease: Lease): Promise<void> {
-    try {
-      await this.#options.store.commit([putOf(lease)]);
-    } catch (error) {
-      this.#forget(lease, 'not kept');
-      throw error;
-    } finally {
-      this.#unkept.delete(lease);
-    }
-  }
-
-  async #shrink(lease: Lease, rest: readonly ByteRange[]): Promise<void> {
-    if (rest.length > LEASE_RANGES_MAX) {
-      throw new DaxdError(
-        'EINVAL',
-        `lease ${lease.id} would be left with ${rest.length} separate ranges, at most ${LEASE_RANGES_MAX} are kept: release neighbours together`,
-      );
-    }
-    await this.#options.store.commit([putOf(lease, rest)]);
-    const before = placesOf(lease.runs);
-    this.#held.shrink(lease, rest);
-    if (lease.quarantined?.cause !== 'deferred') return;
-    await this.quarantine.freePlaces(lease.terms.partition, subtract(before, placesOf(lease.runs)));
-  }
-
-  async #end(lease: Lease, reason: ReleaseReason): Promise<void> {
-    if (lease.state === 'released') return;
-    const { store } = this.#options;
-    const { id, deadlineMs, quarantined } = lease;
-    const record = { ...lease.record(), ended: true };
-    // The blocks that the filesystem keeps for it are freed once they are unpinned.
-    const keepsBlocks = quarantined?.cause === 'deferred';
-    await store.commit([
-      keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
-    ]);
-    this.#forget(lease, reason);
-    this.#tombstones.add(lease);
-    if (keepsBlocks) await this.quarantine.free(record);
-  }
-
-  #forget(lease: Lease, reason: ReleaseReason): void {
-    const { holder } = lease.terms;
-    this.#dropDeadline(lease);
-    if (holder !== undefined) this.#watch.delete(holder, lease);
-    this.#held.remove(lease, reason);
-  }
-
   /** That its process is gone is proof. Where the store fails, it is looked at again later. */
   async #endWithProcess(lease: Lease): Promise<void> {
     try {
-      await lease.inTurn(async () => {
-        await this.#end(lease, 'process gone');
-      });
+      await lease.inTurn(() => this.#steps.end(lease, 'process gone'));
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       const { holder } = lease.terms;
@@ -391,8 +345,4 @@ export class Leases {
       throw new DaxdError('draining', 'daxd is shutting down: leases can only be released');
     }
   }
-}
-
-function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {
-  return { kind: 'put', record: lease.record(ranges), deadlineMs: lease.deadlineMs };
 }

@@ -1,0 +1,108 @@
+import { DaxdError } from '../lib/errno.js';
+import { subtract } from './byte-ranges.js';
+import type { ByteRange } from './byte-ranges.js';
+import type { HeldLeases, ReleaseReason } from './held-leases.js';
+import type { LeaseQuarantine } from './lease-quarantine.js';
+import type { LeaseStore, StoreChange } from './lease-store.js';
+import type { Lease } from './lease.js';
+import { LEASE_RANGES_MAX, TOMBSTONES_MAX } from './limits.js';
+import { placesOf } from './quarantined-pages.js';
+import { Tombstones } from './tombstones.js';
+
+/** What {@link LeaseSteps} stand on. */
+export interface LeaseStepsOptions {
+  readonly held: HeldLeases;
+  readonly store: LeaseStore;
+  readonly quarantine: Pick<LeaseQuarantine, 'free' | 'freePlaces'>;
+  /** Told of each lease that is about to be forgotten. */
+  readonly onForget: (lease: Lease) => void;
+}
+
+/**
+ * The durable steps in the life of a lease: kept, made smaller, ended. Each goes to the store
+ * and then to memory, so that pages are pinned for as long as the store may speak for them.
+ * The steps of one lease are to be run one after the other, by {@link Lease.inTurn}.
+ */
+export class LeaseSteps {
+  /** The leases that ended lately. */
+  readonly ended = new Tombstones<Lease>(TOMBSTONES_MAX);
+  readonly #options: LeaseStepsOptions;
+  readonly #unkept = new Set<Lease>();
+
+  constructor(options: LeaseStepsOptions) {
+    this.#options = options;
+  }
+
+  /** The leases that no store keeps yet: they would not outlive this process. */
+  get unkept(): readonly Lease[] {
+    return [...this.#unkept];
+  }
+
+  /**
+   * Makes a new lease durable, or undoes it.
+   *
+   * @throws DaxdError ENOSPC, EIO when the store fails: nothing is held then.
+   */
+  async keep(lease: Lease): Promise<void> {
+    this.#unkept.add(lease);
+    try {
+      await lease.inTurn(() => this.#options.store.commit([putOf(lease)]));
+    } catch (error) {
+      this.#forget(lease, 'not kept');
+      throw error;
+    } finally {
+      this.#unkept.delete(lease);
+    }
+  }
+
+  /**
+   * Leaves a lease `rest` of its bytes.
+   *
+   * @throws DaxdError EINVAL for more than LEASE_RANGES_MAX; ENOSPC, EIO when the store fails.
+   *   All is held still.
+   */
+  async shrink(lease: Lease, rest: readonly ByteRange[]): Promise<void> {
+    if (rest.length > LEASE_RANGES_MAX) {
+      throw new DaxdError(
+        'EINVAL',
+        `lease ${lease.id} would be left with ${rest.length} separate ranges, at most ${LEASE_RANGES_MAX} are kept: release neighbours together`,
+      );
+    }
+    const { held, store, quarantine } = this.#options;
+    await store.commit([putOf(lease, rest)]);
+    const before = placesOf(lease.runs);
+    held.shrink(lease, rest);
+    if (lease.quarantined?.cause !== 'deferred') return;
+    await quarantine.freePlaces(lease.terms.partition, subtract(before, placesOf(lease.runs)));
+  }
+
+  /**
+   * Ends a lease; one that has ended stays as it is.
+   *
+   * @throws DaxdError ENOSPC, EIO when the store fails: all is held still.
+   */
+  async end(lease: Lease, reason: ReleaseReason): Promise<void> {
+    if (lease.state === 'released') return;
+    const { store, quarantine } = this.#options;
+    const { id, deadlineMs, quarantined } = lease;
+    const record = { ...lease.record(), ended: true };
+    // The blocks that the filesystem keeps for it are freed once they are unpinned.
+    const keepsBlocks = quarantined?.cause === 'deferred';
+    await store.commit([
+      keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
+    ]);
+    this.#forget(lease, reason);
+    this.ended.add(lease);
+    if (keepsBlocks) await quarantine.free(record);
+  }
+
+  #forget(lease: Lease, reason: ReleaseReason): void {
+    const { held, onForget } = this.#options;
+    onForget(lease);
+    held.remove(lease, reason);
+  }
+}
+
+function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {
+  return { kind: 'put', record: lease.record(ranges), deadlineMs: lease.deadlineMs };
+}
