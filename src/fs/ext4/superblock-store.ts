@@ -17,12 +17,23 @@ export const SUPERBLOCK_BLOCK = 0;
  * @throws DaxdError EIO
  */
 export async function storeSuperblockBytes(range: BackingRange, bytes: Buffer): Promise<void> {
+  await mendTorn(range);
   range.write(SHADOW_OFFSET, bytes);
   await range.persist(SHADOW_OFFSET, SUPERBLOCK_SIZE);
   range.write(SUPERBLOCK_OFFSET, bytes);
   await range.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE);
   range.fill(SHADOW_OFFSET, SUPERBLOCK_SIZE, 0);
   await range.persist(SHADOW_OFFSET, SUPERBLOCK_SIZE);
+}
+
+/** A copy that stands for a superblock torn by a power cut cannot be overwritten: it is all there is. */
+async function mendTorn(range: BackingRange): Promise<void> {
+  const torn = Buffer.alloc(SUPERBLOCK_SIZE);
+  range.read(SUPERBLOCK_OFFSET, torn);
+  const whole = loadSuperblockBytes(range);
+  if (whole.equals(torn)) return;
+  range.write(SUPERBLOCK_OFFSET, whole);
+  await range.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE);
 }
 
 /** The superblock as it stands there, or the copy left by a power cut that tore it. */
