@@ -38,6 +38,8 @@ export interface ServeConfig {
   readonly nbd: NbdConfig;
   /** Where leases are kept; undefined: beside the backing, or for a device under daxd-data. */
   readonly stateDirectory: string | undefined;
+  /** The program that cuts holders of leases off. */
+  readonly fenceCommand: string | undefined;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
   /** What was given but changes nothing; for the log. */
@@ -85,6 +87,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
       ),
     ),
     stateDirectory: options.stateDir,
+    fenceCommand: options.fenceCommand,
     drainTimeoutMs: parseDurationMs(
       '--drain-timeout',
       options.drainTimeout,

@@ -199,6 +199,14 @@ export const ServeOptions = Type.Object(
         give: 'a directory',
       }),
     ),
+    fenceCommand: Type.Optional(
+      Type.String({
+        pattern: '^/',
+        placeholder: 'PROGRAM',
+        description: 'run to cut a holder off whose lease is revoked; exit 0: it is',
+        give: 'the absolute path of a program',
+      }),
+    ),
     drainTimeout: Type.String({
       default: '10s',
       pattern: DURATION_PATTERN,

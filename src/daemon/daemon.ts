@@ -8,6 +8,7 @@ import { EventStreams } from '../http/event-streams.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
 import { RequestLatencies } from '../http/request-latencies.js';
+import type { Fence } from '../lease/fence.js';
 import { Leases } from '../lease/leases.js';
 import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
@@ -31,9 +32,11 @@ import { readAccess } from './access.js';
 import type { Access } from './access.js';
 import { attach } from './attach.js';
 import type { Attached } from './attach.js';
+import { FenceCommand } from './fence-command.js';
 import { DaemonControl } from './daemon-control.js';
 import { Mounts } from './mounts.js';
 import { Operations } from './operations.js';
+import type { OperationsOptions } from './operations.js';
 import { pinnedPagesIn } from './reports.js';
 
 /** How often a drain looks whether the last lease is kept, in milliseconds. */
@@ -85,15 +88,18 @@ export class Daemon {
     for (const warning of config.warnings) log.warn({}, warning);
     // What cannot be read stops the start before anything is written.
     const access = await readAccess(config.access, log);
+    const { fenceCommand } = config;
+    const fence = fenceCommand === undefined ? undefined : await FenceCommand.open(fenceCommand);
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
     const store = await openStore(options, attached);
-    const parts = assemble(options, attached, { memremap, waiters, store });
+    const parts = assemble(options, attached, { memremap, waiters, store, fence });
     try {
       // Whoever mounts, or is served, finds the pages of the leases pinned.
       await parts.leases.restore();
       await parts.mounts.mountAtStart(config.mount);
+      parts.leases.revocation.resume();
       const nbd = await serveNbd(options, attached);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
       const listeners = await listen(options, parts, access);
@@ -179,7 +185,7 @@ interface Parts {
 function assemble(
   { log, clock, config, version, onFatal }: DaemonOptions,
   attached: Attached,
-  { memremap, waiters, store }: Ground,
+  { memremap, waiters, store, fence }: Ground,
 ): Parts {
   const { backing, pmem } = attached;
   const ids = new SortableIds(() => clock.wallMs());
@@ -187,15 +193,7 @@ function assemble(
   const events = new EventStreams(ring, clock);
   const truncateWaits = new TruncateWaits();
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
-  const operations: Operations = new Operations({
-    clock,
-    log,
-    finishedMax: LIMITS.finishedOperationsMax,
-    blockedBy: (partition, inode, from, to) => leases.overlapping(partition, inode, from, to),
-    recalls: (change, holders) => recallsFor(change, holders, leases),
-    events: ring,
-    onFatal,
-  });
+  const operations = operationsOn({ clock, log, events: ring, onFatal }, () => leases);
   const mounts = new Mounts({
     pmem,
     memremap,
@@ -211,7 +209,7 @@ function assemble(
     changes: operations,
     quarantine: () => leases.quarantine,
   });
-  const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring };
+  const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring, fence };
   const leases: Leases = new Leases({ ...ports, ...hostOf(attached) });
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
@@ -245,11 +243,32 @@ function assemble(
   return { mounts, leases, control, metrics, latencies, events };
 }
 
+/** The changes that wait for leases, which come to be later. */
+function operationsOn(
+  ports: Pick<OperationsOptions, 'clock' | 'events' | 'log' | 'onFatal'>,
+  leases: () => Leases,
+): Operations {
+  return new Operations({
+    ...ports,
+    finishedMax: LIMITS.finishedOperationsMax,
+    blockedBy: (partition, inode, from, to) => leases().overlapping(partition, inode, from, to),
+    recalls: (change, holders) => recallsFor(change, holders, leases()),
+    acknowledgements: (change) => leases().recallClock.acknowledgements(change),
+    onBlocked: (partition, change) => {
+      leases().revocation.blocked(partition, change);
+    },
+    onUnblocked: ({ id }) => {
+      leases().recallClock.ended(id);
+    },
+  });
+}
+
 /** What is there before anything is mounted. */
 interface Ground {
   readonly memremap: Memremap;
   readonly waiters: PageWaiters;
   readonly store: LeaseStore;
+  readonly fence: Fence | undefined;
 }
 
 /** Opens what keeps the leases; on a failure the device is detached again. */

@@ -3,6 +3,7 @@ import { problemFor } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
+import type { Acknowledgement } from '../lease/recall-clock.js';
 import type { Recall } from '../lease/recalls.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
@@ -23,6 +24,11 @@ export interface OperationsOptions {
   readonly blockedBy: (partition: string, inode: number, from: number, to: number) => string[];
   /** What those leases are asked for. */
   readonly recalls: (change: PendingChange, leases: readonly string[]) => readonly Recall[];
+  /** The holders among them that said how long they take. */
+  readonly acknowledgements: (change: string) => readonly Acknowledgement[];
+  /** Told of each change that waits, and of each whose barrier is down. */
+  readonly onBlocked: (partition: string, change: PendingChange) => void;
+  readonly onUnblocked: (change: PendingChange) => void;
   /** Told of each wait that begins and ends, and of each recall. */
   readonly events: EventSink;
   /** Told of what is neither the client's fault nor foreseen. */
@@ -93,6 +99,7 @@ export class Operations implements ChangeWatcher {
     events.push('operation.started', operation);
     for (const recall of recalls(change, operation.blocked_by))
       events.push('recall', { ...recall });
+    this.#options.onBlocked(tracked.partition, change);
   }
 
   /** Takes note that a change's barrier is down; does nothing when it is not tracked. */
@@ -100,6 +107,7 @@ export class Operations implements ChangeWatcher {
     const tracked = this.#pending.get(id);
     if (tracked === undefined) return;
     tracked.cancelTimer();
+    this.#options.onUnblocked(tracked.change);
     this.#logEnd(tracked.change);
     if (isEnded(tracked)) this.#finish(tracked);
   }
@@ -228,6 +236,7 @@ export class Operations implements ChangeWatcher {
       started: timestampFromMs(change.startedWallMs),
       waited_ms: change.waitedMs(),
       blocked_by: blockedBy,
+      acknowledged: [...this.#options.acknowledgements(id)],
       ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
       ...shownOutcome(id, kept?.outcome),
     };

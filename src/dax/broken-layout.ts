@@ -80,6 +80,7 @@ export class BrokenLayout {
       await change.turn();
     }
     change.breaking();
+    if (change.evicts) waited = await evictHolders(change, options, waited);
     let latencyMs: number | undefined;
     for (;;) {
       const pfn = device === undefined ? undefined : awaitedPage(change, device.pgmap);
@@ -136,6 +137,19 @@ export class BrokenLayout {
   lift(): void {
     if (this.#change.state === 'broken') this.#options.lift(this.#change);
   }
+}
+
+/** Has the holders of pinned pages lose them; whether the change has waited by then. */
+async function evictHolders(
+  change: LayoutChange,
+  { device, onWait }: BreakOptions,
+  waited: boolean,
+): Promise<boolean> {
+  if (device === undefined) return waited;
+  if (daxLayoutBusyPage(device.pgmap, change.pages()) === undefined) return waited;
+  if (!waited) onWait(change);
+  await change.evicted();
+  return true;
 }
 
 /** The first page that has to go idle before the change may go on. */

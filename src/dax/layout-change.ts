@@ -38,7 +38,15 @@ export interface LayoutChangeRequest {
    * leaves the file, and is kept from being used again.
    */
   readonly defer?: boolean | undefined;
+  /**
+   * Awaited when the change's turn has come and pages are pinned: gets them back from their
+   * holders, or ends these holders' rights. To go with `defer`.
+   */
+  readonly evict?: Evict | undefined;
 }
+
+/** Settles when no holder of the change's pages has rights any more, and soon after an abort. */
+export type Evict = (change: PendingChange, signal: AbortSignal) => Promise<void>;
 
 /** A layout change as others see it, from its barrier going up until it comes down. */
 export interface PendingChange {
@@ -51,6 +59,8 @@ export interface PendingChange {
   readonly state: LayoutChangeState;
   /** Whether it waits for no page: see {@link LayoutChangeRequest.defer}. */
   readonly defers: boolean;
+  /** Whether holders have `deadlineMs` each, and then lose their leases. */
+  readonly evicts: boolean;
   /** Whether its wait ended well: no page was pinned, or it defers. */
   readonly wasBroken: boolean;
   /** Why it was given up, if it was; what else went wrong does not stand here. */
@@ -83,11 +93,13 @@ export class LayoutChange implements PendingChange {
   readonly from: number;
   readonly to: number;
   readonly defers: boolean;
+  readonly evicts: boolean;
   readonly pages: () => Iterable<PfnRun>;
   readonly deadlineMs: number | undefined;
   readonly onWait: ((change: PendingChange) => void) | undefined;
   readonly startedWallMs: number;
   readonly #clock: Clock;
+  readonly #evict: Evict | undefined;
   readonly #startedMs: number;
   /** Made when somebody waits on it: most changes wait for nothing. */
   #abort: AbortController | undefined;
@@ -104,7 +116,7 @@ export class LayoutChange implements PendingChange {
   #tookMs: number | undefined;
 
   constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
-    const { op, inode, path, from, to, pages, defer = false } = request;
+    const { op, inode, path, from, to, pages, defer = false, evict } = request;
     assert(from >= 0 && to >= from, `${op} changes bytes ${from} to ${to}, in this order`);
     this.id = id;
     this.op = op;
@@ -113,6 +125,8 @@ export class LayoutChange implements PendingChange {
     this.from = from;
     this.to = to;
     this.defers = defer;
+    this.#evict = evict;
+    this.evicts = evict !== undefined;
     this.pages = pages;
     this.deadlineMs = request.deadlineMs;
     this.onWait = request.onWait;
@@ -208,6 +222,16 @@ export class LayoutChange implements PendingChange {
   breaking(): void {
     assert(this.#state === 'queued' && !this.queued, 'a change is broken when its turn has come');
     this.#state = 'breaking';
+  }
+
+  /**
+   * Has the holders of its pages lose them.
+   *
+   * @throws DaxdError the reason of an abort meanwhile, and what ending a lease throws.
+   */
+  async evicted(): Promise<void> {
+    await this.#evict?.(this, this.signal);
+    if (this.#aborted !== undefined) throw this.#aborted;
   }
 
   /** Notes that no page is pinned, or that it defers: from here on nothing gives the change up. */

@@ -20,6 +20,7 @@ import { eventRoutes } from './routes/events.js';
 import { filesystemRoutes } from './routes/filesystems.js';
 import { layoutChangeRoutes } from './routes/layout-changes.js';
 import { leaseRoutes } from './routes/lease.js';
+import { recallRoutes } from './routes/recalls.js';
 import { leasesRoutes } from './routes/leases.js';
 import { monitoringRoutes } from './routes/monitoring.js';
 import type { MetricsPage } from './routes/monitoring.js';
@@ -114,6 +115,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(shiftRangeRoutes, { control });
   await app.register(leasesRoutes, { control, events });
   await app.register(leaseRoutes, { leases: control.leases });
+  await app.register(recallRoutes, { leases: control.leases });
   await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control, events });
   await app.register(eventRoutes, { control, events });

@@ -1,18 +1,18 @@
-import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
+import type { FastifyInstance, FastifyRequest, RouteOptions, preHandlerHookHandler } from 'fastify';
 
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Callers } from './callers.js';
 import type { LeaseControl } from './control.js';
 import { isLeaseSecret } from './lease-secret.js';
-import { addRouteHook } from './route-hook.js';
+import { addBodyHook, addRouteHook } from './route-hook.js';
 import type { Scope } from './scope.js';
 
 /**
  * What a call of an operation takes: a scope; with `lease and secret` also the secret of the
- * lease, but for those with scope admin; or nothing, not even a token.
+ * lease, but for those with scope admin; where leases can be revoked on the way, admin for that; or nothing, not even a token.
  */
-type Need = Scope | 'lease and secret' | 'nothing';
+type Need = Scope | 'lease and secret' | 'write, or admin to revoke' | 'nothing';
 
 /** What each operation takes, by its id; HEAD takes what GET takes. */
 const NEEDS: Readonly<Record<string, Need>> = {
@@ -42,24 +42,25 @@ const NEEDS: Readonly<Record<string, Need>> = {
   cancelOperation: 'write',
   changeAttributes: 'write',
   changeRootAttributes: 'write',
-  collapseRange: 'write',
-  fallocate: 'write',
-  insertRange: 'write',
+  collapseRange: 'write, or admin to revoke',
+  fallocate: 'write, or admin to revoke',
+  insertRange: 'write, or admin to revoke',
   makeDirectory: 'write',
   makeLink: 'write',
   makeNode: 'write',
   makeSymlink: 'write',
-  punchHole: 'write',
+  punchHole: 'write, or admin to revoke',
   removeFile: 'write',
   removeXattr: 'write',
   removeXattrOfRoot: 'write',
   rename: 'write',
   setXattr: 'write',
   setXattrOfRoot: 'write',
-  truncate: 'write',
+  truncate: 'write, or admin to revoke',
   writeFile: 'write',
-  zeroRange: 'write',
+  zeroRange: 'write, or admin to revoke',
 
+  acknowledgeRecall: 'lease and secret',
   acquireLease: 'lease',
   deleteLease: 'lease and secret',
   releaseLease: 'lease and secret',
@@ -70,6 +71,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
   deletePartition: 'admin',
   formatPartition: 'admin',
   mountPartition: 'admin',
+  revokeLease: 'admin',
   unmountPartition: 'admin',
 };
 
@@ -96,10 +98,12 @@ export function authorise(app: FastifyInstance, { callers, leases }: AuthoriseOp
   app.addHook('onRoute', (route) => {
     const need = needOf(route);
     const takesSecret = need === 'lease and secret';
-    const scope = takesSecret ? 'lease' : need;
+    const mayRevoke = need === 'write, or admin to revoke';
+    const scope = takesSecret ? 'lease' : mayRevoke ? 'write' : need;
     const security = scope === 'nothing' ? [] : [{ [SECURITY_SCHEME]: [scope] }];
     route.schema = { ...route.schema, security };
     if (scope === 'nothing') return;
+    if (mayRevoke) addBodyHook(route, refuseRevoking(callers));
     addRouteHook(route, (request, _reply, done) => {
       const { name, scopes } = callers.of(request.raw);
       if (!scopes.has(scope)) {
@@ -115,6 +119,22 @@ function needOf({ schema, method, url }: RouteOptions): Need {
   const need = NEEDS[schema?.operationId ?? ''];
   assert(need !== undefined, `${[method].flat().join()} ${url} has a row in the table of needs`);
   return need;
+}
+
+/** Whether a change takes leases from their holders, its body says. */
+function refuseRevoking(callers: Callers): preHandlerHookHandler {
+  return ({ body, raw }, _reply, done) => {
+    const revokes =
+      typeof body === 'object' &&
+      body !== null &&
+      'on_conflict' in body &&
+      body.on_conflict === 'revoke';
+    const { name, scopes } = callers.of(raw);
+    if (revokes && !scopes.has('admin')) {
+      throw new DaxdError('EPERM', `token ${name} has no scope admin: on_conflict revoke takes it`);
+    }
+    done();
+  };
 }
 
 /**

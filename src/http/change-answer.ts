@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import type { ChangeResult } from '../fs/ext4/file-truncate.js';
+import type { Evicted } from '../lease/revocation.js';
 import { systemClock } from '../lib/clock.js';
 import { subject } from './change-subject.js';
 import type { AskedChange, Subject } from './change-subject.js';
@@ -47,11 +48,20 @@ export async function answerChange(
   const preference = asyncPreference(headers['prefer']);
   // What does not wait has nothing to go on with.
   if (preference !== undefined && body.on_conflict !== 'fail') {
-    const asked = { deadline_ms: KEPT_DEADLINE_MS, ...body };
+    const kept = body.on_conflict === 'revoke' ? {} : { deadline_ms: KEPT_DEADLINE_MS };
+    const asked = { ...kept, ...body };
     return answerWaiting(control, { partition, asked, reply, preference }, run);
   }
-  const { subject: found, limit } = subject(control, partition, body, reply);
-  return run(found).finally(limit.done);
+  const { subject: found, limit, evicted } = subject(control, partition, body, reply);
+  return withEvicted(run(found), evicted).finally(limit.done);
+}
+
+async function withEvicted(
+  work: Promise<LayoutChanged>,
+  evicted: readonly Evicted[] | undefined,
+): Promise<LayoutChanged> {
+  const changed = await work;
+  return evicted === undefined ? changed : { ...changed, evicted: [...evicted] };
 }
 
 interface KeptRequest {
@@ -66,7 +76,7 @@ async function answerWaiting(
   { partition, asked, reply, preference }: KeptRequest,
   run: (subject: Subject) => Promise<LayoutChanged>,
 ): Promise<LayoutChanged | Operation> {
-  const { subject: found, limit } = subject(control, partition, asked, reply);
+  const { subject: found, limit, evicted } = subject(control, partition, asked, reply);
   let tell: ((id: string) => void) | undefined;
   const waits = new Promise<string>((resolve) => {
     tell = resolve;
@@ -76,7 +86,8 @@ async function answerWaiting(
       tell?.(id);
     }, preference.waitMs);
   };
-  const work = run({ ...found, change: { ...found.change, onWait } }).finally(limit.done);
+  const changing = run({ ...found, change: { ...found.change, onWait } });
+  const work = withEvicted(changing, evicted).finally(limit.done);
   const first = await Promise.race([waits, work]);
   // Ended already, or its client is gone and will never hear of an operation.
   if (typeof first !== 'string' || limit.signal.aborted) return work;

@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify';
 
-import type { PendingChange } from '../dax/layout-change.js';
+import type { Evict, PendingChange } from '../dax/layout-change.js';
+import type { Evicted } from '../lease/revocation.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
 import { pathFromText } from './file-path.js';
@@ -18,6 +19,8 @@ export interface Subject {
     readonly deadlineMs: number | undefined;
     /** What is pinned goes into quarantine instead. */
     readonly defer: boolean;
+    /** Takes the leases in the way from their holders first. */
+    readonly evict?: Evict | undefined;
     /** Told when the change has to wait. */
     readonly onWait?: (change: PendingChange) => void;
   };
@@ -34,7 +37,12 @@ export function subject(
   partition: string,
   asked: AskedChange,
   reply: FastifyReply,
-): { readonly subject: Subject; readonly limit: WaitLimit } {
+): {
+  readonly subject: Subject;
+  readonly limit: WaitLimit;
+  /** What became of the leases that it took; undefined where it takes none. */
+  readonly evicted: readonly Evicted[] | undefined;
+} {
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
@@ -45,8 +53,17 @@ export function subject(
       .flatMap((one) => one.blocked_by),
   );
   const { signal, deadlineMs } = limit;
-  const defer = asked.on_conflict === 'defer';
-  return { subject: { fs, inode, change: { path, signal, deadlineMs, defer } }, limit };
+  if (asked.on_conflict !== 'revoke') {
+    const defer = asked.on_conflict === 'defer';
+    const change = { path, signal, deadlineMs, defer };
+    return { subject: { fs, inode, change }, limit, evicted: undefined };
+  }
+  const evicted: Evicted[] = [];
+  const evict: Evict = async (pending, aborted) => {
+    evicted.push(...(await control.leases.revocation.evict(partition, pending, aborted)));
+  };
+  const change = { path, signal, deadlineMs, defer: true, evict };
+  return { subject: { fs, inode, change }, limit, evicted };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

@@ -46,7 +46,12 @@ export interface FileSystem extends Pick<
 }
 
 /** What the routes use of the leases. */
-export type LeaseControl = Pick<Leases, 'acquire' | 'get' | 'list' | 'release' | 'renew' | 'view'>;
+export interface LeaseControl extends Pick<
+  Leases,
+  'acknowledge' | 'acquire' | 'get' | 'list' | 'release' | 'renew' | 'view'
+> {
+  readonly revocation: Pick<Leases['revocation'], 'evict' | 'revoke'>;
+}
 
 /** A mounted filesystem, and where its partition lies. */
 export interface MountedFiles {

@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 
+import { RECALL_GRACE_MS } from '../lease/limits.js';
 import { systemClock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { abortOnDisconnect } from './disconnect.js';
@@ -7,7 +8,7 @@ import { HeldError } from './problem.js';
 
 /** How a client wants to wait for pinned pages. */
 export interface Patience {
-  readonly on_conflict?: 'wait' | 'fail' | 'defer';
+  readonly on_conflict?: 'wait' | 'fail' | 'defer' | 'revoke';
   /** Milliseconds. */
   readonly deadline_ms?: number;
 }
@@ -45,6 +46,10 @@ export function limitWait(
   const cancel = (reason: DaxdError): void => {
     over.abort(reason);
   };
+  // What is revoked is its holders' deadline, and no end of the wait.
+  if (onConflict === 'revoke') {
+    return { signal, deadlineMs: asked ?? RECALL_GRACE_MS, cancel, done: () => {} };
+  }
   const deadlineMs = onConflict === 'fail' ? 0 : asked;
   if (deadlineMs === undefined) return { signal, deadlineMs, cancel, done: () => {} };
 

@@ -2,6 +2,7 @@ import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { LeaseStore } from './lease-store.js';
+import { hasEnded } from './lease-state.js';
 import type { Lease } from './lease.js';
 import { CHECKPOINT_BATCH, CHECKPOINT_MS } from './limits.js';
 
@@ -63,7 +64,7 @@ export class Checkpoint {
 
   async #note(leases: readonly Lease[]): Promise<void> {
     const { store, log } = this.#options;
-    const held = leases.filter(({ state }) => state !== 'released');
+    const held = leases.filter(({ state }) => !hasEnded(state));
     // The store must not hear of a deadline after it heard of the end.
     const quiet = held.filter(({ isBusy }) => !isBusy);
     for (const lease of held) if (lease.isBusy) this.add(lease);
@@ -72,7 +73,7 @@ export class Checkpoint {
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       log.warn({ code: error.code }, `deadlines are not noted: ${error.message}`);
-      for (const lease of quiet) if (lease.state !== 'released') this.add(lease);
+      for (const lease of quiet) if (!hasEnded(lease.state)) this.add(lease);
     }
   }
 }

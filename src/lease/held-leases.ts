@@ -7,7 +7,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { LeaseCounters } from './lease-counters.js';
 import { LeaseIndex } from './lease-index.js';
 import { leaseEventFields, leaseEventName } from './lease-events.js';
-import type { HeldState } from './lease-state.js';
+import type { EndState, HeldState } from './lease-state.js';
 import type { QuarantineCause } from './lease-record.js';
 import type { LeaseTarget } from './lease-target.js';
 import type { Lease } from './lease.js';
@@ -23,8 +23,11 @@ export interface HeldLeasesOptions {
   readonly events: EventSink;
 }
 
-/** Why a lease ended, for the log. */
-export type ReleaseReason = 'asked for' | 'process gone' | 'reboot' | 'not kept';
+/** How a lease ended: what it is called, and why its pages are used no more. */
+export interface LeaseEnd {
+  readonly state: EndState;
+  readonly reason: string;
+}
 
 /**
  * The leases that are held, in memory: their pins, claims, indexes and counts.
@@ -42,6 +45,7 @@ export class HeldLeases {
   readonly quarantined = new Set<Lease>();
   readonly #options: HeldLeasesOptions;
   readonly #rawClaims = new RawClaims();
+  readonly #onLess = new Set<() => void>();
 
   constructor(options: HeldLeasesOptions) {
     this.#options = options;
@@ -81,16 +85,25 @@ export class HeldLeases {
       { lease: lease.id, pages: lease.pages, ranges: rest.length },
       'lease released in part',
     );
+    this.#tellLess();
   }
 
-  /** Unpins all of a lease and forgets it; it is released then. */
-  remove(lease: Lease, reason: ReleaseReason): void {
+  /** Has `port` told whenever a lease has fewer pages than before; what it returns ends that. */
+  onLess(port: () => void): () => void {
+    this.#onLess.add(port);
+    return () => {
+      this.#onLess.delete(port);
+    };
+  }
+
+  /** Unpins all of a lease and forgets it. */
+  remove(lease: Lease, { state, reason }: LeaseEnd): void {
     const { clock, log } = this.#options;
     this.#unpin(lease);
     this.#moving(
       lease,
       () => {
-        lease.moveTo('released');
+        lease.end(state, reason);
       },
       reason,
     );
@@ -99,8 +112,9 @@ export class HeldLeases {
     this.counters.holdSeconds.observe(heldMs / 1000);
     log.info(
       { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
-      'lease released',
+      `lease ${state}`,
     );
+    this.#tellLess();
   }
 
   move(lease: Lease, to: HeldState): void {
@@ -130,6 +144,10 @@ export class HeldLeases {
   /** Unpins everything, for a process that ends: who holds what is in the store. */
   unpinAll(): void {
     for (const lease of this.index.all()) this.#unpin(lease);
+  }
+
+  #tellLess(): void {
+    for (const tell of this.#onLess) tell();
   }
 
   #moving(lease: Lease, move: () => void, reason?: string): void {

@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { LatencyHistogram, WAIT_BOUNDS_SECONDS } from '../lib/latency-histogram.js';
+import { hasEnded } from './lease-state.js';
 import type { HeldState, LeaseState } from './lease-state.js';
 import type { Lease } from './lease.js';
 import type { LeaseAccess } from './lease-terms.js';
@@ -17,6 +18,8 @@ export class LeaseCounters {
     recall_conflict: 0,
     error: 0,
   };
+  /** Attempts to fence a holder since the start. */
+  readonly fences: Record<'fenced' | 'failed', number> = { fenced: 0, failed: 0 };
   /** Leases held now. */
   readonly held: Record<HeldState, Record<LeaseAccess, number>> = {
     active: { read: 0, write: 0 },
@@ -36,11 +39,12 @@ export class LeaseCounters {
   /** A lease came into `state`, from `from` unless it is new. */
   entered(lease: Lease, from?: LeaseState): void {
     const { access } = lease.terms;
-    if (from !== undefined && from !== 'released') {
+    if (from !== undefined && !hasEnded(from)) {
       this.held[from][access]--;
       assert(this.held[from][access] >= 0, 'a lease leaves a state that it was in');
     }
-    if (lease.state !== 'released') this.held[lease.state][access]++;
+    const { state } = lease;
+    if (!hasEnded(state)) this.held[state][access]++;
   }
 
   /** A request was refused. EBUSY is a conflict with a claim: leases never conflict with leases. */

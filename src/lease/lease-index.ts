@@ -58,9 +58,9 @@ export class LeaseIndex {
     return this.#partitions.get(partition)?.roll.after('') ?? [];
   }
 
-  /** The leases that pin a page of a file. */
-  ofInode(partition: string, inode: number): Iterable<Lease> {
-    return new Set(this.#partitions.get(partition)?.overlapping(inode, 0, Infinity));
+  /** The leases that pin a page of a file with a byte of [from, to). */
+  pinning(partition: string, inode: number, from = 0, to = Infinity): Iterable<Lease> {
+    return new Set(this.#partitions.get(partition)?.overlapping(inode, from, to));
   }
 
   /** Every held lease, in the order of ids; they may be deleted meanwhile. */

@@ -8,6 +8,7 @@ import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import { mountedTarget } from './lease-place.js';
 import type { LeaseStore } from './lease-store.js';
 import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
+import { hasEnded } from './lease-state.js';
 import type { Lease } from './lease.js';
 import { movedPages } from './moved-pages.js';
 import { common, freeIdlePlaces, placesOf, quarantinedPlaces } from './quarantined-pages.js';
@@ -73,7 +74,7 @@ export class LeaseQuarantine {
       .map(({ mediaOffset, length }) => ({ offset: startBytes + mediaOffset, length }))
       .toSorted((a, b) => a.offset - b.offset);
     const reason = `${move.op} ${move.change} went on without it`;
-    const leases = [...this.#options.held.index.ofInode(partition, move.inode)].filter(
+    const leases = [...this.#options.held.index.pinning(partition, move.inode)].filter(
       ({ runs }) => common(placesOf(runs), moved).length > 0,
     );
     for (const lease of leases) this.#put(lease, { reason, cause: 'deferred' });
@@ -160,9 +161,15 @@ export class LeaseQuarantine {
   }
 
   #put(lease: Lease, cause: QuarantineCause): void {
-    if (lease.state === 'quarantined' || lease.state === 'released') return;
-    this.#options.onQuarantine(lease);
-    this.#options.held.quarantine(lease, cause);
+    if (hasEnded(lease.state)) return;
+    const { quarantined } = lease;
+    if (quarantined === undefined) {
+      this.#options.onQuarantine(lease);
+      this.#options.held.quarantine(lease, cause);
+    } else if (quarantined.cause === 'revoked') {
+      // Its pages are out of its file now.
+      lease.quarantine({ ...cause, isRevoked: true });
+    }
   }
 
   async #commit(leases: readonly Lease[]): Promise<void> {
@@ -172,7 +179,7 @@ export class LeaseQuarantine {
   /** A failure is logged: the media say the same at the next start. */
   async #keep(lease: Lease): Promise<void> {
     // Its release may have come first: what the store has forgotten stays forgotten.
-    if (lease.state === 'released') return;
+    if (hasEnded(lease.state)) return;
     const { deadlineMs } = lease;
     try {
       await this.#options.store.commit([{ kind: 'put', record: lease.record(), deadlineMs }]);

@@ -20,8 +20,13 @@ export interface LeaseRecord {
 /** Why a lease is in quarantine. */
 export interface QuarantineCause {
   readonly reason: string;
-  /** A change of daxd's own that would not wait, or somebody else who changed the media. */
-  readonly cause: 'deferred' | 'foreign';
+  /**
+   * A change of daxd's own that would not wait moved its pages out of its file; somebody else
+   * changed the media; or it was revoked, and its pages are in its file still.
+   */
+  readonly cause: 'deferred' | 'foreign' | 'revoked';
+  /** Whether it was revoked, whatever became of its pages: proof that it is fenced is sought. */
+  readonly isRevoked?: boolean | undefined;
 }
 
 /** What a store says of itself: whose leases it keeps, and when. */

@@ -1,8 +1,9 @@
 import { DaxdError } from '../lib/errno.js';
 import { subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
-import type { HeldLeases, ReleaseReason } from './held-leases.js';
+import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
+import { hasEnded } from './lease-state.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { Lease } from './lease.js';
 import { LEASE_RANGES_MAX, TOMBSTONES_MAX } from './limits.js';
@@ -14,6 +15,8 @@ export interface LeaseStepsOptions {
   readonly held: HeldLeases;
   readonly store: LeaseStore;
   readonly quarantine: Pick<LeaseQuarantine, 'free' | 'freePlaces'>;
+  /** Told of each lease that has no deadline any more. */
+  readonly onQuarantine: (lease: Lease) => void;
   /** Told of each lease that is about to be forgotten. */
   readonly onForget: (lease: Lease) => void;
 }
@@ -48,7 +51,7 @@ export class LeaseSteps {
     try {
       await lease.inTurn(() => this.#options.store.commit([putOf(lease)]));
     } catch (error) {
-      this.#forget(lease, 'not kept');
+      this.#forget(lease, { state: 'released', reason: 'not kept' });
       throw error;
     } finally {
       this.#unkept.delete(lease);
@@ -77,12 +80,29 @@ export class LeaseSteps {
   }
 
   /**
+   * Takes the rights of a lease: its holder cannot go on with it, and its pages stay pinned
+   * until there is proof that it uses them no more.
+   *
+   * @throws DaxdError ENOSPC, EIO when the store fails: it is as it was.
+   */
+  async revoke(lease: Lease, reason: string): Promise<void> {
+    if (hasEnded(lease.state) || lease.quarantined?.isRevoked === true) return;
+    const cause = { cause: 'revoked', reason, ...lease.quarantined, isRevoked: true } as const;
+    const record = { ...lease.record(), quarantined: cause };
+    const { held, store, onQuarantine } = this.#options;
+    await store.commit([{ kind: 'put', record, deadlineMs: lease.deadlineMs }]);
+    onQuarantine(lease);
+    if (lease.state === 'quarantined') lease.quarantine(cause);
+    else held.quarantine(lease, cause);
+  }
+
+  /**
    * Ends a lease; one that has ended stays as it is.
    *
    * @throws DaxdError ENOSPC, EIO when the store fails: all is held still.
    */
-  async end(lease: Lease, reason: ReleaseReason): Promise<void> {
-    if (lease.state === 'released') return;
+  async end(lease: Lease, how: LeaseEnd): Promise<void> {
+    if (hasEnded(lease.state)) return;
     const { store, quarantine } = this.#options;
     const { id, deadlineMs, quarantined } = lease;
     const record = { ...lease.record(), ended: true };
@@ -91,15 +111,15 @@ export class LeaseSteps {
     await store.commit([
       keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
     ]);
-    this.#forget(lease, reason);
+    this.#forget(lease, how);
     this.ended.add(lease);
     if (keepsBlocks) await quarantine.free(record);
   }
 
-  #forget(lease: Lease, reason: ReleaseReason): void {
+  #forget(lease: Lease, how: LeaseEnd): void {
     const { held, onForget } = this.#options;
     onForget(lease);
-    held.remove(lease, reason);
+    held.remove(lease, how);
   }
 }
 

@@ -3,8 +3,8 @@ import type { Clock } from '../lib/clock.js';
 import { PAGE_SIZE } from '../lib/units.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
-import { nextLeaseState } from './lease-state.js';
-import type { HeldState, LeaseState } from './lease-state.js';
+import { hasEnded, nextLeaseState } from './lease-state.js';
+import type { EndState, HeldState, LeaseState } from './lease-state.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
 import { bytesIn, clipRuns } from './page-runs.js';
@@ -49,6 +49,8 @@ export interface LeaseView {
   readonly extents: readonly LeaseExtent[];
   /** Why its pages are in quarantine. */
   readonly quarantined?: string | undefined;
+  /** How it ended, if it has: asked for, or what proves that its pages are used no more. */
+  readonly ended?: string | undefined;
   readonly client?: string | undefined;
   readonly pid?: number | undefined;
   readonly pid_start?: number | undefined;
@@ -77,6 +79,7 @@ export class Lease implements Timed {
   #ranges: readonly ByteRange[];
   #runs: readonly PageRun[];
   #quarantined: QuarantineCause | undefined;
+  #ended: string | undefined;
 
   constructor(terms: LeaseTerms, standing: LeaseStanding, place: LeasePlacement) {
     this.terms = terms;
@@ -143,15 +146,21 @@ export class Lease implements Timed {
     this.#state = nextLeaseState(this.#state, state);
   }
 
-  /** Notes why its pages go into quarantine; the state follows. */
+  /** Notes why its pages are in quarantine; the state follows. */
   quarantine(cause: QuarantineCause): void {
     this.#quarantined = cause;
-    this.moveTo('quarantined');
+    if (this.#state !== 'quarantined') this.moveTo('quarantined');
+  }
+
+  /** Notes how it ended. */
+  end(state: EndState, reason: string): void {
+    this.#ended = reason;
+    this.moveTo(state);
   }
 
   /** Takes over what a release left. */
   keep(ranges: readonly ByteRange[], runs: readonly PageRun[]): void {
-    assert(this.#state !== 'released', 'a released lease keeps nothing');
+    assert(!hasEnded(this.#state), 'a lease that has ended keeps nothing');
     this.#ranges = ranges;
     this.#runs = runs;
   }
@@ -174,6 +183,7 @@ export class Lease implements Timed {
       backing_path: this.#backingPath,
       extents: this.#extents(),
       quarantined: this.#quarantined?.reason,
+      ended: this.#ended,
       client,
       pid: holder?.pid,
       pid_start: holder?.startTicks,

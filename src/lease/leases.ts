@@ -8,6 +8,7 @@ import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
+import type { Fence } from './fence.js';
 import { HeldLeases } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
@@ -23,7 +24,7 @@ import {
 import type { LeaseRequest } from './lease-request.js';
 import { LeaseSteps } from './lease-steps.js';
 import type { LeaseStore } from './lease-store.js';
-import type { LeaseTargets } from './lease-target.js';
+import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import { LeaseQuarantine } from './lease-quarantine.js';
 import { Lease } from './lease.js';
 import { LEASES_MAX } from './limits.js';
@@ -31,8 +32,10 @@ import type { PageRun } from './page-runs.js';
 import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
+import { Revocation } from './revocation.js';
 import { restoredLeases } from './restored-leases.js';
-import { recalledView } from './recalls.js';
+import { RecallClock } from './recall-clock.js';
+import { recalledView, recallsOf } from './recalls.js';
 import type { RecalledView } from './recalls.js';
 
 /** What {@link Leases} stand on. */
@@ -49,6 +52,8 @@ export interface LeasesOptions {
   readonly clock: Clock;
   readonly ids: SortableIds;
   readonly log: Logger;
+  /** Cuts holders off whose leases are revoked; undefined: nothing here can. */
+  readonly fence?: Fence | undefined;
   /** Told of each change of a lease's state, and of partial releases. */
   readonly events: EventSink;
 }
@@ -72,6 +77,10 @@ export class Leases {
   readonly #checkpoint: Checkpoint;
   /** Leases whose pages left their files. */
   readonly quarantine: LeaseQuarantine;
+  /** Takes leases from their holders. */
+  readonly revocation: Revocation;
+  /** How long holders have to answer what asks for their pages. */
+  readonly recallClock: RecallClock;
   #draining = false;
 
   constructor(options: LeasesOptions) {
@@ -90,11 +99,22 @@ export class Leases {
       held: this.#held,
       store: options.store,
       quarantine: this.quarantine,
+      onQuarantine: (lease) => {
+        this.#dropDeadline(lease);
+      },
       onForget: (lease) => {
         this.#dropDeadline(lease);
         const { holder } = lease.terms;
         if (holder !== undefined) this.#watch.delete(holder, lease);
       },
+    });
+    this.recallClock = new RecallClock(clock);
+    this.revocation = new Revocation({
+      ...options,
+      fence: options.fence,
+      held: this.#held,
+      steps: this.#steps,
+      recallClock: this.recallClock,
     });
     this.#deadlines = new Deadlines(clock, (lease) => {
       this.#lapse(lease);
@@ -142,7 +162,7 @@ export class Leases {
 
   /** How the API shows a lease now. */
   view(lease: Lease): RecalledView {
-    return recalledView(lease, mountedTarget(this.#options.targets, lease.terms.partition));
+    return recalledView(lease, this.#targetOf(lease), this.recallClock);
   }
 
   /** Held leases, ascending by id. @throws DaxdError EINVAL for a limit below 1. */
@@ -205,6 +225,9 @@ export class Leases {
     if (lease.state === 'released') {
       throw new DaxdError('ENOENT', `lease ${id} was released: ask for a new one`);
     }
+    if (lease.state === 'revoked') {
+      throw new DaxdError('lease-revoked', `lease ${id} was revoked: ask for a new one`);
+    }
     if (lease.state === 'quarantined') {
       throw new DaxdError(
         'lease-revoked',
@@ -215,6 +238,30 @@ export class Leases {
     if (lease.state !== 'active') this.#held.move(lease, 'active');
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
     this.#checkpoint.add(lease);
+    // The reply will say who waits for it.
+    for (const { id: change } of recallsOf(lease, this.#targetOf(lease))) {
+      this.recallClock.seen(lease, change);
+    }
+    return lease;
+  }
+
+  /**
+   * Takes note that the holder of a lease has seen that it is asked for, and how long it takes
+   * to give it back, in milliseconds from now. What waits goes on waiting; what would take the
+   * lease from its holder gives it that time, up to RECALL_MS_MAX in all.
+   *
+   * @throws DaxdError ENOENT for a lease that nothing asks for.
+   */
+  acknowledge(id: string, estimateMs: number): Lease {
+    const lease = this.get(id);
+    const changes = [...recallsOf(lease, this.#targetOf(lease))];
+    if (changes.length === 0) {
+      throw new DaxdError('ENOENT', `nothing asks for lease ${id}: see its recalls`);
+    }
+    for (const { id: change } of changes) {
+      this.recallClock.acknowledged(lease, change, estimateMs);
+    }
+    this.#options.events.push('recall.acknowledged', { ...leaseEventFields(lease), estimateMs });
     return lease;
   }
 
@@ -231,7 +278,8 @@ export class Leases {
     if (ranges !== undefined) checkReleaseRanges(ranges);
     await lease.inTurn(async () => {
       const rest = ranges === undefined ? [] : subtract(lease.ranges, coalesce(ranges));
-      if (rest.length === 0) await this.#steps.end(lease, 'asked for');
+      if (rest.length === 0)
+        await this.#steps.end(lease, { state: 'released', reason: 'asked for' });
       else await this.#steps.shrink(lease, rest);
     });
     return lease;
@@ -271,6 +319,7 @@ export class Leases {
    * they mapped.
    */
   async close(): Promise<void> {
+    await this.revocation.close();
     await this.#checkpoint.write();
     this.#held.unpinAll();
     await this.#options.store.close();
@@ -307,7 +356,9 @@ export class Leases {
   /** That its process is gone is proof. Where the store fails, it is looked at again later. */
   async #endWithProcess(lease: Lease): Promise<void> {
     try {
-      await lease.inTurn(() => this.#steps.end(lease, 'process gone'));
+      await lease.inTurn(() =>
+        this.#steps.end(lease, { state: 'released', reason: 'process gone' }),
+      );
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       const { holder } = lease.terms;
@@ -324,6 +375,13 @@ export class Leases {
       { lease: lease.id, partition, path, client, ttlMs, pages: lease.pages },
       'lease lapsed: suspect, its pages stay pinned until it is released',
     );
+    for (const { id, op } of recallsOf(lease, this.#targetOf(lease))) {
+      this.revocation.lapsed(lease, `${op} ${id}`);
+    }
+  }
+
+  #targetOf({ terms: { partition } }: Lease): FilesystemTarget | undefined {
+    return mountedTarget(this.#options.targets, partition);
   }
 
   #dropDeadline(lease: Lease): void {

@@ -32,6 +32,17 @@ export const PROCESS_POLL_MS = 1_000;
 export const PROCESSES_PER_TURN = 256;
 export const PROCESS_TURN_MS = 10;
 
+/** How long a holder has to answer a recall before its lease is revoked, in milliseconds, where nothing is said: the kernel's lease-break-time (Documentation/admin-guide/sysctl/fs.rst). */
+export const RECALL_GRACE_MS = 45_000;
+/** For how long, in milliseconds from the recall, a holder can say that it takes longer. */
+export const RECALL_MS_MAX = 600_000;
+/** How long a fence command may run, in milliseconds, and how many run at a time. */
+export const FENCE_MS_MAX = 30_000;
+export const FENCES_MAX = 8;
+/** The pause before a fence command that failed runs again, in milliseconds: doubled each time. */
+export const FENCE_PAUSE_MS_MIN = 1_000;
+export const FENCE_PAUSE_MS_MAX = 300_000;
+
 /** How often the deadlines of renewed leases are noted in the store, in milliseconds. */
 export const CHECKPOINT_MS = 5_000;
 /** How many deadlines one transaction of the store notes. */

@@ -3,6 +3,7 @@ import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
+import type { RecallClock } from './recall-clock.js';
 
 /** A change of a file that waits for leases. */
 export interface WaitingChange {
@@ -50,17 +51,27 @@ export interface RecalledView extends Omit<LeaseView, 'state'> {
 }
 
 /** How the API shows a lease whose file, if any, is on `target`. */
-export function recalledView(lease: Lease, target: FilesystemTarget | undefined): RecalledView {
+export function recalledView(
+  lease: Lease,
+  target: FilesystemTarget | undefined,
+  recallClock: Pick<RecallClock, 'restMs'>,
+): RecalledView {
   const view = lease.view();
-  const recalls = [...recallsOf(lease, target)];
+  const recalls = [...recallsOf(lease, target)].map((change) => ({
+    operation: change.id,
+    op: change.op,
+    ranges: rangesWithin(lease.ranges, change),
+    deadline_ms: restOf(lease, change, recallClock),
+  }));
   const isRecalling = view.state === 'active' && recalls.length > 0;
   return { ...view, state: isRecalling ? 'recalling' : view.state, recalls };
 }
 
-function* recallsOf(
+/** The changes that wait for a lease whose file, if any, is on `target`. */
+export function* recallsOf(
   { terms: { inode }, ranges }: Lease,
   target: FilesystemTarget | undefined,
-): Generator<RecalledView['recalls'][number]> {
+): Generator<PendingChange> {
   const [first] = ranges;
   const last = ranges.at(-1);
   if (inode === undefined || target === undefined) return;
@@ -68,17 +79,19 @@ function* recallsOf(
   const from = roundDown(first.offset, PAGE_SIZE);
   const to = roundUp(last.offset + last.length, PAGE_SIZE);
   for (const change of target.layouts.waitingOver(inode, from, to)) {
-    const asked = rangesWithin(ranges, change);
-    if (asked.length === 0) continue;
-    const { id: operation, op } = change;
-    yield { operation, op, ranges: asked, deadline_ms: restOf(change) };
+    if (rangesWithin(ranges, change).length > 0) yield change;
   }
 }
 
-/** What is left until a change gives up, in milliseconds. */
-function restOf(change: PendingChange): number | undefined {
+/** What is left until a change gives up or takes the lease, in milliseconds. */
+function restOf(
+  lease: Lease,
+  change: PendingChange,
+  recallClock: Pick<RecallClock, 'restMs'>,
+): number | undefined {
   const { deadlineMs } = change;
   if (deadlineMs === undefined) return undefined;
+  if (change.evicts) return Math.max(0, Math.floor(recallClock.restMs(lease, change)));
   return Math.max(0, Math.floor(deadlineMs - change.waitedMs()));
 }
 

@@ -115,6 +115,9 @@ function leaseMetrics({ leases }: TelemetrySources): SampledMetricOptions[] {
     counter('daxd_lease_requests_total', 'Requests for a lease, by how they ended', () =>
       Object.entries(leases.requests).map(([outcome, value]) => ({ labels: { outcome }, value })),
     ),
+    counter('daxd_fences_total', 'Attempts to fence a holder, by how they ended', () =>
+      Object.entries(leases.fences).map(([outcome, value]) => ({ labels: { outcome }, value })),
+    ),
     histogram('daxd_lease_hold_seconds', 'From the grant of a lease to its release', () => [
       { labels: {}, histogram: leases.holdSeconds },
     ]),

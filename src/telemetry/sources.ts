@@ -61,7 +61,7 @@ export interface TelemetrySources {
   readonly pageFreeLatency: LatencyHistogram;
   readonly persistLatency: LatencyHistogram;
   readonly truncateWaits: TruncateWaits;
-  readonly leases: Pick<LeaseCounters, 'held' | 'holdSeconds' | 'requests'>;
+  readonly leases: Pick<LeaseCounters, 'fences' | 'held' | 'holdSeconds' | 'requests'>;
   /** Those who watch events. */
   readonly events: { readonly clients: number; readonly dropped: number };
   readonly attachSteps: readonly AttachStep[];

@@ -55,8 +55,8 @@ function withPatience(command: Command): Command {
   return command
     .option('-p, --partition <NAME>', 'default: the only one mounted')
     .option(
-      '--on-conflict <wait|fail|defer>',
-      'where pages are lent: wait (default), fail at once, or put them into quarantine',
+      '--on-conflict <wait|fail|defer|revoke>',
+      'where pages are lent: wait (default), fail at once, put them into quarantine, or take them',
     )
     .option('--deadline-ms <MS>', 'how long it waits; default: until it is interrupted');
 }

@@ -7,14 +7,14 @@ import { lentRange } from '../lent-range.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { addLeaseRunVerb } from './lease-run.js';
+import { LEASE_HEADING, leasePath, leaseRow } from './lease-table.js';
+import { addRecallVerbs } from './recall-verbs.js';
 
 /** What the grant of a lease answers. */
 type GrantedView = LeaseView & { readonly secret: string };
 
-const HEADING = ['ID', 'STATE', 'PARTITION', 'PATH', 'OFFSET', 'LENGTH', 'ACCESS', 'PAGES', 'LEFT'];
-
 /**
- * `lease acquire`, `renew`, `release`, `list` and `run`, and `holders`.
+ * `lease acquire`, `renew`, `release`, `acknowledge`, `revoke`, `list` and `run`, and `holders`.
  *
  * @param onExit takes the exit code of the command that `run` ran.
  */
@@ -46,7 +46,7 @@ export function addLeaseVerbs(
     const path = `${leasePath(args[0])}/renew`;
     const headers = leaseSecretHeader(standard.env);
     const view = await client.json<LeaseView>({ method: 'POST', path, headers, json: {} });
-    terminal.table(view, HEADING, [row(view)]);
+    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 
   verb(
@@ -61,7 +61,7 @@ export function addLeaseVerbs(
     const json = ranges === undefined ? {} : { ranges };
     const headers = leaseSecretHeader(standard.env);
     const view = await client.json<LeaseView>({ method: 'POST', path, headers, json });
-    terminal.table(view, HEADING, [row(view)]);
+    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 
   verb(
@@ -73,6 +73,7 @@ export function addLeaseVerbs(
       .option('-p, --partition <NAME>', 'those on a partition'),
   ).action(list);
 
+  addRecallVerbs(lease, verb);
   addLeaseRunVerb(lease, verb, onExit);
 
   verb(
@@ -103,7 +104,7 @@ async function acquire(context: VerbContext): Promise<void> {
     ...countOption(options, 'pid_start', { option: 'pidStart', flag: '--pid-start' }),
   };
   const view = await client.json<GrantedView>({ method: 'POST', path: '/v1/leases', json });
-  terminal.table(view, [...HEADING, 'SECRET'], [[...row(view), view.secret]]);
+  terminal.table(view, [...LEASE_HEADING, 'SECRET'], [[...leaseRow(view), view.secret]]);
 }
 
 async function list({ client, terminal, options }: VerbContext): Promise<void> {
@@ -125,18 +126,9 @@ async function list({ client, terminal, options }: VerbContext): Promise<void> {
   } while (cursor !== undefined);
   terminal.table(
     leases,
-    HEADING,
-    leases.map((lease) => row(lease)),
+    LEASE_HEADING,
+    leases.map((lease) => leaseRow(lease)),
   );
-}
-
-function leasePath(id = ''): string {
-  return `/v1/leases/${encodeURIComponent(id)}`;
-}
-
-function row(lease: LeaseView): (string | number | undefined)[] {
-  const { id, state, partition, path, offset, length, access, pages } = lease;
-  return [id, state, partition, path, offset, length, access, pages, lease.remaining_ttl_ms];
 }
 
 function rangesOf(given: unknown): { offset: number; length: number }[] | undefined {

@@ -1,5 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import type { LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
+import type { Evict, LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { pagesOf } from './block-pages.js';
@@ -24,6 +24,8 @@ export interface Change {
    * the file for the quarantine, with what their holders see in them.
    */
   readonly defer?: boolean | undefined;
+  /** Takes the leases of those blocks from their holders first: see `LayoutChangeRequest.evict`. */
+  readonly evict?: Evict | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */

@@ -156,17 +156,20 @@ const DEADLINE_MS_MAX = 24 * 3600 * 1000;
 /** What a change does where pages are lent, and how long it waits. */
 const patienceProperties = {
   on_conflict: Type.Optional(
-    Type.Union([Type.Literal('wait'), Type.Literal('fail'), Type.Literal('defer')], {
-      description:
-        'wait (default); fail at once with 409 pages-pinned and the holders; or defer: go on, and put what is pinned into quarantine',
-    }),
+    Type.Union(
+      [Type.Literal('wait'), Type.Literal('fail'), Type.Literal('defer'), Type.Literal('revoke')],
+      {
+        description:
+          'wait (default); fail at once with 409 pages-pinned and the holders; defer: go on, and put what is pinned into quarantine; or revoke, with scope admin: take the leases from their holders, and put what is pinned still into quarantine',
+      },
+    ),
   ),
   deadline_ms: Type.Optional(
     Type.Integer({
       minimum: 1,
       maximum: DEADLINE_MS_MAX,
       description:
-        'how long it waits, then 504 deadline with the holders; default: as long as the connection is open',
+        'how long it waits, then 504 deadline with the holders; default: as long as the connection is open. With revoke: how long each holder has from when it could see the recall; default: 45000',
     }),
   ),
 };
@@ -220,6 +223,16 @@ export const LayoutChanged = Type.Object({
   waited_ms: Type.Number({ description: 'how long pinned pages were awaited' }),
   freed_bytes: Type.Integer({ description: 'bytes of blocks given back' }),
   quarantined_bytes: Type.Integer({ description: 'bytes of blocks that are kept for leases' }),
+  evicted: Type.Optional(
+    Type.Array(
+      Type.Object({
+        lease: Type.String(),
+        state: Type.String({ description: 'released, revoked, quarantined, or what it is still' }),
+        detail: Type.Optional(Type.String({ description: 'the proof, or why there is none' })),
+      }),
+      { description: 'with on_conflict revoke: what became of the leases in the way' },
+    ),
+  ),
 });
 
 /** What a change that may wait for pinned pages answers. */

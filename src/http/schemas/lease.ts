@@ -2,7 +2,13 @@ import { Type } from 'typebox';
 
 import type { RecalledView } from '../../lease/recalls.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
-import { LEASE_RANGES_MAX, LIST_LEASES_MAX, TTL_MS_MAX, TTL_MS_MIN } from '../../lease/limits.js';
+import {
+  LEASE_RANGES_MAX,
+  LIST_LEASES_MAX,
+  RECALL_MS_MAX,
+  TTL_MS_MAX,
+  TTL_MS_MIN,
+} from '../../lease/limits.js';
 import { EventsCursor } from './event.js';
 import { Cursor, FilePath, count, strict } from './values.js';
 
@@ -44,7 +50,7 @@ const LeaseBody = Type.Object({
   id: Type.String(),
   state: Type.String({
     description:
-      'active, recalling (active, and asked for), suspect, reclaimable (after a restart), quarantined or released',
+      'active, recalling (active, and asked for), suspect, reclaimable (after a restart), quarantined, released or revoked',
   }),
   partition: Type.String(),
   path: Type.Optional(Type.String()),
@@ -59,6 +65,9 @@ const LeaseBody = Type.Object({
   extents: Type.Array(Extent),
   recalls: Type.Array(Recall, { description: 'operations that wait for it' }),
   quarantined: Type.Optional(Type.String({ description: 'why it is in quarantine' })),
+  ended: Type.Optional(
+    Type.String({ description: 'how it ended: asked for, or what proves it is used no more' }),
+  ),
   client: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
   pid_start: Type.Optional(Type.Integer()),
@@ -101,6 +110,24 @@ export const ReleaseLease = strict({
       maxItems: LEASE_RANGES_MAX,
     }),
   ),
+});
+
+/** `POST /v1/leases/{id}/acknowledge` */
+export const AcknowledgeRecall = strict({
+  estimate_ms: Type.Integer({
+    minimum: 0,
+    maximum: RECALL_MS_MAX,
+    description: 'from now on; on_conflict revoke waits for it, up to 10 minutes in all',
+  }),
+});
+
+/** `POST /v1/leases/{id}/revoke` */
+export const RevokeLease = strict({
+  reason: Type.String({
+    minLength: 1,
+    maxLength: 1024,
+    description: 'its holder is told, and it is logged',
+  }),
 });
 
 /** The lease in a path such as /v1/leases/01J... */

@@ -24,8 +24,14 @@ export const Operation = Type.Object({
   started: Type.String({ description: 'RFC 3339' }),
   waited_ms: Type.Number(),
   blocked_by: Type.Array(Type.String({ description: 'id of a lease' })),
+  acknowledged: Type.Array(Type.Object({ lease: Type.String(), remaining_ms: Type.Integer() }), {
+    description: 'holders that said how long they take',
+  }),
   deadline_ms: Type.Optional(
-    Type.Number({ description: 'how long it waits at most, from its start' }),
+    Type.Number({
+      description:
+        'how long it waits at most, from its start; where it revokes, how long each holder has',
+    }),
   ),
   result: Type.Optional(LayoutChanged),
   error: Type.Optional(Problem),

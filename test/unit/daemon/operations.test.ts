@@ -21,6 +21,7 @@ class ToyChange implements PendingChange {
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
   defers = false;
+  readonly evicts = false;
   wasBroken = false;
   givenUp: PendingChange['givenUp'];
   deadlineMs: number | undefined;
@@ -48,6 +49,7 @@ function setUp(finishedMax = 10) {
   };
   const events: RingEvent[] = [];
   const fatal: Error[] = [];
+  const blocked: string[] = [];
   const operations = new Operations({
     clock,
     log: { debug: log, info: log, warn: log, error: log },
@@ -62,10 +64,13 @@ function setUp(finishedMax = 10) {
         ranges: [{ offset: change.from, length: 1 }],
         deadline_ms: change.deadlineMs,
       })),
+    acknowledgements: () => [],
+    onBlocked: (partition, { id }) => blocked.push(`${partition} ${id}`),
+    onUnblocked: ({ id }) => blocked.push(`ended ${id}`),
     events: { push: (name, fields) => events.push({ name, fields }) },
     onFatal: (error) => fatal.push(error),
   });
-  return { clock, lines, events, fatal, operations };
+  return { clock, lines, events, fatal, blocked, operations };
 }
 
 /** Lets every promise that can settle do so. */
@@ -95,6 +100,7 @@ t.test('list: what waits, for whom, and not what is over', async (t) => {
       end: null,
       started: '2023-11-14T22:13:20.000Z',
       waited_ms: 12.5,
+      acknowledged: [],
       blocked_by: ['pmem0p1/12/4096/Infinity'],
     },
   ]);

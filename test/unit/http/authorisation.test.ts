@@ -28,6 +28,7 @@ function bearer(token: string): { authorization: string } {
 function expectedScope(method: string, url: string): Scope | undefined {
   if (url === '/livez' || url === '/readyz') return undefined;
   if (method === 'GET' || method === 'HEAD') return 'read';
+  if (url === '/v1/leases/:id/revoke') return 'admin';
   if (url.startsWith('/v1/leases')) return 'lease';
   if (url.startsWith('/v1/quarantine')) return 'admin';
   const isAboutPartitions = /^\/v1\/partitions(\/:partition(\/(format|mount|unmount))?)?$/.test(
@@ -75,6 +76,25 @@ t.test('authorise: every route asks for its scope, and for a token first', async
     }
   }
   t.strictSame(fatal, []);
+});
+
+t.test('authorise: a change that may take leases needs admin for that', async (t) => {
+  const { app } = await setUpHttp(t, TOKENS);
+  for (const op of ['truncate', 'punch-hole', 'zero-range', 'fallocate']) {
+    const range = op === 'truncate' ? { size: 0 } : { offset: 0, length: 4096 };
+    const status = async (scope: Scope, onConflict: string): Promise<number> => {
+      const response = await app.inject({
+        method: 'POST',
+        url: `/v1/partitions/pmem0p1/${op}`,
+        headers: { host: 'localhost', ...bearer(secretOf(scope)) },
+        payload: { path: 'none', ...range, on_conflict: onConflict },
+      });
+      return response.statusCode;
+    };
+    t.equal(await status('write', 'revoke'), 403, op);
+    t.equal(await status('write', 'defer'), 404, op);
+    t.equal(await status('admin', 'revoke'), 404, op);
+  }
 });
 
 t.test('authorise: the OpenAPI document says which scope each operation takes', async (t) => {

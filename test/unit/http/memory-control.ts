@@ -60,6 +60,7 @@ const OPERATION: Operation = {
   started: '2026-01-01T00:00:00.000Z',
   waited_ms: 12.5,
   blocked_by: ['01J00000000000000000000002'],
+  acknowledged: [],
 };
 
 /** A daemon of one mounted partition in memory, with real leases on real pages. */

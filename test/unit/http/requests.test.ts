@@ -11,7 +11,7 @@ t.test(
     control.fs.put('a', 'x');
     const good = { path: 'a', size: 0 };
     for (const body of [
-      { ...good, on_conflict: 'revoke' },
+      { ...good, on_conflict: 'seize' },
       { ...good, on_conflict: 'fail', deadline_ms: 5 },
       { ...good, deadline_ms: 0 },
       { ...good, deadline_ms: '5' },

@@ -1,0 +1,94 @@
+import { execFile } from 'node:child_process';
+import { access, constants } from 'node:fs/promises';
+
+import { DaxdError } from '../lib/errno.js';
+import type { Fence, FenceOutcome } from '../lease/fence.js';
+import type { Lease } from '../lease/lease.js';
+import { FENCE_MS_MAX, FENCES_MAX } from '../lease/limits.js';
+
+/** Where a fence command finds others: not where whoever started daxd did. */
+const COMMAND_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/** Of what a command prints, that much is kept, in characters. */
+const OUTPUT_MAX = 1024;
+
+/**
+ * Fences holders by a program of the operator's: exit 0 says that no device of the holder
+ * reaches the pages of the lease any more. It is run without a shell as
+ * `PROGRAM LEASE [CLIENT]`, with DAXD_LEASE_ID, DAXD_CLIENT, DAXD_PID and DAXD_EXTENTS
+ * (offset:length in the backing, with commas) in its environment, and killed after
+ * FENCE_MS_MAX. At most FENCES_MAX run at a time, so that one holder cannot hold up others for
+ * long, nor a crowd of them the machine.
+ */
+export class FenceCommand implements Fence {
+  readonly #program: string;
+  #running = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  private constructor(program: string) {
+    this.#program = program;
+  }
+
+  /** @throws DaxdError ENOENT, EACCES where there is no program that may be run. */
+  static async open(program: string): Promise<FenceCommand> {
+    try {
+      await access(program, constants.X_OK);
+    } catch (error) {
+      const isAbsent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+      throw new DaxdError(
+        isAbsent ? 'ENOENT' : 'EACCES',
+        `--fence-command ${program} cannot be run: name a program with its execute bit set`,
+        { cause: error },
+      );
+    }
+    return new FenceCommand(program);
+  }
+
+  async fence(lease: Lease): Promise<FenceOutcome> {
+    if (this.#running === FENCES_MAX) {
+      await new Promise<void>((resolve) => {
+        this.#waiting.push(resolve);
+      });
+    } else {
+      this.#running++;
+    }
+    try {
+      return await this.#run(lease);
+    } finally {
+      // The next one takes the place over.
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#running--;
+      else next();
+    }
+  }
+
+  async #run(lease: Lease): Promise<FenceOutcome> {
+    const { client } = lease.terms;
+    const args = client === undefined ? [lease.id] : [lease.id, client];
+    const env = this.#environment(lease);
+    const options = { timeout: FENCE_MS_MAX, killSignal: 'SIGKILL', env } as const;
+    return new Promise((resolve) => {
+      execFile(this.#program, args, options, (error, out, err) => {
+        const said = `${out}${err}`.trim().slice(0, OUTPUT_MAX);
+        if (error === null) resolve({ isFenced: true, detail: said });
+        else resolve({ isFenced: false, detail: whyNot(error, said) });
+      });
+    });
+  }
+
+  #environment({ id, terms, runs }: Lease): Record<string, string | undefined> {
+    return {
+      PATH: COMMAND_PATH,
+      DAXD_LEASE_ID: id,
+      DAXD_CLIENT: terms.client,
+      DAXD_PID: terms.holder === undefined ? undefined : String(terms.holder.pid),
+      DAXD_EXTENTS: runs.map(({ deviceOffset, length }) => `${deviceOffset}:${length}`).join(','),
+    };
+  }
+}
+
+function whyNot(error: Error & { code?: unknown; killed?: boolean }, said: string): string {
+  const words = said === '' ? '' : `: ${said}`;
+  if (error.killed === true) return `killed after ${FENCE_MS_MAX} ms${words}`;
+  if (typeof error.code === 'number') return `exit ${error.code}${words}`;
+  return error.message;
+}

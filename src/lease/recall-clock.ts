@@ -1,0 +1,87 @@
+import type { Clock } from '../lib/clock.js';
+import { RECALL_MS_MAX } from './limits.js';
+import type { Lease } from './lease.js';
+
+/** A change that recalls leases. */
+export interface RecallingChange {
+  readonly id: string;
+  /** How long holders have, in milliseconds. */
+  readonly deadlineMs: number | undefined;
+  /** How long it waits already. */
+  waitedMs(): number;
+}
+
+/** What a holder let on about a recall; on the clock, in milliseconds. */
+interface RecallAnswer {
+  /** When it could see the recall first. */
+  readonly seenMs: number;
+  /** Until when it says that it takes. */
+  readonly untilMs?: number | undefined;
+}
+
+/** A holder that said how long it takes. */
+export interface Acknowledgement {
+  readonly lease: string;
+  /** What is left of that, in milliseconds. */
+  readonly remaining_ms: number;
+}
+
+/**
+ * How long the holders of recalled leases have. The time of one runs from when it could have
+ * seen the recall: with the reply to a renewal, or when it should have renewed at the latest.
+ */
+export class RecallClock {
+  readonly #clock: Clock;
+  /** By change, then by lease. */
+  readonly #answers = new Map<string, Map<string, RecallAnswer>>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Notes that a reply that shows the recall goes to the holder. */
+  seen({ id }: Lease, change: string): void {
+    const answers = this.#of(change);
+    if (!answers.has(id)) answers.set(id, { seenMs: this.#clock.nowMs() });
+  }
+
+  /** Notes how long a holder says that it takes, from now on. */
+  acknowledged(lease: Lease, change: string, estimateMs: number): void {
+    this.seen(lease, change);
+    const nowMs = this.#clock.nowMs();
+    const seenMs = this.#of(change).get(lease.id)?.seenMs ?? nowMs;
+    this.#of(change).set(lease.id, { seenMs, untilMs: nowMs + estimateMs });
+  }
+
+  /** The holders that said how long they take. */
+  acknowledgements(change: string): Acknowledgement[] {
+    const nowMs = this.#clock.nowMs();
+    return [...(this.#answers.get(change) ?? [])].flatMap(([lease, { untilMs }]) =>
+      untilMs === undefined
+        ? []
+        : [{ lease, remaining_ms: Math.max(0, Math.floor(untilMs - nowMs)) }],
+    );
+  }
+
+  /** What is left to a holder, in milliseconds; 0 or less: its time is up. A lapsed lease has none. */
+  restMs(lease: Lease, change: RecallingChange): number {
+    if (lease.state !== 'active' && lease.state !== 'reclaimable') return 0;
+    const nowMs = this.#clock.nowMs();
+    const recalledMs = nowMs - change.waitedMs();
+    const answer = this.#answers.get(change.id)?.get(lease.id);
+    const seenMs = Math.min(answer?.seenMs ?? Infinity, recalledMs + lease.terms.ttlMs / 3);
+    const untilMs = Math.min(answer?.untilMs ?? 0, recalledMs + RECALL_MS_MAX);
+    return Math.max(seenMs + (change.deadlineMs ?? 0), untilMs) - nowMs;
+  }
+
+  /** Forgets a change that is over. */
+  ended(change: string): void {
+    this.#answers.delete(change);
+  }
+
+  #of(change: string): Map<string, RecallAnswer> {
+    const answers = this.#answers.get(change) ?? new Map<string, RecallAnswer>();
+    this.#answers.set(change, answers);
+    return answers;
+  }
+}

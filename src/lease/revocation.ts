@@ -1,0 +1,212 @@
+import type { CancelTimer, Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
+import type { Logger } from '../lib/logger.js';
+import type { Fence } from './fence.js';
+import type { HeldLeases } from './held-leases.js';
+import { hasEnded } from './lease-state.js';
+import type { LeaseState } from './lease-state.js';
+import type { LeaseSteps } from './lease-steps.js';
+import type { Lease } from './lease.js';
+import { FENCE_PAUSE_MS_MAX, FENCE_PAUSE_MS_MIN } from './limits.js';
+import { runEnd } from './page-runs.js';
+import type { ProcessTable } from './process-table.js';
+import type { RecallClock, RecallingChange } from './recall-clock.js';
+
+/** What {@link Revocation} stands on. */
+export interface RevocationOptions {
+  readonly held: HeldLeases;
+  readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
+  readonly processes: ProcessTable;
+  readonly recallClock: Pick<RecallClock, 'restMs'>;
+  /** Undefined: no proof is to be had but from holders and their processes. */
+  readonly fence: Fence | undefined;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A change that leases are in the way of. */
+export interface EvictingChange extends RecallingChange {
+  readonly op: string;
+  readonly inode: number;
+  /** The bytes of the file that change, half open; `to` may be Infinity. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What became of a lease that was in the way. */
+export interface Evicted {
+  readonly lease: string;
+  /** `active` where its holder gave the pages back and kept others. */
+  readonly state: LeaseState;
+  /** What proves that its pages are used no more, or why there is no proof. */
+  readonly detail?: string;
+}
+
+/**
+ * Takes leases from their holders. The ladder, from the gentlest rung: the holder releases, its
+ * end is seen, a fence command says that its devices are cut off. Only proof frees pages: without
+ * it they stay pinned, and the command is run again, with pauses that grow.
+ *
+ * That a lease is revoked is durable before anybody is fenced: a holder that was cut off never
+ * finds its lease alive.
+ */
+export class Revocation {
+  readonly #options: RevocationOptions;
+  readonly #fencing = new Map<Lease, Promise<void>>();
+  readonly #retries = new Map<Lease, { readonly cancel: CancelTimer; readonly pauseMs: number }>();
+  #closed = false;
+
+  constructor(options: RevocationOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Gets the pages of a change back from those that have them, each in its time. To be awaited
+   * while the barrier of the change keeps new leases out. What is pinned afterwards has no
+   * holder with rights any more. Settles early when `signal` aborts.
+   *
+   * @throws DaxdError ENOSPC, EIO when the store fails.
+   */
+  async evict(partition: string, change: EvictingChange, signal: AbortSignal): Promise<Evicted[]> {
+    const { inode, from, to } = change;
+    const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
+    return Promise.all(
+      leases.map(async (lease) => {
+        await this.#evictOne(lease, change, signal);
+        const { ended, quarantined } = lease.view();
+        const detail = ended ?? quarantined;
+        return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
+      }),
+    );
+  }
+
+  /**
+   * Takes a lease from its holder now. Settles when it has ended, or the first try to fence
+   * its holder has failed; the pages are pinned still then.
+   *
+   * @throws DaxdError ENOSPC, EIO when the store fails: the lease is as it was.
+   */
+  async revoke(lease: Lease, reason: string): Promise<void> {
+    const { steps, processes } = this.#options;
+    await lease.inTurn(async () => {
+      const { holder } = lease.terms;
+      const isGone = holder !== undefined && processes.presence(holder) === 'gone';
+      if (isGone) await steps.end(lease, { state: 'released', reason: 'process gone' });
+      else await steps.revoke(lease, reason);
+    });
+    await this.#fence(lease);
+  }
+
+  /**
+   * Revokes the leases in the way of a change that have lapsed, where a fence command may free
+   * their pages: their holders have no rights left, and somebody waits.
+   */
+  blocked(partition: string, { op, id, inode, from, to }: EvictingChange): void {
+    if (this.#options.fence === undefined) return;
+    for (const lease of this.#options.held.index.pinning(partition, inode, from, to)) {
+      if (lease.state === 'suspect') this.lapsed(lease, `${op} ${id}`);
+    }
+  }
+
+  /** Revokes a lease that has lapsed, where a fence command may free what `waiting` waits for. */
+  lapsed(lease: Lease, waiting: string): void {
+    if (this.#options.fence === undefined) return;
+    const reason = `its ttl had passed, and ${waiting} waited for it`;
+    this.#inBackground(this.revoke(lease, reason), lease);
+  }
+
+  /** Takes up the fencing that another daemon, or a change, left undone. */
+  resume(): void {
+    for (const lease of this.#options.held.quarantined) {
+      if (lease.quarantined?.isRevoked === true) this.#inBackground(this.#fence(lease), lease);
+    }
+  }
+
+  /** Ends all retries. Settles when no fence command runs any more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { cancel } of this.#retries.values()) cancel();
+    this.#retries.clear();
+    await Promise.allSettled(this.#fencing.values());
+  }
+
+  async #evictOne(lease: Lease, change: EvictingChange, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && isInTheWay(lease, change)) {
+      const restMs = this.#options.recallClock.restMs(lease, change);
+      if (restMs <= 0) {
+        await this.revoke(lease, `revoked by ${change.op} ${change.id}`);
+        return;
+      }
+      await this.#untilLess(restMs, signal);
+    }
+  }
+
+  async #untilLess(restMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, held } = this.#options;
+    await new Promise<void>((resolve) => {
+      const finish = (): void => {
+        cancelTimer();
+        unsubscribe();
+        signal.removeEventListener('abort', finish);
+        resolve();
+      };
+      const cancelTimer = clock.setTimer(finish, restMs);
+      const unsubscribe = held.onLess(finish);
+      signal.addEventListener('abort', finish);
+    });
+  }
+
+  /** One attempt at a time for each lease. */
+  async #fence(lease: Lease): Promise<void> {
+    const { fence } = this.#options;
+    if (fence === undefined || this.#closed || hasEnded(lease.state)) return;
+    const running = this.#fencing.get(lease) ?? this.#tryFence(lease, fence);
+    this.#fencing.set(lease, running);
+    try {
+      await running;
+    } finally {
+      this.#fencing.delete(lease);
+    }
+  }
+
+  async #tryFence(lease: Lease, fence: Fence): Promise<void> {
+    const { held, log, steps } = this.#options;
+    const { isFenced, detail } = await fence.fence(lease);
+    held.counters.fences[isFenced ? 'fenced' : 'failed']++;
+    if (isFenced) {
+      this.#retries.delete(lease);
+      await lease.inTurn(() => steps.end(lease, { state: 'revoked', reason: `fenced: ${detail}` }));
+      return;
+    }
+    log.error({ lease: lease.id, detail }, 'holder not fenced: its pages stay pinned');
+    this.#retryLater(lease);
+  }
+
+  #retryLater(lease: Lease): void {
+    if (this.#closed) return;
+    const { pauseMs: lastMs = 0, cancel: cancelLast } = this.#retries.get(lease) ?? {};
+    cancelLast?.();
+    const pauseMs = Math.min(Math.max(lastMs * 2, FENCE_PAUSE_MS_MIN), FENCE_PAUSE_MS_MAX);
+    const cancel = this.#options.clock.setTimer(() => {
+      if (hasEnded(lease.state)) this.#retries.delete(lease);
+      else this.#inBackground(this.#fence(lease), lease);
+    }, pauseMs);
+    this.#retries.set(lease, { cancel, pauseMs });
+  }
+
+  /** Where the store fails, the lease is held still, and is fenced again. */
+  #inBackground(work: Promise<void>, lease: Lease): void {
+    work.catch((error: unknown) => {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
+      this.#retryLater(lease);
+    });
+  }
+}
+
+/** The pages of a lease that a change went on without are no file's any more. */
+function isInTheWay({ runs, quarantined }: Lease, { from, to }: EvictingChange): boolean {
+  return (
+    quarantined?.cause !== 'deferred' && runs.some((run) => run.offset < to && runEnd(run) > from)
+  );
+}
