@@ -3,6 +3,7 @@ import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
 import type { PfnRun } from '../mm/gup.js';
+import { QueuedBytes, reasonOf } from './queued-bytes.js';
 
 /** The file operations that free or move blocks, or zero part of one. */
 export type LayoutOp =
@@ -85,13 +86,10 @@ export type LayoutChangeState = 'queued' | 'breaking' | 'broken' | 'ended';
  *        |                              |      or it defers                          ^
  *        +-------- abort, failure ------+--------------------------------------------+
  */
-export class LayoutChange implements PendingChange {
+export class LayoutChange extends QueuedBytes implements PendingChange {
   readonly id: string;
   readonly op: LayoutOp;
-  readonly inode: number;
   readonly path: string | undefined;
-  readonly from: number;
-  readonly to: number;
   readonly defers: boolean;
   readonly evicts: boolean;
   readonly pages: () => Iterable<PfnRun>;
@@ -103,14 +101,7 @@ export class LayoutChange implements PendingChange {
   readonly #startedMs: number;
   /** Made when somebody waits on it: most changes wait for nothing. */
   #abort: AbortController | undefined;
-  /** Undoes what {@link follow} registered. */
-  readonly #unfollow: (() => void)[] = [];
   #state: LayoutChangeState = 'queued';
-  /** Earlier changes of overlapping bytes that have not ended. */
-  #earlier = 0;
-  #onTurn: (() => void) | undefined;
-  #onAbort: ((error: DaxdError) => void) | undefined;
-  #aborted: DaxdError | undefined;
   #wasBroken = false;
   /** How long the wait took, once it is over. */
   #tookMs: number | undefined;
@@ -118,12 +109,10 @@ export class LayoutChange implements PendingChange {
   constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
     const { op, inode, path, from, to, pages, defer = false, evict } = request;
     assert(from >= 0 && to >= from, `${op} changes bytes ${from} to ${to}, in this order`);
+    super(inode, from, to);
     this.id = id;
     this.op = op;
-    this.inode = inode;
     this.path = path;
-    this.from = from;
-    this.to = to;
     this.defers = defer;
     this.#evict = evict;
     this.evicts = evict !== undefined;
@@ -146,13 +135,13 @@ export class LayoutChange implements PendingChange {
   }
 
   get givenUp(): ErrorCode | undefined {
-    return this.#wasBroken ? undefined : this.#aborted?.code;
+    return this.#wasBroken ? undefined : this.aborted?.code;
   }
 
   /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
-    if (this.#aborted !== undefined) this.#abort.abort(this.#aborted);
+    if (this.aborted !== undefined) this.#abort.abort(this.aborted);
     return this.#abort.signal;
   }
 
@@ -162,60 +151,13 @@ export class LayoutChange implements PendingChange {
     return Math.round(waitedMs * 1000) / 1000;
   }
 
-  overlaps(from: number, to: number): boolean {
-    return this.from < to && from < this.to;
-  }
-
-  /** Gives the wait up with what `error` makes when `signal` aborts, or at once where it has. */
-  follow(signal: AbortSignal, error: () => DaxdError): void {
-    const onAbort = (): void => {
-      this.abort(error());
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort);
-    this.#unfollow.push(() => {
-      signal.removeEventListener('abort', onAbort);
-    });
-  }
-
   cancel(): void {
     this.abort(this.#cancelled());
   }
 
-  /** Gives the wait up with `error`; the first error counts. */
-  abort(error: DaxdError): void {
-    this.#aborted ??= error;
-    this.#abort?.abort(this.#aborted);
-    this.#onAbort?.(this.#aborted);
-  }
-
-  /** Notes an earlier change that this one must let pass. */
-  addEarlier(): void {
-    this.#earlier++;
-  }
-
-  /** Notes that an earlier change ended. */
-  earlierEnded(): void {
-    assert(this.#earlier > 0, 'an earlier change ends once');
-    this.#earlier--;
-    if (this.#earlier === 0) this.#onTurn?.();
-  }
-
-  /** Whether an earlier change has to end first. */
-  get queued(): boolean {
-    return this.#earlier > 0;
-  }
-
-  /**
-   * Settles when no earlier change is left. Rejects with the reason of an abort, which a
-   * turn that has come already beats.
-   */
-  turn(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      if (this.#aborted !== undefined) reject(this.#aborted);
-      this.#onTurn = resolve;
-      this.#onAbort = reject;
-    });
+  override abort(error: DaxdError): void {
+    super.abort(error);
+    this.#abort?.abort(this.aborted);
   }
 
   /** Notes that the scans begin. */
@@ -231,7 +173,7 @@ export class LayoutChange implements PendingChange {
    */
   async evicted(): Promise<void> {
     await this.#evict?.(this, this.signal);
-    if (this.#aborted !== undefined) throw this.#aborted;
+    if (this.aborted !== undefined) throw this.aborted;
   }
 
   /** Notes that no page is pinned, or that it defers: from here on nothing gives the change up. */
@@ -249,9 +191,7 @@ export class LayoutChange implements PendingChange {
 
   #leave(next: LayoutChangeState): void {
     this.#tookMs ??= this.waitedMs();
-    for (const unfollow of this.#unfollow.splice(0)) unfollow();
-    this.#onTurn = undefined;
-    this.#onAbort = undefined;
+    this.settle();
     this.#state = next;
   }
 
@@ -261,8 +201,4 @@ export class LayoutChange implements PendingChange {
       `${this.op} of inode ${this.inode} was cancelled while it waited; the file is unchanged`,
     );
   }
-}
-
-function reasonOf({ reason }: AbortSignal): DaxdError | undefined {
-  return reason instanceof DaxdError ? reason : undefined;
 }

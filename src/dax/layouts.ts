@@ -9,6 +9,7 @@ import {
   type LayoutOp,
   type PendingChange,
 } from './layout-change.js';
+import { PinTurn, type PinTurnRequest } from './pin-turn.js';
 
 /** How a layout change's wait ended. */
 export type LayoutOutcome = 'done' | GivenUp | 'failed';
@@ -44,8 +45,8 @@ export const PENDING_CHANGES_MAX = 4096;
 export class Layouts {
   readonly #options: LayoutsOptions;
   readonly #break: BreakOptions;
-  /** By inode, each in the order in which they came. */
-  readonly #changes = new Map<number, Set<LayoutChange>>();
+  /** By inode, each in the order in which they came: changes, and pins that wait for them. */
+  readonly #queues = new Map<number, Set<LayoutChange | PinTurn>>();
   #size = 0;
   #draining = false;
   #recall: (change: PendingChange) => void = () => {};
@@ -74,24 +75,55 @@ export class Layouts {
     return this.#all();
   }
 
-  /** How many {@link pending} holds. */
+  /** How many are queued: what {@link pending} holds, and pins that wait for it. */
   get size(): number {
     return this.#size;
   }
 
-  /** The earliest pending change over bytes `[from, to)` of the inode. Ask before each pin. */
-  pendingOver(inode: number, from: number, to: number): PendingChange | undefined {
-    for (const change of this.#changes.get(inode) ?? []) {
-      if (change.overlaps(from, to)) return change;
+  /**
+   * The earliest pending change over bytes `[from, to)` of the inode; with a `turn` of these
+   * bytes, among those before it. Ask before each pin.
+   */
+  pendingOver(inode: number, from: number, to: number, turn?: PinTurn): PendingChange | undefined {
+    for (const one of this.#queues.get(inode) ?? []) {
+      if (one === turn && turn.from <= from && to <= turn.to) return undefined;
+      if (one instanceof LayoutChange && one.overlaps(from, to)) return one;
     }
     return undefined;
   }
 
+  /**
+   * Waits until the changes of some bytes that are pending now have ended. Changes that come
+   * later wait until the caller, which gets its pins meanwhile, ends the turn.
+   *
+   * @throws DaxdError the reason of an abort; `draining`; EBUSY when too many wait.
+   */
+  async pinTurn(request: PinTurnRequest): Promise<PinTurn> {
+    const asking = { op: 'a pin', inode: request.inode };
+    if (this.#draining) throw draining(asking);
+    this.#refuseMany(asking);
+    const turn = new PinTurn(request);
+    this.#add(turn);
+    try {
+      if (turn.queued || turn.aborted !== undefined) await turn.turn();
+      return turn;
+    } catch (error) {
+      this.endTurn(turn);
+      throw error;
+    }
+  }
+
+  /** Lets those who wait for a turn go on; does nothing when it has ended. */
+  endTurn(turn: PinTurn): void {
+    turn.ended();
+    this.#remove(turn);
+  }
+
   /** The pending changes over bytes `[from, to)` of the inode that wait for its pages. */
   *waitingOver(inode: number, from: number, to: number): Generator<PendingChange> {
-    for (const change of this.#changes.get(inode) ?? []) {
-      const waits = change.state === 'queued' || change.state === 'breaking';
-      if (waits && change.overlaps(from, to)) yield change;
+    for (const one of this.#queues.get(inode) ?? []) {
+      if (!(one instanceof LayoutChange) || !one.overlaps(from, to)) continue;
+      if (one.state === 'queued' || one.state === 'breaking') yield one;
     }
   }
 
@@ -159,53 +191,78 @@ export class Layouts {
   /** Rejects every wait, now and later, with `draining`. What waited already long enough commits. */
   drain(): void {
     this.#draining = true;
-    for (const change of this.#all()) change.abort(draining(change));
+    for (const queue of this.#queues.values()) {
+      for (const one of queue) one.abort(draining({ op: opOf(one), inode: one.inode }));
+    }
   }
 
   *#all(): Generator<LayoutChange> {
-    for (const changes of this.#changes.values()) yield* changes;
+    for (const queue of this.#queues.values()) {
+      for (const one of queue) if (one instanceof LayoutChange) yield one;
+    }
   }
 
   #raise(change: LayoutChange): void {
     if (this.#draining) throw draining(change);
-    if (this.#size >= PENDING_CHANGES_MAX) {
-      throw new DaxdError(
-        'EBUSY',
-        `${change.op} of inode ${change.inode}: ${this.#size} changes wait already, try again later`,
-      );
-    }
+    this.#refuseMany(change);
     const removal = this.#options.device?.pgmap.removal;
     if (removal !== undefined) change.follow(removal, () => deviceGone(change));
     this.#add(change);
   }
 
-  #add(change: LayoutChange): void {
-    const changes = this.#changes.get(change.inode) ?? new Set();
-    for (const earlier of changes) {
-      if (earlier.overlaps(change.from, change.to)) change.addEarlier();
-    }
-    this.#changes.set(change.inode, changes.add(change));
+  #refuseMany({ op, inode }: Asking): void {
+    if (this.#size < PENDING_CHANGES_MAX) return;
+    throw new DaxdError(
+      'EBUSY',
+      `${op} of inode ${inode}: ${this.#size} changes wait already, try again later`,
+    );
+  }
+
+  #add(added: LayoutChange | PinTurn): void {
+    const queue = this.#queues.get(added.inode) ?? new Set();
+    for (const earlier of queue) if (waitsFor(added, earlier)) added.addEarlier();
+    this.#queues.set(added.inode, queue.add(added));
     this.#size++;
   }
 
   /** Takes the barrier down, if it was up, and counts the change off for those behind it. */
   #end(change: LayoutChange): void {
     change.ended();
-    const changes = this.#changes.get(change.inode);
-    if (changes?.has(change) !== true) return;
+    if (this.#remove(change)) this.#onEnd(change);
+  }
+
+  #remove(left: LayoutChange | PinTurn): boolean {
+    const queue = this.#queues.get(left.inode);
+    if (queue?.has(left) !== true) return false;
     let behind = false;
-    for (const other of changes) {
-      if (behind && other.overlaps(change.from, change.to)) other.earlierEnded();
-      behind ||= other === change;
+    for (const other of queue) {
+      if (behind && waitsFor(other, left)) other.earlierEnded();
+      behind ||= other === left;
     }
-    changes.delete(change);
-    if (changes.size === 0) this.#changes.delete(change.inode);
+    queue.delete(left);
+    if (queue.size === 0) this.#queues.delete(left.inode);
     this.#size--;
-    this.#onEnd(change);
+    return true;
   }
 }
 
-function draining({ op, inode }: LayoutChange): DaxdError {
+/** Who asks for a place in the queue, for messages. */
+interface Asking {
+  readonly op: string;
+  readonly inode: number;
+}
+
+function opOf(one: LayoutChange | PinTurn): string {
+  return one instanceof LayoutChange ? one.op : 'a pin';
+}
+
+/** Pins never wait for pins: any number may pin a page. */
+function waitsFor(later: LayoutChange | PinTurn, earlier: LayoutChange | PinTurn): boolean {
+  if (later instanceof PinTurn && earlier instanceof PinTurn) return false;
+  return earlier.overlaps(later.from, later.to);
+}
+
+function draining({ op, inode }: Asking): DaxdError {
   return new DaxdError(
     'draining',
     `${op} of inode ${inode} is refused: the daemon is shutting down; the file is unchanged`,

@@ -18,6 +18,8 @@ export interface LeaseRequest {
   readonly access: LeaseAccess;
   /** From TTL_MS_MIN to TTL_MS_MAX. */
   readonly ttlMs: number;
+  /** How long it waits for changes that are pending there, in milliseconds; 0 or absent: not. */
+  readonly waitMs?: number | undefined;
   /** What the holder calls itself. */
   readonly client?: string | undefined;
   /** SHA-256 of what the holder shows to renew and release; the lease keeps it. */

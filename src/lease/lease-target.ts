@@ -47,7 +47,7 @@ export interface FilesystemTarget {
   readonly kind: 'filesystem';
   readonly media: MediaIdentity;
   readonly fs: LeasableFs;
-  readonly layouts: Pick<Layouts, 'pendingOver' | 'waitingOver'>;
+  readonly layouts: Pick<Layouts, 'endTurn' | 'pendingOver' | 'pinTurn' | 'waitingOver'>;
   /** The partition: extents count from its start. */
   readonly range: BackingRange;
 }

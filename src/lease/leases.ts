@@ -1,3 +1,4 @@
+import type { PendingChange } from '../dax/layout-change.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { EventSink } from '../lib/event-ring.js';
@@ -22,6 +23,7 @@ import {
   refuseAbsent,
 } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
+import { LeaseTurn } from './lease-turn.js';
 import { LeaseSteps } from './lease-steps.js';
 import type { LeaseStore } from './lease-store.js';
 import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
@@ -29,7 +31,7 @@ import { LeaseQuarantine } from './lease-quarantine.js';
 import { Lease } from './lease.js';
 import { LEASES_MAX } from './limits.js';
 import type { PageRun } from './page-runs.js';
-import { cancelled, isPrepared, prepare, refuseRecalled } from './prepare-place.js';
+import { cancelled, isPrepared, prepare } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
 import { Revocation } from './revocation.js';
@@ -188,26 +190,32 @@ export class Leases {
    * its target demand (see {@link findPlace}); ESRCH when the named process is not seen;
    * ENXIO when the device is going; ENOSPC when LEASES_MAX are held, or the filesystem or the
    * disk of the store is full; EIO when the store fails; `recall-conflict` when a layout change
-   * is pending there; `cancelled`; `draining`.
+   * is pending there, at once or after the time that the request waits; `cancelled`; `draining`.
    */
   async acquire(request: LeaseRequest, signal?: AbortSignal): Promise<Lease> {
+    const turn = new LeaseTurn(request, this.#options.clock, signal);
     try {
       const holder = checkLeaseRequest(request);
       let prepared: FilePlace | undefined;
-      for (let prepares = 0; ; prepares++) {
+      for (let prepares = 0; ;) {
         // All of this is looked at anew after each wait: the file, its size, the process.
         this.#refuseUnfit(holder, signal);
         const place = findPlace(this.#options.targets, request);
-        refuseRecalled(place, request);
+        if (turn.mustWait(place)) {
+          await turn.come(place);
+          continue;
+        }
         const isReady = request.access === 'read' || isPrepared(place, prepared);
         const runs = isReady ? runsOf(place, request.access) : undefined;
         if (runs !== undefined) return await this.#grant(request, holder, place, runs);
-        prepared = await prepare(place, request, prepares);
+        prepared = await prepare(place, request, prepares++);
       }
     } catch (error) {
       this.counters.refused(error);
       logRefusal(this.#options, request, error);
       throw error;
+    } finally {
+      turn.end();
     }
   }
 
@@ -239,9 +247,7 @@ export class Leases {
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
     this.#checkpoint.add(lease);
     // The reply will say who waits for it.
-    for (const { id: change } of recallsOf(lease, this.#targetOf(lease))) {
-      this.recallClock.seen(lease, change);
-    }
+    for (const { id: change } of this.#recallsOf(lease)) this.recallClock.seen(lease, change);
     return lease;
   }
 
@@ -254,13 +260,11 @@ export class Leases {
    */
   acknowledge(id: string, estimateMs: number): Lease {
     const lease = this.get(id);
-    const changes = [...recallsOf(lease, this.#targetOf(lease))];
+    const changes = [...this.#recallsOf(lease)];
     if (changes.length === 0) {
       throw new DaxdError('ENOENT', `nothing asks for lease ${id}: see its recalls`);
     }
-    for (const { id: change } of changes) {
-      this.recallClock.acknowledged(lease, change, estimateMs);
-    }
+    for (const change of changes) this.recallClock.acknowledged(lease, change.id, estimateMs);
     this.#options.events.push('recall.acknowledged', { ...leaseEventFields(lease), estimateMs });
     return lease;
   }
@@ -375,13 +379,17 @@ export class Leases {
       { lease: lease.id, partition, path, client, ttlMs, pages: lease.pages },
       'lease lapsed: suspect, its pages stay pinned until it is released',
     );
-    for (const { id, op } of recallsOf(lease, this.#targetOf(lease))) {
+    for (const { id, op } of this.#recallsOf(lease)) {
       this.revocation.lapsed(lease, `${op} ${id}`);
     }
   }
 
   #targetOf({ terms: { partition } }: Lease): FilesystemTarget | undefined {
     return mountedTarget(this.#options.targets, partition);
+  }
+
+  #recallsOf(lease: Lease): Iterable<PendingChange> {
+    return recallsOf(lease, this.#targetOf(lease));
   }
 
   #dropDeadline(lease: Lease): void {

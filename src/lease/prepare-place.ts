@@ -4,18 +4,6 @@ import type { FilePlace, LeasePlace } from './lease-place.js';
 import type { LeaseRequest } from './lease-request.js';
 import { PREPARE_ATTEMPTS_MAX } from './limits.js';
 
-/** A lease over a pending change would keep it waiting for ever. */
-export function refuseRecalled(place: LeasePlace, { path }: LeaseRequest): void {
-  const { target, file, from, to } = place;
-  if (file === undefined) return;
-  const pending = target.layouts.pendingOver(file.inode, from, to);
-  if (pending === undefined) return;
-  throw new DaxdError(
-    'recall-conflict',
-    `${pending.op} ${pending.id} waits to change bytes of ${path} between ${from} and ${to}: ask again once that operation is done`,
-  );
-}
-
 /** Whether a write lease may take the place, if nothing became a hole again. */
 export function isPrepared(place: LeasePlace, prepared: FilePlace | undefined): boolean {
   if (place.file === undefined) return true;

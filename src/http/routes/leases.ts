@@ -43,13 +43,14 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
         length,
         access,
         ttlMs: request.body.ttl_ms,
+        waitMs: request.body.wait_ms,
         client,
         secretHash,
         pid,
         pidStart: request.body.pid_start,
       };
-      // Only for writing is there something to wait for, and so a wait to give up.
-      const signal = access === 'write' ? abortOnDisconnect(reply) : undefined;
+      const mayWait = access === 'write' || asked.waitMs !== undefined;
+      const signal = mayWait ? abortOnDisconnect(reply) : undefined;
       const lease = await leases.acquire(asked, signal);
       // Nobody will hear of a lease granted to a client that is gone: give it back.
       if (reply.raw.destroyed) await leases.release(lease.id);

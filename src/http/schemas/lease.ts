@@ -10,7 +10,7 @@ import {
   TTL_MS_MIN,
 } from '../../lease/limits.js';
 import { EventsCursor } from './event.js';
-import { Cursor, FilePath, count, strict } from './values.js';
+import { Cursor, FilePath, WAIT_MS_MAX, count, strict } from './values.js';
 
 const Access = Type.Union([Type.Literal('read'), Type.Literal('write')]);
 
@@ -26,6 +26,13 @@ export const AcquireLease = strict({
     maximum: TTL_MS_MAX,
     description: 'renew within this time',
   }),
+  wait_ms: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: WAIT_MS_MAX,
+      description: 'how long to wait for changes that are pending there; default: not at all',
+    }),
+  ),
   client: Type.Optional(Type.String({ maxLength: 256, description: 'who holds it, for people' })),
   pid: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
   pid_start: Type.Optional(count('field 22 of /proc/PID/stat, as the holder reads it')),
