@@ -40,6 +40,8 @@ export interface ServeConfig {
   readonly stateDirectory: string | undefined;
   /** The program that cuts holders of leases off. */
   readonly fenceCommand: string | undefined;
+  /** Ended leases that the daemon remembers. */
+  readonly rememberedLeases: number;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
   /** What was given but changes nothing; for the log. */
@@ -88,6 +90,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     ),
     stateDirectory: options.stateDir,
     fenceCommand: options.fenceCommand,
+    rememberedLeases: Number(options.rememberedLeases),
     drainTimeoutMs: parseDurationMs(
       '--drain-timeout',
       options.drainTimeout,

@@ -3,6 +3,7 @@ import type { Static, TSchema } from 'typebox';
 
 const SIZE_PATTERN = '^[0-9]{1,16}[KMGT]?$';
 const COUNT_PATTERN = '^[1-9][0-9]{0,3}$';
+const MILLION_PATTERN = '^([1-9][0-9]{0,5}|1000000)$';
 const DURATION_PATTERN = '^[0-9]{1,9}(ms|s|m)?$';
 
 /** What an option shows in help beside its description, and says when its value is wrong. */
@@ -207,6 +208,13 @@ export const ServeOptions = Type.Object(
         give: 'the absolute path of a program',
       }),
     ),
+    rememberedLeases: Type.String({
+      default: '1000000',
+      pattern: MILLION_PATTERN,
+      placeholder: 'N',
+      description: 'ended leases that are remembered, for a day; the oldest are dropped first',
+      give: 'a number from 1 to 1000000',
+    }),
     drainTimeout: Type.String({
       default: '10s',
       pattern: DURATION_PATTERN,

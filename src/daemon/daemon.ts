@@ -279,7 +279,7 @@ async function openStore(
   const beside = backing.kind === 'file' ? backing.path : join('daxd-data', basename(backing.path));
   const directory = resolvePath(config.stateDirectory ?? `${beside}.leases`);
   try {
-    const store = LmdbStore.open(directory);
+    const store = LmdbStore.open(directory, config.rememberedLeases);
     log.info({ directory }, 'leases are kept');
     return store;
   } catch (error) {

@@ -1,6 +1,7 @@
 import { CRC_INIT, crc32c } from '../lib/crc32c.js';
 import { DaxdError } from '../lib/errno.js';
 import type { ByteRange } from './byte-ranges.js';
+import type { EndState } from './lease-state.js';
 import type { PageRun } from './page-runs.js';
 import type { LeaseTerms } from './lease-terms.js';
 
@@ -27,6 +28,25 @@ export interface QuarantineCause {
   readonly cause: 'deferred' | 'foreign' | 'revoked';
   /** Whether it was revoked, whatever became of its pages: proof that it is fenced is sought. */
   readonly isRevoked?: boolean | undefined;
+}
+
+/** What is remembered of a lease that ended. */
+export interface LeaseTombstone {
+  readonly terms: Omit<LeaseTerms, 'generation' | 'inode' | 'media'>;
+  readonly state: EndState;
+  readonly reason: string;
+  /** In milliseconds since the epoch. */
+  readonly endedMs: number;
+  /** Why its pages were in quarantine. */
+  readonly quarantined?: QuarantineCause | undefined;
+}
+
+/** What came to be remembered in one transaction. */
+export interface RememberedRound {
+  /** In milliseconds since the epoch. */
+  readonly atMs: number;
+  /** Leases that ended. */
+  readonly ids: readonly string[];
 }
 
 /** What a store says of itself: whose leases it keeps, and when. */
@@ -56,6 +76,8 @@ export interface Kept {
   readonly record: LeaseRecord;
   /** When a lease ends, in milliseconds. */
   readonly deadline: number;
+  readonly tombstone: LeaseTombstone;
+  readonly round: RememberedRound;
 }
 
 /** What a store keeps, as text: the crc32c of what follows in 8 hex digits, then JSON. */

@@ -1,19 +1,21 @@
+import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
+import { rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { Lease } from './lease.js';
-import { LEASE_RANGES_MAX, TOMBSTONES_MAX } from './limits.js';
+import { LEASE_RANGES_MAX } from './limits.js';
 import { placesOf } from './quarantined-pages.js';
-import { Tombstones } from './tombstones.js';
 
 /** What {@link LeaseSteps} stand on. */
 export interface LeaseStepsOptions {
   readonly held: HeldLeases;
   readonly store: LeaseStore;
+  readonly clock: Clock;
   readonly quarantine: Pick<LeaseQuarantine, 'free' | 'freePlaces'>;
   /** Told of each lease that has no deadline any more. */
   readonly onQuarantine: (lease: Lease) => void;
@@ -27,8 +29,6 @@ export interface LeaseStepsOptions {
  * The steps of one lease are to be run one after the other, by {@link Lease.inTurn}.
  */
 export class LeaseSteps {
-  /** The leases that ended lately. */
-  readonly ended = new Tombstones<Lease>(TOMBSTONES_MAX);
   readonly #options: LeaseStepsOptions;
   readonly #unkept = new Set<Lease>();
 
@@ -103,16 +103,16 @@ export class LeaseSteps {
    */
   async end(lease: Lease, how: LeaseEnd): Promise<void> {
     if (hasEnded(lease.state)) return;
-    const { store, quarantine } = this.#options;
+    const { store, clock, quarantine } = this.#options;
     const { id, deadlineMs, quarantined } = lease;
     const record = { ...lease.record(), ended: true };
     // The blocks that the filesystem keeps for it are freed once they are unpinned.
     const keepsBlocks = quarantined?.cause === 'deferred';
     await store.commit([
       keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
+      rememberEnd(lease, how, clock),
     ]);
     this.#forget(lease, how);
-    this.ended.add(lease);
     if (keepsBlocks) await quarantine.free(record);
   }
 

@@ -1,10 +1,11 @@
-import type { LeaseRecord, StoreHeader } from './lease-record.js';
+import type { LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
 
 /** One change of what is kept. */
 export type StoreChange =
   | { readonly kind: 'put'; readonly record: LeaseRecord; readonly deadlineMs: number }
   | { readonly kind: 'deadline'; readonly id: string; readonly deadlineMs: number }
   | { readonly kind: 'remove'; readonly id: string }
+  | { readonly kind: 'tombstone'; readonly tombstone: LeaseTombstone }
   | { readonly kind: 'header'; readonly header: StoreHeader };
 
 /** A lease that a store kept. */
@@ -32,9 +33,16 @@ export interface LeaseStore {
    * Makes the changes, all of them or none; settles when they are durable. Calls that come
    * while others are being written share the next sync.
    *
-   * @throws DaxdError ENOSPC on a full disk, where removals still go through; EIO.
+   * @throws DaxdError ENOSPC on a full disk, where removals still go through, without their
+   *   tombstones; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
+  /**
+   * How a lease ended: for a day, and as far as not too many have ended since.
+   *
+   * @throws DaxdError EBADMSG for one that is damaged.
+   */
+  tombstone(id: string): LeaseTombstone | undefined;
   /** Settles when what was asked for is done, and the store is free for another user. */
   close(): Promise<void>;
 }

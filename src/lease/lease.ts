@@ -4,7 +4,7 @@ import { PAGE_SIZE } from '../lib/units.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { hasEnded, nextLeaseState } from './lease-state.js';
-import type { EndState, HeldState, LeaseState } from './lease-state.js';
+import type { EndState, LeaseState } from './lease-state.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
 import { bytesIn, clipRuns } from './page-runs.js';
@@ -12,7 +12,7 @@ import type { PageRun } from './page-runs.js';
 
 /** What changes of a lease in its life. */
 export interface LeaseStanding {
-  readonly state: HeldState;
+  readonly state: LeaseState;
   /** The bytes not released yet: ascending, disjoint. */
   readonly ranges: readonly ByteRange[];
   /** The pages pinned for them, ascending by offset. */
@@ -20,6 +20,8 @@ export interface LeaseStanding {
   readonly deadlineMs: number;
   /** Why it is in quarantine. */
   readonly quarantined?: QuarantineCause | undefined;
+  /** Why it ended. */
+  readonly ended?: string | undefined;
 }
 
 /** Where and on whose clock a lease lives. */
@@ -88,6 +90,7 @@ export class Lease implements Timed {
     this.#ranges = standing.ranges;
     this.#runs = standing.runs;
     this.#quarantined = standing.quarantined;
+    this.#ended = standing.ended;
     this.#backingPath = place.backingPath;
     this.#clock = place.clock;
   }

@@ -10,6 +10,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
+import { endedLease } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
@@ -100,6 +101,7 @@ export class Leases {
     this.#steps = new LeaseSteps({
       held: this.#held,
       store: options.store,
+      clock,
       quarantine: this.quarantine,
       onQuarantine: (lease) => {
         this.#dropDeadline(lease);
@@ -154,10 +156,10 @@ export class Leases {
   /**
    * A lease by id; one released lately is there too, with state released.
    *
-   * @throws DaxdError ENOENT
+   * @throws DaxdError ENOENT; EBADMSG where the store is damaged there.
    */
   get(id: string): Lease {
-    const lease = this.#held.index.get(id) ?? this.#steps.ended.get(id);
+    const lease = this.#held.index.get(id) ?? endedLease(this.#options, id);
     if (lease !== undefined) return lease;
     throw new DaxdError('ENOENT', `there is no lease ${id}: list the leases that are held`);
   }

@@ -9,9 +9,11 @@ import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
 import { fileSystemError } from '../media/system-call-error.js';
 import { decodeKept, encodeKept } from './lease-record.js';
-import type { StoreHeader, VersionedHeader } from './lease-record.js';
+import type { LeaseTombstone, StoreHeader, VersionedHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
+import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
+import { LmdbRemembered } from './lmdb-remembered.js';
 
 /** What this daxd writes; a store with a larger number is from a newer one. */
 const VERSION = 1;
@@ -40,6 +42,7 @@ export class LmdbStore implements LeaseStore {
   readonly #root: RootDatabase<string, string>;
   readonly #records: Database<string, string>;
   readonly #deadlines: Database<string, string>;
+  readonly #remembered: LmdbRemembered;
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
   #writing: Promise<void> | undefined;
@@ -47,16 +50,17 @@ export class LmdbStore implements LeaseStore {
   /**
    * Opens the store in a directory, which is made where it does not exist.
    *
+   * @param rememberedMax how many ended leases it remembers.
    * @throws DaxdError EBADMSG for a damaged one and for one that a newer daxd wrote, saying how
    *   to go on; EBUSY where another daemon has it; the errno of the system where the directory
    *   cannot be made or written.
    */
-  static open(directory: string): LmdbStore {
+  static open(directory: string, rememberedMax = REMEMBERED_MAX): LmdbStore {
     const lock = lockDirectory(directory);
     let root: RootDatabase<string, string> | undefined;
     try {
       root = openFile(directory);
-      return new LmdbStore(directory, lock, root);
+      return new LmdbStore(directory, lock, root, new LmdbRemembered(root, rememberedMax));
     } catch (error) {
       void root?.close();
       closeSync(lock);
@@ -64,10 +68,16 @@ export class LmdbStore implements LeaseStore {
     }
   }
 
-  private constructor(directory: string, lock: number, root: RootDatabase<string, string>) {
+  private constructor(
+    directory: string,
+    lock: number,
+    root: RootDatabase<string, string>,
+    remembered: LmdbRemembered,
+  ) {
     this.name = directory;
     this.#lock = lock;
     this.#root = root;
+    this.#remembered = remembered;
     this.#records = root.openDB<string, string>('leases', { encoding: 'string' });
     this.#deadlines = root.openDB<string, string>('deadlines', { encoding: 'string' });
     this.header = readHeader(directory, root.get(HEADER_KEY));
@@ -93,6 +103,10 @@ export class LmdbStore implements LeaseStore {
     await written;
   }
 
+  tombstone(id: string): LeaseTombstone | undefined {
+    return this.#remembered.tombstone(id);
+  }
+
   async close(): Promise<void> {
     await this.#writing;
     await this.#root.close();
@@ -108,10 +122,10 @@ export class LmdbStore implements LeaseStore {
     this.#writing = undefined;
   }
 
-  /** One transaction for all; where it fails, those that only remove get one of their own. */
+  /** One transaction for all; where it fails, removals get one of their own, without tombstones. */
   async #writeRound(round: readonly Waiting[]): Promise<void> {
     try {
-      await this.#transact(round);
+      await this.#transact(changesOf(round));
     } catch (error) {
       const removals = round.filter(({ changes }) => isRemoval(changes));
       for (const one of round) if (!removals.includes(one)) one.reject(this.#failure(error));
@@ -122,9 +136,10 @@ export class LmdbStore implements LeaseStore {
   }
 
   async #remove(removals: readonly Waiting[]): Promise<void> {
+    const changes = changesOf(removals).filter(({ kind }) => kind === 'remove');
     for (let tries = 1; ; tries++) {
       try {
-        await this.#transact(removals);
+        await this.#transact(changes);
         for (const { resolve } of removals) resolve();
         return;
       } catch (error) {
@@ -136,18 +151,22 @@ export class LmdbStore implements LeaseStore {
   }
 
   /** Settles once the transaction is on the disk. @throws what LMDB says. */
-  async #transact(round: readonly Waiting[]): Promise<void> {
+  async #transact(changes: readonly StoreChange[]): Promise<void> {
+    const remembered = this.#remembered.step(changes);
     try {
       await this.#root.batch(() => {
-        for (const { changes } of round) for (const change of changes) this.#apply(change);
+        for (const change of changes) this.#apply(change);
+        remembered?.write();
       });
     } catch (error) {
       throw await reasonOf(error);
     }
+    remembered?.done();
   }
 
   /** Its promises settle with those of the batch, which is what is waited for. */
   #apply(change: StoreChange): void {
+    if (change.kind === 'tombstone') return;
     if (change.kind === 'header') {
       const header = encodeKept({ version: VERSION, ...change.header });
       handled(this.#root.put(HEADER_KEY, header));
@@ -265,8 +284,12 @@ function unwritable(directory: string, error: unknown): unknown {
   });
 }
 
+function changesOf(round: readonly Waiting[]): StoreChange[] {
+  return round.flatMap(({ changes }) => changes);
+}
+
 function isRemoval(changes: readonly StoreChange[]): boolean {
-  return changes.every(({ kind }) => kind === 'remove');
+  return changes.every(({ kind }) => kind === 'remove' || kind === 'tombstone');
 }
 
 /** LMDB's own code for a full disk is the errno of the write that failed. */

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { pagesCovering } from './byte-ranges.js';
+import { rememberEnd } from './ended-lease.js';
 import type { LeaseRecord, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import type { LeaseTarget, LeaseTargets } from './lease-target.js';
@@ -30,6 +31,9 @@ export interface Restored {
   readonly dead: number;
 }
 
+/** That a process ended with its machine is proof enough. */
+const REBOOT = { state: 'released', reason: 'reboot' } as const;
+
 /**
  * The leases of the runs before this one. Nothing is changed.
  *
@@ -50,7 +54,7 @@ export function restoredLeases(options: RestartOptions): Restored {
     const { terms } = stored.record;
     if (header?.media !== media) throw otherMedia(store, terms.id, `namespace ${header?.media}`);
     if (!isSameBoot && terms.holder !== undefined) {
-      changes.push({ kind: 'remove', id: terms.id });
+      changes.push({ kind: 'remove', id: terms.id }, rememberEnd(stored.record, REBOOT, clock));
       dead++;
       continue;
     }

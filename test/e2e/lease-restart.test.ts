@@ -43,10 +43,8 @@ t.test('kill -9: raw leases and those of files are back before anything is serve
   await curl(
     ...post(`${daxd.url}/v1/leases/${file.id}/release`, { ranges: [{ offset: 0, length: 4096 }] }),
   );
-  t.equal(
-    (await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${(await acquire(daxd)).id}`)).status,
-    204,
-  );
+  const gone = await acquire(daxd);
+  t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${gone.id}`)).status, 204);
   const pinned = await pinnedPages(daxd);
   await daxd.stop('SIGKILL');
 
@@ -58,6 +56,9 @@ t.test('kill -9: raw leases and those of files are back before anything is serve
     [file.id, write.id],
   );
   t.match(leases[1].extents, write.extents);
+  t.match((await curl(`${next.url}/v1/leases/${gone.id}`)).json, { state: 'released', pages: 0 });
+  t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${gone.id}`)).status, 204);
+  t.equal((await curl(...post(`${next.url}/v1/leases/${gone.id}/renew`))).status, 404);
   const truncate = startCurl(
     post(`${next.url}/v1/partitions/pmem0p1/truncate`, { path: 'prealloc.bin', size: 0 }),
   );

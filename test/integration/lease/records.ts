@@ -1,4 +1,5 @@
 import type { LeaseRecord } from '../../../src/lease/lease-record.js';
+import type { StoreChange } from '../../../src/lease/lease-store.js';
 
 /** A lease of the first page of a file, as a store keeps it. */
 export function recordOf(id: string, client = 'nic0'): LeaseRecord {
@@ -20,4 +21,10 @@ export function recordOf(id: string, client = 'nic0'): LeaseRecord {
     ranges: [{ offset: 0, length: 4096 }],
     runs: [{ offset: 0, deviceOffset: 8192, length: 4096 }],
   };
+}
+
+/** That it ended, at such a time. */
+export function endOf(id: string, endedMs: number): StoreChange {
+  const { terms } = recordOf(id);
+  return { kind: 'tombstone', tombstone: { terms, state: 'released', reason: 'test', endedMs } };
 }

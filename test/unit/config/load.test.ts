@@ -16,6 +16,7 @@ t.test('loadServeConfig: without options the embedded default', async (t) => {
     listen: [{ kind: 'tcp', host: '127.0.0.1', port: 8470 }],
     allowHosts: [],
     access: { tokenFile: undefined, tls: undefined },
+    rememberedLeases: 1_000_000,
     drainTimeoutMs: 10_000,
     logLevel: 'info',
     warnings: [],
@@ -43,6 +44,7 @@ t.test('loadServeConfig: takes what is given', async (t) => {
     allowHosts: ['daxd.example'],
     drainTimeoutMs: 500,
   });
+  t.equal(loadServeConfig({ rememberedLeases: '5' }).rememberedLeases, 5);
   t.equal(loadServeConfig({ drainTimeout: '7' }).drainTimeoutMs, 7_000);
   t.equal(loadServeConfig({ drainTimeout: '2m' }).drainTimeoutMs, 120_000);
   t.equal(loadServeConfig({ backing: 'x' }).init, undefined);
@@ -81,6 +83,8 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ align: '3M' }, /--align "3M".*4K, 2M or 1G/],
     [{ persistence: 'maybe' }, /--persistence "maybe".*auto or none/],
     [{ logLevel: 'loud' }, /--log-level "loud"/],
+    [{ rememberedLeases: '0' }, /--remembered-leases "0".*1 to 1000000/],
+    [{ rememberedLeases: '1000001' }, /--remembered-leases "1000001"/],
     [{ drainTimeout: 'soon' }, /--drain-timeout "soon".*seconds/],
     [{ drainTimeout: '1441m' }, /--drain-timeout 1441m is too long: give 1440m or less/],
     [{ nbd: ['here'] }, /--nbd "here" is not an address/],

@@ -114,6 +114,7 @@ class World {
     assert(pinnedPages() === pins.size, 'no other page is pinned');
     for (const id of this.#gone) {
       assert(this.#set.store.disk.records.get(id) === undefined, `${id} was released`);
+      assert(this.#set.leases.get(id).state === 'released', `${id} is known to be released`);
     }
     for (const change of this.#changes) this.#checkChange(change, pins);
   }

@@ -67,6 +67,26 @@ t.test(
   },
 );
 
+t.test('release: remembered by the next daemon, where it is idempotent as ever', async (t) => {
+  const { start } = runs();
+  const first = await start();
+  const { id } = await first.leases.acquire(ask({ client: 'nic0', secretHash: 'hash' }));
+  const ended = first.leases.view(await first.leases.release(id));
+  t.strictSame(first.leases.view(first.leases.get(id)), ended, 'in the same daemon too');
+
+  const { leases, store, pinnedPages } = await start();
+  t.strictSame(leases.view(leases.get(id)), ended);
+  t.equal(leases.get(id).terms.secretHash, 'hash', 'it is told by its secret still');
+  const commits = store.commits.length;
+  t.equal((await leases.release(id)).state, 'released');
+  t.equal((await leases.release(id, [{ offset: 0, length: P }])).state, 'released');
+  t.throws(() => leases.renew(id), refusal('ENOENT'));
+  t.equal(store.commits.length, commits, 'nothing is left to change');
+  t.equal(pinnedPages(), 0);
+  t.equal(leases.list({}).leases.length, 0);
+  t.throws(() => leases.get('01NEVER'), refusal('ENOENT'));
+});
+
 t.test('restore: the pages are pinned again, and holders go on with a plain renew', async (t) => {
   const { clock, start } = runs();
   const first = await start();
@@ -176,7 +196,7 @@ t.test('restore: after a reboot of the machine', async (t) => {
   const bound = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
   const free = await first.leases.acquire(ask({ offset: P, ttlMs: 100_000 }));
   const { leases, pinnedPages, clock } = await start('boot-2');
-  t.throws(() => leases.get(bound.id), refusal('ENOENT'), 'its process ended with the boot');
+  t.equal(leases.get(bound.id).state, 'released', 'its process ended with the boot');
   t.notOk(disk.records.has(bound.id));
   t.equal(leases.get(free.id).state, 'reclaimable');
   t.equal(leases.get(free.id).deadlineMs, clock.nowMs() + RESTART_GRACE_MS);

@@ -1,4 +1,4 @@
-import type { LeaseRecord, StoreHeader } from '../../../src/lease/lease-record.js';
+import type { LeaseRecord, LeaseTombstone, StoreHeader } from '../../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/lease-store.js';
 
 /** What a store holds; it outlives the store, as a disk does. */
@@ -6,10 +6,11 @@ export interface MemoryDisk {
   header?: StoreHeader;
   readonly records: Map<string, string>;
   readonly deadlines: Map<string, number>;
+  readonly tombstones: Map<string, string>;
 }
 
 export function emptyDisk(): MemoryDisk {
-  return { records: new Map(), deadlines: new Map() };
+  return { records: new Map(), deadlines: new Map(), tombstones: new Map() };
 }
 
 /** A store in memory: durable at once, or as a test has it. */
@@ -45,6 +46,11 @@ export class MemoryStore implements LeaseStore {
     for (const change of changes) this.#apply(change);
   }
 
+  tombstone(id: string): LeaseTombstone | undefined {
+    const text = this.disk.tombstones.get(id);
+    return text === undefined ? undefined : (JSON.parse(text) as LeaseTombstone);
+  }
+
   close(): Promise<void> {
     this.isClosed = true;
     return Promise.resolve();
@@ -53,7 +59,10 @@ export class MemoryStore implements LeaseStore {
   #apply(change: StoreChange): void {
     const { records, deadlines } = this.disk;
     if (change.kind === 'header') this.disk.header = change.header;
-    else if (change.kind === 'remove') {
+    else if (change.kind === 'tombstone') {
+      const { tombstone } = change;
+      this.disk.tombstones.set(tombstone.terms.id, JSON.stringify(tombstone));
+    } else if (change.kind === 'remove') {
       records.delete(change.id);
       deadlines.delete(change.id);
     } else {

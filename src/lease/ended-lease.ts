@@ -1,0 +1,40 @@
+import type { Clock } from '../lib/clock.js';
+import type { LeaseRecord, LeaseTombstone } from './lease-record.js';
+import type { LeaseStore, StoreChange } from './lease-store.js';
+import type { LeaseEnd } from './held-leases.js';
+import { Lease } from './lease.js';
+import type { LeasePlacement } from './lease.js';
+
+/** Nobody compares the media of a lease that has ended, so they are not kept. */
+const NO_MEDIA = { partition: '' };
+
+/** The change by which a store remembers the end of a lease, beside the one that ends it. */
+export function rememberEnd(
+  { terms, quarantined }: Pick<LeaseRecord, 'quarantined' | 'terms'>,
+  { state, reason }: LeaseEnd,
+  clock: Clock,
+): StoreChange {
+  const { media: _, inode: __, generation: ___, ...kept } = terms;
+  const endedMs = clock.wallMs();
+  const tombstone: LeaseTombstone = { terms: kept, state, reason, endedMs, quarantined };
+  return { kind: 'tombstone', tombstone };
+}
+
+/**
+ * A lease that has ended, as its store remembers it; undefined where it does not.
+ *
+ * @throws DaxdError EBADMSG for one that is damaged.
+ */
+export function endedLease(
+  { store, ...place }: LeasePlacement & { readonly store: LeaseStore },
+  id: string,
+): Lease | undefined {
+  const tombstone = store.tombstone(id);
+  if (tombstone === undefined) return undefined;
+  const { terms, state, reason, quarantined } = tombstone;
+  return new Lease(
+    { ...terms, media: NO_MEDIA },
+    { state, ranges: [], runs: [], deadlineMs: 0, quarantined, ended: reason },
+    place,
+  );
+}

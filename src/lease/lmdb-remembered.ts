@@ -1,0 +1,123 @@
+import type { Database, RootDatabase } from 'lmdb';
+
+import { decodeKept, encodeKept } from './lease-record.js';
+import type { LeaseTombstone, RememberedRound } from './lease-record.js';
+import type { StoreChange } from './lease-store.js';
+import { REMEMBERED_MS } from './limits.js';
+
+/** How many more than twice what comes in are dropped at most by one transaction. */
+const DROPPED_MIN = 16;
+
+/** What a transaction changes of what is remembered. */
+export interface RememberedStep {
+  /** To be called within the transaction. */
+  readonly write: () => void;
+  /** To be called once it is durable. */
+  readonly done: () => void;
+}
+
+/** What is remembered, from its first round to before the next. */
+interface Span {
+  readonly first: number;
+  readonly next: number;
+  readonly size: number;
+}
+
+interface NumberedRound extends RememberedRound {
+  readonly number: number;
+}
+
+/**
+ * The ends of leases that an LMDB file remembers. What comes in one transaction is a round, and
+ * rounds have numbers; the oldest are dropped first, some with each transaction, so that
+ * nothing walks over all. Nothing of it is in memory but the numbers.
+ */
+export class LmdbRemembered {
+  readonly #tombstones: Database<string, string>;
+  readonly #rounds: Database<string, number>;
+  readonly #sizeMax: number;
+  #span: Span;
+  /** The first round of the span, once it was looked at. */
+  #oldest: RememberedRound | undefined;
+
+  /** @param sizeMax how many are remembered. */
+  constructor(root: RootDatabase<string, string>, sizeMax: number) {
+    this.#tombstones = root.openDB<string, string>('tombstones', { encoding: 'string' });
+    this.#rounds = root.openDB<string, number>('rounds', { encoding: 'string' });
+    this.#sizeMax = sizeMax;
+    const [first = 0] = this.#rounds.getKeys({ limit: 1 });
+    const [last = first - 1] = this.#rounds.getKeys({ limit: 1, reverse: true });
+    this.#span = { first, next: last + 1, size: entriesOf(this.#tombstones) };
+  }
+
+  /** How a lease ended; undefined where that is not known. @throws DaxdError EBADMSG. */
+  tombstone(id: string): LeaseTombstone | undefined {
+    const text = this.#tombstones.get(id);
+    return text === undefined ? undefined : decodeKept('tombstone', text, `of lease ${id}`);
+  }
+
+  /** What one transaction adds, and drops for it. One step comes after the other. */
+  step(changes: readonly StoreChange[]): RememberedStep | undefined {
+    const added = changes.flatMap((one) => (one.kind === 'tombstone' ? [one.tombstone] : []));
+    if (added.length === 0) return undefined;
+    const atMs = Math.max(...added.map(({ endedMs }) => endedMs));
+    const { dropped, span } = this.#drop(added.length, atMs);
+    const write = (): void => {
+      for (const { number, ids } of dropped) {
+        for (const id of ids) handled(this.#tombstones.remove(id));
+        handled(this.#rounds.remove(number));
+      }
+      for (const tombstone of added) {
+        handled(this.#tombstones.put(tombstone.terms.id, encodeKept(tombstone)));
+      }
+      const ids = added.map(({ terms }) => terms.id);
+      handled(this.#rounds.put(span.next, encodeKept({ atMs, ids })));
+    };
+    const done = (): void => {
+      if (dropped.length > 0) this.#oldest = undefined;
+      this.#span = { ...span, next: span.next + 1, size: span.size + added.length };
+    };
+    return { write, done };
+  }
+
+  /** The rounds that are too old, or too many with what is added, and what is left. */
+  #drop(added: number, nowMs: number): { dropped: readonly NumberedRound[]; span: Span } {
+    const dropped: NumberedRound[] = [];
+    let { first, size } = this.#span;
+    const { next } = this.#span;
+    const sizeMin = size - 2 * added - DROPPED_MIN;
+    while (first < next && size > sizeMin) {
+      const round = this.#round(first);
+      if (size + added <= this.#sizeMax && round.atMs > nowMs - REMEMBERED_MS) break;
+      dropped.push({ ...round, number: first });
+      size -= round.ids.length;
+      first++;
+    }
+    return { dropped, span: { first, next, size } };
+  }
+
+  #round(number: number): RememberedRound {
+    if (number !== this.#span.first) return this.#read(number);
+    this.#oldest ??= this.#read(number);
+    return this.#oldest;
+  }
+
+  /** One that cannot be read is dropped alone: no lease is refused for what is only remembered. */
+  #read(number: number): RememberedRound {
+    try {
+      return decodeKept('round', this.#rounds.get(number) ?? '', String(number));
+    } catch {
+      return { atMs: 0, ids: [] };
+    }
+  }
+}
+
+function entriesOf(database: Database<string, string>): number {
+  const stats = database.getStats();
+  return 'entryCount' in stats ? Number(stats.entryCount) : 0;
+}
+
+/** It settles with the transaction, which is what is waited for. */
+function handled(promise: Promise<unknown>): void {
+  promise.catch(() => {});
+}
