@@ -40,7 +40,7 @@ export interface ServeConfig {
   readonly stateDirectory: string | undefined;
   /** The program that cuts holders of leases off. */
   readonly fenceCommand: string | undefined;
-  /** Ended leases that the daemon remembers. */
+  /** Ended leases and idempotency keys that the daemon remembers. */
   readonly rememberedLeases: number;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];

@@ -212,7 +212,7 @@ export const ServeOptions = Type.Object(
       default: '1000000',
       pattern: MILLION_PATTERN,
       placeholder: 'N',
-      description: 'ended leases that are remembered, for a day; the oldest are dropped first',
+      description: 'ended leases and idempotency keys that are remembered, for a day',
       give: 'a number from 1 to 1000000',
     }),
     drainTimeout: Type.String({

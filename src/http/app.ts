@@ -113,7 +113,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control });
   await app.register(shiftRangeRoutes, { control });
-  await app.register(leasesRoutes, { control, events });
+  await app.register(leasesRoutes, { control, callers: options.callers, events });
   await app.register(leaseRoutes, { leases: control.leases });
   await app.register(recallRoutes, { leases: control.leases });
   await app.register(nbdRoutes, { control });

@@ -1,4 +1,4 @@
-import { hash, timingSafeEqual } from 'node:crypto';
+import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 
 import { randomU32 } from '../lib/random-u32.js';
 
@@ -15,10 +15,28 @@ export interface LeaseSecret {
 
 /** A secret for a lease that is asked for. */
 export function newLeaseSecret(): LeaseSecret {
+  const secret = randomText();
+  return { secret, secretHash: hash('sha256', secret, 'base64url') };
+}
+
+/**
+ * A secret that can be given again to whoever sends the same Idempotency-Key: from what the lease
+ * keeps alone nobody makes it.
+ *
+ * @param secretSalt what the lease kept; a new one for a lease that is asked for.
+ */
+export function keyedLeaseSecret(
+  key: string,
+  secretSalt = randomText(),
+): LeaseSecret & { readonly secretSalt: string } {
+  const secret = createHmac('sha256', secretSalt).update(key).digest('base64url');
+  return { secret, secretHash: hash('sha256', secret, 'base64url'), secretSalt };
+}
+
+function randomText(): string {
   const bytes = Buffer.allocUnsafe(SECRET_WORDS * WORD_BYTES);
   for (let i = 0; i < SECRET_WORDS; i++) bytes.writeUInt32LE(randomU32(), i * WORD_BYTES);
-  const secret = bytes.toString('base64url');
-  return { secret, secretHash: hash('sha256', secret, 'base64url') };
+  return bytes.toString('base64url');
 }
 
 /**

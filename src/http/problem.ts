@@ -42,6 +42,8 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   cancelled: { status: 409, title: 'The operation was cancelled' },
   deadline: { status: 504, title: 'The time to wait is over' },
   draining: { status: 503, title: 'The daemon is draining' },
+  'idempotency-in-progress': { status: 409, title: 'The same request is under way' },
+  'idempotency-mismatch': { status: 422, title: 'The key is that of another request' },
   'lease-revoked': { status: 410, title: 'The lease cannot be gone on with' },
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
   'quarantine-full': { status: 507, title: 'No more may be quarantined' },

@@ -93,7 +93,8 @@ export function termsOf(
   request: LeaseRequest,
   { target, file }: LeasePlace,
 ): Omit<LeaseTerms, 'grantedMs' | 'holder' | 'id'> {
-  const { partition, path, offset, length, access, ttlMs, client, secretHash } = request;
+  const { partition, path, offset, length, access, ttlMs, client } = request;
+  const { secretHash, secretSalt } = request;
   const { inode, generation } = file ?? {};
   const { media } = target;
   return {
@@ -108,6 +109,7 @@ export function termsOf(
     ttlMs,
     client,
     secretHash,
+    secretSalt,
   };
 }
 

@@ -3,7 +3,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { EndState } from './lease-state.js';
 import type { PageRun } from './page-runs.js';
-import type { LeaseTerms } from './lease-terms.js';
+import type { GrantKey, LeaseTerms } from './lease-terms.js';
 
 /** What outlives the daemon of a lease that is held. */
 export interface LeaseRecord {
@@ -41,12 +41,21 @@ export interface LeaseTombstone {
   readonly quarantined?: QuarantineCause | undefined;
 }
 
+/** Which lease was granted to a request with a key. */
+export interface KeptKey extends GrantKey {
+  readonly lease: string;
+  /** In milliseconds since the epoch. */
+  readonly grantedMs: number;
+}
+
 /** What came to be remembered in one transaction. */
 export interface RememberedRound {
   /** In milliseconds since the epoch. */
   readonly atMs: number;
   /** Leases that ended. */
   readonly ids: readonly string[];
+  /** Ids of keys. */
+  readonly keys: readonly string[];
 }
 
 /** What a store says of itself: whose leases it keeps, and when. */
@@ -77,6 +86,7 @@ export interface Kept {
   /** When a lease ends, in milliseconds. */
   readonly deadline: number;
   readonly tombstone: LeaseTombstone;
+  readonly key: KeptKey;
   readonly round: RememberedRound;
 }
 

@@ -4,7 +4,7 @@ import type { SortableIds } from '../lib/sortable-id.js';
 import type { ByteRange } from './byte-ranges.js';
 import { LEASE_RANGES_MAX, TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
-import type { LeaseAccess } from './lease-terms.js';
+import type { GrantKey, LeaseAccess } from './lease-terms.js';
 
 /** What a client asks for. */
 export interface LeaseRequest {
@@ -24,6 +24,10 @@ export interface LeaseRequest {
   readonly client?: string | undefined;
   /** SHA-256 of what the holder shows to renew and release; the lease keeps it. */
   readonly secretHash?: string | undefined;
+  /** What the secret was made from beside the key; the lease keeps it. */
+  readonly secretSalt?: string | undefined;
+  /** Has the same request grant one lease, however often it is sent. */
+  readonly key?: GrantKey | undefined;
   /** The holder's process; together with `pidStart` or not at all. */
   readonly pid?: number | undefined;
   /** Field 22 of /proc/PID/stat, read by the holder. */

@@ -8,6 +8,7 @@ import type { LeaseQuarantine } from './lease-quarantine.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { Lease } from './lease.js';
+import type { GrantKey } from './lease-terms.js';
 import { LEASE_RANGES_MAX } from './limits.js';
 import { placesOf } from './quarantined-pages.js';
 
@@ -42,14 +43,20 @@ export class LeaseSteps {
   }
 
   /**
-   * Makes a new lease durable, or undoes it.
+   * Makes a new lease durable, and what key it was granted to; or undoes it.
    *
    * @throws DaxdError ENOSPC, EIO when the store fails: nothing is held then.
    */
-  async keep(lease: Lease): Promise<void> {
+  async keep(lease: Lease, key?: GrantKey): Promise<void> {
+    const { store, clock } = this.#options;
+    const changes = [putOf(lease)];
+    if (key !== undefined) {
+      const grantedMs = clock.wallMs();
+      changes.push({ kind: 'key', key: { ...key, lease: lease.id, grantedMs } });
+    }
     this.#unkept.add(lease);
     try {
-      await lease.inTurn(() => this.#options.store.commit([putOf(lease)]));
+      await lease.inTurn(() => store.commit(changes));
     } catch (error) {
       this.#forget(lease, { state: 'released', reason: 'not kept' });
       throw error;

@@ -1,10 +1,11 @@
-import type { LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
+import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
 
 /** One change of what is kept. */
 export type StoreChange =
   | { readonly kind: 'put'; readonly record: LeaseRecord; readonly deadlineMs: number }
   | { readonly kind: 'deadline'; readonly id: string; readonly deadlineMs: number }
   | { readonly kind: 'remove'; readonly id: string }
+  | { readonly kind: 'key'; readonly key: KeptKey }
   | { readonly kind: 'tombstone'; readonly tombstone: LeaseTombstone }
   | { readonly kind: 'header'; readonly header: StoreHeader };
 
@@ -38,11 +39,13 @@ export interface LeaseStore {
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
   /**
-   * How a lease ended: for a day, and as far as not too many have ended since.
+   * How a lease ended: for a day, and as far as not too much is to be remembered since.
    *
    * @throws DaxdError EBADMSG for one that is damaged.
    */
   tombstone(id: string): LeaseTombstone | undefined;
+  /** What a key was granted: remembered as long. @throws DaxdError EBADMSG. */
+  grantOf(key: string): KeptKey | undefined;
   /** Settles when what was asked for is done, and the store is free for another user. */
   close(): Promise<void>;
 }

@@ -13,6 +13,14 @@ export interface MediaIdentity {
 /** What a lease lets its holder do with the pages. */
 export type LeaseAccess = 'read' | 'write';
 
+/** Names a request, so that it can be sent again without a second lease. */
+export interface GrantKey {
+  /** The client's key, unlike that of any other client. */
+  readonly id: string;
+  /** Tells requests apart. */
+  readonly fingerprint: string;
+}
+
 /** What a lease is made of; all offsets and lengths are bytes. */
 export interface LeaseTerms {
   readonly id: string;
@@ -31,6 +39,8 @@ export interface LeaseTerms {
   readonly client?: string | undefined;
   /** SHA-256 of the holder's secret; never shown, never logged. */
   readonly secretHash?: string | undefined;
+  /** What the secret was made from beside the key of the request, where that had one. */
+  readonly secretSalt?: string | undefined;
   /** The process with whose end the lease ends. */
   readonly holder?: ProcessRef | undefined;
   /** On the clock of the boot in which it was granted, in milliseconds. */

@@ -12,6 +12,7 @@ import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
 import { endedLease } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
+import { KeyedGrants } from './keyed-grants.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
@@ -75,6 +76,7 @@ export class Leases {
   readonly #options: LeasesOptions;
   readonly #held: HeldLeases;
   readonly #steps: LeaseSteps;
+  readonly #keyed: KeyedGrants;
   readonly #deadlines: Deadlines<Lease>;
   readonly #watch: ProcessWatch<Lease>;
   readonly #checkpoint: Checkpoint;
@@ -90,6 +92,7 @@ export class Leases {
     const { clock, processes } = options;
     this.#options = options;
     this.#held = new HeldLeases(options);
+    this.#keyed = new KeyedGrants(options.store, (id) => this.get(id));
     this.#checkpoint = new Checkpoint(options);
     this.quarantine = new LeaseQuarantine({
       ...options,
@@ -186,39 +189,19 @@ export class Leases {
   /**
    * Pins a range and answers with the lease once it is durable. Before that a write lease has
    * its holes and unwritten extents turned into zeroed, written blocks; a request that fails or
-   * is cancelled there leaves no pin, but may leave those blocks.
+   * is cancelled there leaves no pin, but may leave those blocks. For a request with a key that
+   * was granted before: that lease, as it is now, whether it has ended or not.
    *
    * @throws DaxdError EINVAL, ENOENT, EISDIR, EROFS, EFBIG, EOPNOTSUPP, EBUSY as the range and
    * its target demand (see {@link findPlace}); ESRCH when the named process is not seen;
    * ENXIO when the device is going; ENOSPC when LEASES_MAX are held, or the filesystem or the
    * disk of the store is full; EIO when the store fails; `recall-conflict` when a layout change
-   * is pending there, at once or after the time that the request waits; `cancelled`; `draining`.
+   * is pending there, at once or after the time that the request waits; `cancelled`; `draining`; what {@link KeyedGrants} refuses.
    */
   async acquire(request: LeaseRequest, signal?: AbortSignal): Promise<Lease> {
-    const turn = new LeaseTurn(request, this.#options.clock, signal);
-    try {
-      const holder = checkLeaseRequest(request);
-      let prepared: FilePlace | undefined;
-      for (let prepares = 0; ;) {
-        // All of this is looked at anew after each wait: the file, its size, the process.
-        this.#refuseUnfit(holder, signal);
-        const place = findPlace(this.#options.targets, request);
-        if (turn.mustWait(place)) {
-          await turn.come(place);
-          continue;
-        }
-        const isReady = request.access === 'read' || isPrepared(place, prepared);
-        const runs = isReady ? runsOf(place, request.access) : undefined;
-        if (runs !== undefined) return await this.#grant(request, holder, place, runs);
-        prepared = await prepare(place, request, prepares++);
-      }
-    } catch (error) {
-      this.counters.refused(error);
-      logRefusal(this.#options, request, error);
-      throw error;
-    } finally {
-      turn.end();
-    }
+    const { key } = request;
+    if (key === undefined) return this.#acquire(request, signal);
+    return this.#keyed.once(key, () => this.#acquire(request, signal));
   }
 
   /**
@@ -331,6 +314,33 @@ export class Leases {
     await this.#options.store.close();
   }
 
+  async #acquire(request: LeaseRequest, signal: AbortSignal | undefined): Promise<Lease> {
+    const turn = new LeaseTurn(request, this.#options.clock, signal);
+    try {
+      const holder = checkLeaseRequest(request);
+      let prepared: FilePlace | undefined;
+      for (let prepares = 0; ;) {
+        // All of this is looked at anew after each wait: the file, its size, the process.
+        this.#refuseUnfit(holder, signal);
+        const place = findPlace(this.#options.targets, request);
+        if (turn.mustWait(place)) {
+          await turn.come(place);
+          continue;
+        }
+        const isReady = request.access === 'read' || isPrepared(place, prepared);
+        const runs = isReady ? runsOf(place, request.access) : undefined;
+        if (runs !== undefined) return await this.#grant(request, holder, place, runs);
+        prepared = await prepare(place, request, prepares++);
+      }
+    } catch (error) {
+      this.counters.refused(error);
+      logRefusal(this.#options, request, error);
+      throw error;
+    } finally {
+      turn.end();
+    }
+  }
+
   /** No await from {@link findPlace} to the pins, so what was checked still holds. */
   async #grant(
     request: LeaseRequest,
@@ -349,7 +359,7 @@ export class Leases {
     this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
-    await this.#steps.keep(lease);
+    await this.#steps.keep(lease, request.key);
     this.counters.requests.granted++;
     this.#options.events.push('lease.granted', leaseEventFields(lease));
     log.info(

@@ -9,7 +9,7 @@ export const LEASES_MAX = 1_000_000;
 export const LEASE_EXTENTS_MAX = 65_536;
 /** How many ranges one release may name, and how many a lease may be left with. */
 export const LEASE_RANGES_MAX = 4_096;
-/** How many ended leases are remembered; the one that ended first is forgotten first. */
+/** How many ended leases and keys of grants are remembered; the oldest are forgotten first. */
 export const REMEMBERED_MAX = 1_000_000;
 /** For how long, in milliseconds: a day. */
 export const REMEMBERED_MS = 86_400_000;

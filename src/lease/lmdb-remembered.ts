@@ -1,7 +1,7 @@
 import type { Database, RootDatabase } from 'lmdb';
 
 import { decodeKept, encodeKept } from './lease-record.js';
-import type { LeaseTombstone, RememberedRound } from './lease-record.js';
+import type { KeptKey, LeaseTombstone, RememberedRound } from './lease-record.js';
 import type { StoreChange } from './lease-store.js';
 import { REMEMBERED_MS } from './limits.js';
 
@@ -28,12 +28,13 @@ interface NumberedRound extends RememberedRound {
 }
 
 /**
- * The ends of leases that an LMDB file remembers. What comes in one transaction is a round, and
+ * The ends of leases and the keys of grants that an LMDB file remembers. What comes in one transaction is a round, and
  * rounds have numbers; the oldest are dropped first, some with each transaction, so that
  * nothing walks over all. Nothing of it is in memory but the numbers.
  */
 export class LmdbRemembered {
   readonly #tombstones: Database<string, string>;
+  readonly #keys: Database<string, string>;
   readonly #rounds: Database<string, number>;
   readonly #sizeMax: number;
   #span: Span;
@@ -43,11 +44,16 @@ export class LmdbRemembered {
   /** @param sizeMax how many are remembered. */
   constructor(root: RootDatabase<string, string>, sizeMax: number) {
     this.#tombstones = root.openDB<string, string>('tombstones', { encoding: 'string' });
+    this.#keys = root.openDB<string, string>('keys', { encoding: 'string' });
     this.#rounds = root.openDB<string, number>('rounds', { encoding: 'string' });
     this.#sizeMax = sizeMax;
     const [first = 0] = this.#rounds.getKeys({ limit: 1 });
     const [last = first - 1] = this.#rounds.getKeys({ limit: 1, reverse: true });
-    this.#span = { first, next: last + 1, size: entriesOf(this.#tombstones) };
+    this.#span = {
+      first,
+      next: last + 1,
+      size: entriesOf(this.#tombstones) + entriesOf(this.#keys),
+    };
   }
 
   /** How a lease ended; undefined where that is not known. @throws DaxdError EBADMSG. */
@@ -56,26 +62,33 @@ export class LmdbRemembered {
     return text === undefined ? undefined : decodeKept('tombstone', text, `of lease ${id}`);
   }
 
+  /** What a key was granted; undefined where that is not known. @throws DaxdError EBADMSG. */
+  grantOf(key: string): KeptKey | undefined {
+    const text = this.#keys.get(key);
+    return text === undefined ? undefined : decodeKept('key', text, key);
+  }
+
   /** What one transaction adds, and drops for it. One step comes after the other. */
   step(changes: readonly StoreChange[]): RememberedStep | undefined {
-    const added = changes.flatMap((one) => (one.kind === 'tombstone' ? [one.tombstone] : []));
-    if (added.length === 0) return undefined;
-    const atMs = Math.max(...added.map(({ endedMs }) => endedMs));
-    const { dropped, span } = this.#drop(added.length, atMs);
+    const ends = changes.flatMap((one) => (one.kind === 'tombstone' ? [one.tombstone] : []));
+    const keys = changes.flatMap((one) => (one.kind === 'key' ? [one.key] : []));
+    const added = ends.length + keys.length;
+    if (added === 0) return undefined;
+    const round = roundOf(ends, keys);
+    const { dropped, span } = this.#drop(added, round.atMs);
     const write = (): void => {
-      for (const { number, ids } of dropped) {
+      for (const { number, ids, keys: old } of dropped) {
         for (const id of ids) handled(this.#tombstones.remove(id));
+        for (const id of old) handled(this.#keys.remove(id));
         handled(this.#rounds.remove(number));
       }
-      for (const tombstone of added) {
-        handled(this.#tombstones.put(tombstone.terms.id, encodeKept(tombstone)));
-      }
-      const ids = added.map(({ terms }) => terms.id);
-      handled(this.#rounds.put(span.next, encodeKept({ atMs, ids })));
+      for (const end of ends) handled(this.#tombstones.put(end.terms.id, encodeKept(end)));
+      for (const key of keys) handled(this.#keys.put(key.id, encodeKept(key)));
+      handled(this.#rounds.put(span.next, encodeKept(round)));
     };
     const done = (): void => {
       if (dropped.length > 0) this.#oldest = undefined;
-      this.#span = { ...span, next: span.next + 1, size: span.size + added.length };
+      this.#span = { ...span, next: span.next + 1, size: span.size + added };
     };
     return { write, done };
   }
@@ -90,7 +103,7 @@ export class LmdbRemembered {
       const round = this.#round(first);
       if (size + added <= this.#sizeMax && round.atMs > nowMs - REMEMBERED_MS) break;
       dropped.push({ ...round, number: first });
-      size -= round.ids.length;
+      size -= round.ids.length + round.keys.length;
       first++;
     }
     return { dropped, span: { first, next, size } };
@@ -107,9 +120,18 @@ export class LmdbRemembered {
     try {
       return decodeKept('round', this.#rounds.get(number) ?? '', String(number));
     } catch {
-      return { atMs: 0, ids: [] };
+      return { atMs: 0, ids: [], keys: [] };
     }
   }
+}
+
+function roundOf(ends: readonly LeaseTombstone[], keys: readonly KeptKey[]): RememberedRound {
+  const times = [...ends.map(({ endedMs }) => endedMs), ...keys.map(({ grantedMs }) => grantedMs)];
+  return {
+    atMs: Math.max(...times),
+    ids: ends.map(({ terms }) => terms.id),
+    keys: keys.map(({ id }) => id),
+  };
 }
 
 function entriesOf(database: Database<string, string>): number {

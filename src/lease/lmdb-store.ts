@@ -9,7 +9,7 @@ import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
 import { fileSystemError } from '../media/system-call-error.js';
 import { decodeKept, encodeKept } from './lease-record.js';
-import type { LeaseTombstone, StoreHeader, VersionedHeader } from './lease-record.js';
+import type { KeptKey, LeaseTombstone, StoreHeader, VersionedHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
@@ -50,7 +50,7 @@ export class LmdbStore implements LeaseStore {
   /**
    * Opens the store in a directory, which is made where it does not exist.
    *
-   * @param rememberedMax how many ended leases it remembers.
+   * @param rememberedMax how many ended leases and keys it remembers.
    * @throws DaxdError EBADMSG for a damaged one and for one that a newer daxd wrote, saying how
    *   to go on; EBUSY where another daemon has it; the errno of the system where the directory
    *   cannot be made or written.
@@ -105,6 +105,10 @@ export class LmdbStore implements LeaseStore {
 
   tombstone(id: string): LeaseTombstone | undefined {
     return this.#remembered.tombstone(id);
+  }
+
+  grantOf(key: string): KeptKey | undefined {
+    return this.#remembered.grantOf(key);
   }
 
   async close(): Promise<void> {
@@ -166,7 +170,7 @@ export class LmdbStore implements LeaseStore {
 
   /** Its promises settle with those of the batch, which is what is waited for. */
   #apply(change: StoreChange): void {
-    if (change.kind === 'tombstone') return;
+    if (change.kind === 'tombstone' || change.kind === 'key') return;
     if (change.kind === 'header') {
       const header = encodeKept({ version: VERSION, ...change.header });
       handled(this.#root.put(HEADER_KEY, header));

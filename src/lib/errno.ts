@@ -33,6 +33,8 @@ export const ERROR_CODES = [
   'cancelled',
   'deadline',
   'draining',
+  'idempotency-in-progress',
+  'idempotency-mismatch',
   'lease-revoked',
   'pages-pinned',
   'quarantine-full',

@@ -1,23 +1,51 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+import type { Static } from 'typebox';
 
+import type { LeaseRequest } from '../../lease/lease-request.js';
+import type { Callers } from '../callers.js';
 import type { Control } from '../control.js';
 import type { EventStreams } from '../event-streams.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
-import { newLeaseSecret } from '../lease-secret.js';
-import { AcquireLease, GrantedLease, LeaseList, LeaseQuery } from '../schemas/lease.js';
+import { idempotencyKeyOf, refuseEnded } from '../idempotency-key.js';
+import { keyedLeaseSecret, newLeaseSecret } from '../lease-secret.js';
+import {
+  AcquireHeaders,
+  AcquireLease,
+  GrantedLease,
+  LeaseList,
+  LeaseQuery,
+} from '../schemas/lease.js';
 import { Problem } from '../schemas/problem.js';
 
 /** What the routes about all leases need. */
 export interface LeasesRoutesOptions {
   readonly control: Control;
+  readonly callers: Callers;
   readonly events: Pick<EventStreams, 'cursor'>;
+}
+
+/** What a body asks for, its members always in this order. */
+function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
+  const { partition, path, offset, length, access, client, pid } = body;
+  return {
+    partition,
+    path: path === undefined ? undefined : pathFromText(path),
+    offset,
+    length,
+    access,
+    ttlMs: body.ttl_ms,
+    waitMs: body.wait_ms,
+    client,
+    pid,
+    pidStart: body.pid_start,
+  };
 }
 
 /** Leases: ranges that clients pin for DMA. */
 export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
   app,
-  { control, events },
+  { control, callers, events },
   done,
 ) => {
   const { leases } = control;
@@ -29,33 +57,30 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       schema: {
         operationId: 'acquireLease',
         summary: 'pin a range of a file, or without path of a raw, unmounted partition',
+        headers: AcquireHeaders,
         body: AcquireLease,
         response: { 201: GrantedLease, default: Problem },
       },
     },
     async (request, reply) => {
-      const { partition, path, offset, length, access, client, pid } = request.body;
-      const { secret, secretHash } = newLeaseSecret();
-      const asked = {
-        partition,
-        path: path === undefined ? undefined : pathFromText(path),
-        offset,
-        length,
-        access,
-        ttlMs: request.body.ttl_ms,
-        waitMs: request.body.wait_ms,
-        client,
-        secretHash,
-        pid,
-        pidStart: request.body.pid_start,
-      };
-      const mayWait = access === 'write' || asked.waitMs !== undefined;
+      const asked = askedFor(request.body);
+      const key = idempotencyKeyOf(
+        request.headers['idempotency-key'],
+        callers.of(request.raw).name,
+        Object.values(asked),
+      );
+      const { secret, ...proof } =
+        key === undefined ? newLeaseSecret() : keyedLeaseSecret(key.text);
+      const mayWait = asked.access === 'write' || asked.waitMs !== undefined;
       const signal = mayWait ? abortOnDisconnect(reply) : undefined;
-      const lease = await leases.acquire(asked, signal);
-      // Nobody will hear of a lease granted to a client that is gone: give it back.
-      if (reply.raw.destroyed) await leases.release(lease.id);
+      const lease = await leases.acquire({ ...asked, ...proof, key: key?.grant }, signal);
+      // Nobody will hear of a lease granted to a client that is gone, unless it asks again.
+      if (reply.raw.destroyed && key === undefined) await leases.release(lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
-      return { ...leases.view(lease), secret };
+      if (key === undefined) return { ...leases.view(lease), secret };
+      refuseEnded(lease);
+      const again = keyedLeaseSecret(key.text, lease.terms.secretSalt);
+      return { ...leases.view(lease), secret: again.secret };
     },
   );
 

@@ -38,6 +38,15 @@ export const AcquireLease = strict({
   pid_start: Type.Optional(count('field 22 of /proc/PID/stat, as the holder reads it')),
 });
 
+/** Headers of `POST /v1/leases`. */
+export const AcquireHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      description: 'sent again with it, the same request answers with the same lease',
+    }),
+  ),
+});
+
 const Extent = Type.Object({
   file_offset: Type.Integer(),
   device_offset: Type.Integer({ description: 'bytes into the backing' }),

@@ -214,6 +214,23 @@ t.test('a store: remembers ends, the newest, for a day', async (t) => {
   t.equal(known(store, names), 'gh');
   t.strictSame(ids(store), [], 'an end is no lease');
   await store.close();
+
+  store = LmdbStore.open(directory, 3);
+  const key = { id: 'k', fingerprint: 'f', lease: 'i', grantedMs: 4 + REMEMBERED_MS };
+  await store.commit([
+    { kind: 'put', record: recordOf('i'), deadlineMs: 5 },
+    { kind: 'key', key },
+  ]);
+  await store.close();
+  store = LmdbStore.open(directory, 3);
+  t.strictSame(store.grantOf('k'), key);
+  t.equal(store.grantOf('none'), undefined);
+  t.equal(known(store, names), 'h', 'keys and ends have one bound and one age');
+  for (const id of names.slice(0, 3)) await store.commit([endOf(id, 5 + REMEMBERED_MS)]);
+  t.equal(store.grantOf('k'), undefined);
+  t.equal(known(store, names), 'abc');
+  t.strictSame(ids(store), ['i'], 'its lease stays');
+  await store.close();
 });
 
 t.test('a store: drops a bounded part of what is too much at once', async (t) => {

@@ -1,5 +1,9 @@
+import { EventEmitter, once } from 'node:events';
+
 import t from 'tap';
 
+import { digestOf } from '../../../src/http/callers.js';
+import type { Token } from '../../../src/http/callers.js';
 import { setUpHttp } from './set-up.js';
 
 const ASKED = {
@@ -110,4 +114,88 @@ t.test('leases: listed in pages, by filter', async (t) => {
   t.equal((await get('/v1/leases?state=gone')).statusCode, 400);
   lent.clock.advance(10_001);
   t.equal((await get('/v1/leases?state=suspect')).json().leases.length, 4);
+});
+
+t.test('idempotency key: the same request answers with the same lease', async (t) => {
+  const { post, lent } = await setUpHttp(t);
+  lent.fs.create('file', ['ww']);
+  const key = { 'idempotency-key': '"once \\"1\\""' };
+  const first = await post('/v1/leases', ASKED, key);
+  t.equal(first.statusCode, 201);
+  lent.clock.advance(4_000);
+  const { ttl_ms: ttl, ...rest } = ASKED;
+  for (const sent of ['"once \\"1\\""', 'once "1"']) {
+    const again = await post('/v1/leases', { ttl_ms: ttl, ...rest }, { 'idempotency-key': sent });
+    t.equal(again.statusCode, 201, sent);
+    t.equal(again.headers.location, first.headers.location);
+    t.strictSame(again.json(), { ...first.json(), remaining_ttl_ms: 6_000 }, 'secret and all');
+  }
+  t.equal(lent.leases.size, 1);
+  t.equal(lent.pinnedPages(), 1);
+  t.equal(lent.leases.counters.requests.granted, 1);
+
+  const other = await post('/v1/leases', { ...ASKED, offset: 4096 }, key);
+  t.equal(other.statusCode, 422);
+  t.equal(other.json().code, 'idempotency-mismatch');
+  const next = await post('/v1/leases', ASKED, { 'idempotency-key': 'other' });
+  t.not(next.json().id, first.json().id);
+  t.not(next.json().secret, first.json().secret);
+
+  await lent.leases.release(first.json().id);
+  const late = await post('/v1/leases', ASKED, key);
+  t.equal(late.statusCode, 410);
+  t.match(late.json(), { code: 'ENOENT', detail: new RegExp(first.json().id) });
+  t.equal(lent.pinnedPages(), 1, 'nothing is granted instead');
+  for (const bad of ['', '"', '"a', 'a\u00e9', 'x'.repeat(256), '""', '"\\a"']) {
+    const refused = await post('/v1/leases', ASKED, { 'idempotency-key': bad });
+    t.equal(refused.json().code, 'EINVAL', bad);
+  }
+});
+
+t.test('idempotency key: refused while its request is under way', async (t) => {
+  const { post, lent } = await setUpHttp(t);
+  lent.fs.create('file', ['ww']);
+  const key = { 'idempotency-key': 'one' };
+  const gate = new EventEmitter();
+  lent.store.gate = once(gate, 'open');
+  const first = post('/v1/leases', ASKED, key);
+  for (let turn = 0; turn < 100 && lent.leases.unkept.length === 0; turn++) {
+    await new Promise((resolve) => void setImmediate(resolve));
+  }
+  const second = await post('/v1/leases', ASKED, key);
+  t.equal(second.statusCode, 409);
+  t.equal(second.json().code, 'idempotency-in-progress');
+  t.equal((await post('/v1/leases', { ...ASKED, length: 1 }, key)).statusCode, 422);
+  gate.emit('open');
+  const { id } = (await first).json();
+  t.equal((await post('/v1/leases', ASKED, key)).json().id, id);
+  t.equal(lent.leases.size, 1);
+});
+
+t.test('idempotency key: a refused request leaves none', async (t) => {
+  const { post, lent } = await setUpHttp(t);
+  const key = { 'idempotency-key': 'one' };
+  t.equal((await post('/v1/leases', ASKED, key)).statusCode, 404);
+  lent.fs.create('file', ['w']);
+  t.equal((await post('/v1/leases', ASKED, key)).statusCode, 201);
+});
+
+/** A token with scope lease, named like its text. */
+function tokenOf(name: string): Token {
+  return { name, digest: digestOf(name), scopes: new Set(['lease']) };
+}
+
+t.test('idempotency key: of one token alone', async (t) => {
+  const { post, lent } = await setUpHttp(t, [tokenOf('aa'), tokenOf('bb')]);
+  lent.fs.create('file', ['w']);
+  const ids = [];
+  for (const name of ['aa', 'bb', 'aa']) {
+    const headers = { authorization: `Bearer ${name}`, 'idempotency-key': 'one' };
+    const { id, secret } = (await post('/v1/leases', ASKED, headers)).json();
+    ids.push(id);
+    const shown = { authorization: headers.authorization, 'lease-secret': secret };
+    t.equal((await post(`/v1/leases/${id}/renew`, {}, shown)).statusCode, 200);
+  }
+  t.not(ids[0], ids[1]);
+  t.equal(ids[0], ids[2]);
 });

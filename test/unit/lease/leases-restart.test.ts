@@ -87,6 +87,39 @@ t.test('release: remembered by the next daemon, where it is idempotent as ever',
   t.throws(() => leases.get('01NEVER'), refusal('ENOENT'));
 });
 
+t.test('a key: granted in the same commit, and known to the next daemon', async (t) => {
+  const { start } = runs();
+  const first = await start();
+  const key = { id: 'k', fingerprint: 'f' };
+  const open = shut(first.store);
+  const lost = first.leases.acquire(ask({ key, secretSalt: 'salt' }));
+  open();
+  const { id } = await lost;
+  const grant = first.store.commits.find((changes) => changes.some((one) => one.kind === 'key'));
+  t.strictSame(
+    grant?.map(({ kind }) => kind),
+    ['put', 'key'],
+  );
+
+  const { leases, pinnedPages, store } = await start();
+  const again = await leases.acquire(ask({ key, secretSalt: 'another' }));
+  t.equal(again.id, id);
+  t.equal(again.terms.secretSalt, 'salt');
+  t.equal(again.state, 'reclaimable', 'it is not renewed by that');
+  t.equal(pinnedPages(), 1, 'pinned once');
+  await t.rejects(
+    leases.acquire(ask({ key: { id: 'k', fingerprint: 'g' } })),
+    refusal('idempotency-mismatch'),
+  );
+  store.failure = new DaxdError('ENOSPC', 'the disk is full');
+  const full = { id: 'l', fingerprint: 'f' };
+  await t.rejects(leases.acquire(ask({ key: full })), refusal('ENOSPC'));
+  store.failure = undefined;
+  t.not((await leases.acquire(ask({ key: full }))).id, id, 'what was not granted left no key');
+  await leases.release(id);
+  t.equal((await leases.acquire(ask({ key }))).state, 'released');
+});
+
 t.test('restore: the pages are pinned again, and holders go on with a plain renew', async (t) => {
   const { clock, start } = runs();
   const first = await start();

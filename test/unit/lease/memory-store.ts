@@ -1,4 +1,9 @@
-import type { LeaseRecord, LeaseTombstone, StoreHeader } from '../../../src/lease/lease-record.js';
+import type {
+  KeptKey,
+  LeaseRecord,
+  LeaseTombstone,
+  StoreHeader,
+} from '../../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/lease-store.js';
 
 /** What a store holds; it outlives the store, as a disk does. */
@@ -7,10 +12,11 @@ export interface MemoryDisk {
   readonly records: Map<string, string>;
   readonly deadlines: Map<string, number>;
   readonly tombstones: Map<string, string>;
+  readonly keys: Map<string, KeptKey>;
 }
 
 export function emptyDisk(): MemoryDisk {
-  return { records: new Map(), deadlines: new Map(), tombstones: new Map() };
+  return { records: new Map(), deadlines: new Map(), tombstones: new Map(), keys: new Map() };
 }
 
 /** A store in memory: durable at once, or as a test has it. */
@@ -51,6 +57,10 @@ export class MemoryStore implements LeaseStore {
     return text === undefined ? undefined : (JSON.parse(text) as LeaseTombstone);
   }
 
+  grantOf(key: string): KeptKey | undefined {
+    return this.disk.keys.get(key);
+  }
+
   close(): Promise<void> {
     this.isClosed = true;
     return Promise.resolve();
@@ -62,6 +72,8 @@ export class MemoryStore implements LeaseStore {
     else if (change.kind === 'tombstone') {
       const { tombstone } = change;
       this.disk.tombstones.set(tombstone.terms.id, JSON.stringify(tombstone));
+    } else if (change.kind === 'key') {
+      this.disk.keys.set(change.key.id, change.key);
     } else if (change.kind === 'remove') {
       records.delete(change.id);
       deadlines.delete(change.id);
