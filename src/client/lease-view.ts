@@ -26,6 +26,8 @@ export interface Recall {
 /** A lease as the daemon answers it. */
 export interface LeaseView {
   readonly id: string;
+  /** Larger than that of any lease before: what guards a device refuses smaller ones. */
+  readonly fencing_token: number;
   readonly state: string;
   readonly partition: string;
   readonly path?: string;

@@ -92,7 +92,7 @@ export function mountedTarget(
 export function termsOf(
   request: LeaseRequest,
   { target, file }: LeasePlace,
-): Omit<LeaseTerms, 'grantedMs' | 'holder' | 'id'> {
+): Omit<LeaseTerms, 'fencingToken' | 'grantedMs' | 'holder' | 'id'> {
   const { partition, path, offset, length, access, ttlMs, client } = request;
   const { secretHash, secretSalt } = request;
   const { inode, generation } = file ?? {};

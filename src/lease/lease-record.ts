@@ -85,6 +85,7 @@ export interface Kept {
   readonly record: LeaseRecord;
   /** When a lease ends, in milliseconds. */
   readonly deadline: number;
+  readonly fencingToken: number;
   readonly tombstone: LeaseTombstone;
   readonly key: KeptKey;
   readonly round: RememberedRound;

@@ -24,6 +24,8 @@ export interface LeaseStore {
   readonly name: string;
   /** Undefined while it was never used. */
   readonly header: StoreHeader | undefined;
+  /** The largest fencing token of a lease that it ever kept; 0 before the first. */
+  readonly fencingToken: number;
   /**
    * All leases, ascending by id.
    *

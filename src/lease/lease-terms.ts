@@ -24,6 +24,8 @@ export interface GrantKey {
 /** What a lease is made of; all offsets and lengths are bytes. */
 export interface LeaseTerms {
   readonly id: string;
+  /** Larger than that of any lease before, also of earlier daemons. */
+  readonly fencingToken: number;
   readonly partition: string;
   /** Which media it was granted on. */
   readonly media: MediaIdentity;

@@ -34,6 +34,8 @@ export interface LeasePlacement {
 /** A lease as the API shows it. */
 export interface LeaseView {
   readonly id: string;
+  /** Larger than that of any lease before: what guards a device refuses smaller ones. */
+  readonly fencing_token: number;
   readonly state: LeaseState;
   readonly partition: string;
   readonly path?: string | undefined;
@@ -173,6 +175,7 @@ export class Lease implements Timed {
     const { partition, path, offset, length, access, ttlMs, client, holder } = this.terms;
     return {
       id: this.id,
+      fencing_token: this.terms.fencingToken,
       state: this.#state,
       partition,
       path,

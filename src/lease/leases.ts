@@ -86,11 +86,14 @@ export class Leases {
   readonly revocation: Revocation;
   /** How long holders have to answer what asks for their pages. */
   readonly recallClock: RecallClock;
+  /** That of the lease granted last. */
+  #fencingToken: number;
   #draining = false;
 
   constructor(options: LeasesOptions) {
     const { clock, processes } = options;
     this.#options = options;
+    this.#fencingToken = options.store.fencingToken;
     this.#held = new HeldLeases(options);
     this.#keyed = new KeyedGrants(options.store, (id) => this.get(id));
     this.#checkpoint = new Checkpoint(options);
@@ -351,8 +354,9 @@ export class Leases {
     const { ids, clock, log, backingPath } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
     const nowMs = clock.nowMs();
+    const fencingToken = ++this.#fencingToken;
     const lease = new Lease(
-      { id: ids.next(), holder, grantedMs: nowMs, ...termsOf(request, place) },
+      { id: ids.next(), fencingToken, holder, grantedMs: nowMs, ...termsOf(request, place) },
       { state: 'active', ranges: [{ offset, length }], runs, deadlineMs: nowMs + ttlMs },
       { backingPath, clock },
     );

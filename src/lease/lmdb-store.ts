@@ -18,6 +18,7 @@ import { LmdbRemembered } from './lmdb-remembered.js';
 /** What this daxd writes; a store with a larger number is from a newer one. */
 const VERSION = 1;
 const HEADER_KEY = 'header';
+const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
 
 /** How often a removal is tried: on a full disk one right after a failed put fails too. */
@@ -43,6 +44,7 @@ export class LmdbStore implements LeaseStore {
   readonly #records: Database<string, string>;
   readonly #deadlines: Database<string, string>;
   readonly #remembered: LmdbRemembered;
+  #fencingToken: number;
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
   #writing: Promise<void> | undefined;
@@ -81,6 +83,11 @@ export class LmdbStore implements LeaseStore {
     this.#records = root.openDB<string, string>('leases', { encoding: 'string' });
     this.#deadlines = root.openDB<string, string>('deadlines', { encoding: 'string' });
     this.header = readHeader(directory, root.get(HEADER_KEY));
+    this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
+  }
+
+  get fencingToken(): number {
+    return this.#fencingToken;
   }
 
   *stored(): Generator<StoredLease> {
@@ -157,15 +164,18 @@ export class LmdbStore implements LeaseStore {
   /** Settles once the transaction is on the disk. @throws what LMDB says. */
   async #transact(changes: readonly StoreChange[]): Promise<void> {
     const remembered = this.#remembered.step(changes);
+    const token = Math.max(this.#fencingToken, ...changes.map(fencingTokenOf));
     try {
       await this.#root.batch(() => {
         for (const change of changes) this.#apply(change);
         remembered?.write();
+        if (token > this.#fencingToken) handled(this.#root.put(FENCING_KEY, encodeKept(token)));
       });
     } catch (error) {
       throw await reasonOf(error);
     }
     remembered?.done();
+    this.#fencingToken = token;
   }
 
   /** Its promises settle with those of the batch, which is what is waited for. */
@@ -265,6 +275,18 @@ function readHeader(directory: string, text: string | undefined): StoreHeader | 
   }
   assert(header.version === VERSION, 'there is no version before the first');
   return header;
+}
+
+function readFencingToken(directory: string, text: string | undefined): number {
+  try {
+    return text === undefined ? 0 : decodeKept('fencingToken', text, `of ${directory}`);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+}
+
+function fencingTokenOf(change: StoreChange): number {
+  return change.kind === 'put' ? change.record.terms.fencingToken : 0;
 }
 
 /** Starting without it would forget who still has pages for DMA. */

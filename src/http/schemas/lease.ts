@@ -64,6 +64,7 @@ const Recall = Type.Object({
 
 const LeaseBody = Type.Object({
   id: Type.String(),
+  fencing_token: Type.Integer({ description: 'larger than that of any lease before' }),
   state: Type.String({
     description:
       'active, recalling (active, and asked for), suspect, reclaimable (after a restart), quarantined, released or revoked',

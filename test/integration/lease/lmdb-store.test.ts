@@ -276,6 +276,22 @@ t.test('a store: a damaged end is refused alone, and dropped in its time', async
   await store.close();
 });
 
+t.test('a store: the largest fencing token outlives its lease', async (t) => {
+  const directory = scratchDirectory(t);
+  let store = LmdbStore.open(directory);
+  t.equal(store.fencingToken, 0);
+  const put = (id: string, token: number): Promise<void> =>
+    store.commit([{ kind: 'put', record: recordOf(id, 'nic0', token), deadlineMs: 1 }]);
+  await Promise.all([put('b', 7), put('a', 6)]);
+  t.equal(store.fencingToken, 7);
+  await put('a', 6);
+  await store.commit([{ kind: 'remove', id: 'b' }]);
+  await store.close();
+  store = LmdbStore.open(directory);
+  t.equal(store.fencingToken, 7);
+  await store.close();
+});
+
 t.test('a store: in a directory that cannot be made', async (t) => {
   const directory = scratchDirectory(t);
   const file = join(directory, 'file');

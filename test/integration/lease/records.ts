@@ -2,10 +2,11 @@ import type { LeaseRecord } from '../../../src/lease/lease-record.js';
 import type { StoreChange } from '../../../src/lease/lease-store.js';
 
 /** A lease of the first page of a file, as a store keeps it. */
-export function recordOf(id: string, client = 'nic0'): LeaseRecord {
+export function recordOf(id: string, client = 'nic0', fencingToken = 1): LeaseRecord {
   return {
     terms: {
       id,
+      fencingToken,
       partition: 'pmem0p1',
       media: { partition: 'guid', filesystem: 'uuid', writtenSeconds: 1 },
       path: 'file',

@@ -22,6 +22,7 @@ function setUp() {
     const lease = new Lease(
       {
         id: String(count).padStart(6, '0'),
+        fencingToken: count,
         partition: 'pmem0p1',
         path: 'file',
         inode: 12,

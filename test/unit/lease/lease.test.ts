@@ -15,6 +15,7 @@ function setUp(terms: Partial<LeaseTerms> = {}) {
   const lease = new Lease(
     {
       id: '01J',
+      fencingToken: 1,
       partition: 'pmem0p1',
       path: 'file',
       inode: 12,

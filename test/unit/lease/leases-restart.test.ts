@@ -120,6 +120,27 @@ t.test('a key: granted in the same commit, and known to the next daemon', async 
   t.equal((await leases.acquire(ask({ key }))).state, 'released');
 });
 
+t.test('fencing tokens: only grow, over refusals and restarts', async (t) => {
+  const { start } = runs();
+  const first = await start();
+  const tokens = [];
+  for (let i = 0; i < 3; i++) {
+    const lease = await first.leases.acquire(ask());
+    tokens.push(first.leases.view(lease).fencing_token);
+    await first.leases.release(lease.id);
+    t.equal(first.leases.view(first.leases.get(lease.id)).fencing_token, tokens.at(-1));
+  }
+  first.store.failure = new DaxdError('ENOSPC', 'the disk is full');
+  await t.rejects(first.leases.acquire(ask()), refusal('ENOSPC'));
+  const { leases } = await start();
+  tokens.push((await leases.acquire(ask())).terms.fencingToken);
+  t.strictSame(
+    tokens,
+    tokens.toSorted((a, b) => a - b),
+  );
+  t.equal(new Set(tokens).size, 4);
+});
+
 t.test('restore: the pages are pinned again, and holders go on with a plain renew', async (t) => {
   const { clock, start } = runs();
   const first = await start();

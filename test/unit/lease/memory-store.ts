@@ -9,6 +9,7 @@ import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/le
 /** What a store holds; it outlives the store, as a disk does. */
 export interface MemoryDisk {
   header?: StoreHeader;
+  fencingToken: number;
   readonly records: Map<string, string>;
   readonly deadlines: Map<string, number>;
   readonly tombstones: Map<string, string>;
@@ -16,7 +17,13 @@ export interface MemoryDisk {
 }
 
 export function emptyDisk(): MemoryDisk {
-  return { records: new Map(), deadlines: new Map(), tombstones: new Map(), keys: new Map() };
+  return {
+    fencingToken: 0,
+    records: new Map(),
+    deadlines: new Map(),
+    tombstones: new Map(),
+    keys: new Map(),
+  };
 }
 
 /** A store in memory: durable at once, or as a test has it. */
@@ -36,6 +43,10 @@ export class MemoryStore implements LeaseStore {
 
   get header(): StoreHeader | undefined {
     return this.disk.header;
+  }
+
+  get fencingToken(): number {
+    return this.disk.fencingToken;
   }
 
   *stored(): Generator<StoredLease> {
@@ -79,7 +90,11 @@ export class MemoryStore implements LeaseStore {
       deadlines.delete(change.id);
     } else {
       const id = change.kind === 'put' ? change.record.terms.id : change.id;
-      if (change.kind === 'put') records.set(id, JSON.stringify(change.record));
+      if (change.kind === 'put') {
+        const { fencingToken } = change.record.terms;
+        this.disk.fencingToken = Math.max(this.disk.fencingToken, fencingToken);
+        records.set(id, JSON.stringify(change.record));
+      }
       deadlines.set(id, change.deadlineMs);
     }
   }
