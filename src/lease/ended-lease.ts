@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
 import type { LeaseRecord, LeaseTombstone } from './lease-record.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { LeaseEnd } from './held-leases.js';
@@ -37,4 +38,21 @@ export function endedLease(
     { state, ranges: [], runs: [], deadlineMs: 0, quarantined, ended: reason },
     place,
   );
+}
+
+/** @throws DaxdError ENOENT, `lease-revoked` for a lease that its holder cannot go on with. */
+export function refuseOver(lease: Lease): void {
+  const { id } = lease;
+  if (lease.state === 'released') {
+    throw new DaxdError('ENOENT', `lease ${id} was released: ask for a new one`);
+  }
+  if (lease.state === 'revoked') {
+    throw new DaxdError('lease-revoked', `lease ${id} was revoked: ask for a new one`);
+  }
+  if (lease.state === 'quarantined') {
+    throw new DaxdError(
+      'lease-revoked',
+      `lease ${id} is in quarantine: ${lease.quarantined?.reason}. Its pages stay as they are until you release it; end your DMA, then release it`,
+    );
+  }
 }

@@ -10,7 +10,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
-import { endedLease } from './ended-lease.js';
+import { endedLease, refuseOver } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import { KeyedGrants } from './keyed-grants.js';
 import type { LeaseCounters } from './lease-counters.js';
@@ -218,18 +218,7 @@ export class Leases {
    */
   renew(id: string): Lease {
     const lease = this.get(id);
-    if (lease.state === 'released') {
-      throw new DaxdError('ENOENT', `lease ${id} was released: ask for a new one`);
-    }
-    if (lease.state === 'revoked') {
-      throw new DaxdError('lease-revoked', `lease ${id} was revoked: ask for a new one`);
-    }
-    if (lease.state === 'quarantined') {
-      throw new DaxdError(
-        'lease-revoked',
-        `lease ${id} is in quarantine: ${lease.quarantined?.reason}. Its pages stay as they are until you release it; end your DMA, then release it`,
-      );
-    }
+    refuseOver(lease);
     this.#refuseDraining();
     if (lease.state !== 'active') this.#held.move(lease, 'active');
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
