@@ -3,11 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { systemClock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import type { LentMapping } from '../media/lent-mapping.js';
+import type { LentMapping, LentView } from '../media/lent-mapping.js';
 import { ClientError } from './client-error.js';
 import type { Call, Connection } from './connection.js';
 import type { DaemonEvent } from './event-watch.js';
 import type { LeaseView, LentBytes, LentExtent, OperationView, Recall } from './lease-view.js';
+import { areRanges, between, clipExtents, without } from './ranges.js';
 import { Renewal } from './renewal.js';
 
 /** Mapped bytes of a lease. */
@@ -55,15 +56,15 @@ export class Lease extends EventEmitter<LeaseEvents> {
   readonly ttlMs: number;
   readonly access: 'read' | 'write';
   readonly backingPath: string;
-  /** Where its bytes lie in the backing; holes are left out of a read lease. */
-  readonly extents: readonly LentExtent[];
   readonly #home: LeaseHome;
   readonly #headers: Readonly<Record<string, string>>;
-  readonly #ranges: readonly LentBytes[];
   readonly #renewal: Renewal;
   /** Operations whose recall was told. */
   readonly #recalled = new Set<string>();
   #state: 'active' | 'suspect' | 'released' | 'lost' = 'active';
+  /** What is not released yet. */
+  #ranges: readonly LentBytes[];
+  #extents: readonly LentExtent[];
   #mapping: Promise<LentMapping> | undefined;
   #mapped: LentMapping | undefined;
   #releasing: Promise<void> | undefined;
@@ -77,7 +78,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
     this.ttlMs = view.ttl_ms;
     this.access = view.access;
     this.backingPath = view.backing_path;
-    this.extents = view.extents;
+    this.#extents = view.extents;
     this.#ranges = view.ranges;
     this.#headers = view.secret === undefined ? {} : { 'lease-secret': view.secret };
     this.#home = home;
@@ -96,10 +97,15 @@ export class Lease extends EventEmitter<LeaseEvents> {
     return this.#state;
   }
 
+  /** Where its bytes lie in the backing; holes are left out of a read lease. */
+  get extents(): readonly LentExtent[] {
+    return this.#extents;
+  }
+
   /**
    * The bytes of the lease, mapped from the backing; those of a read lease are write-protected,
    * and a store to one ends the process. When the lease is over they are bytes of this process
-   * alone. The first call maps, and waits for it; later ones give the same.
+   * alone. The first call maps, and waits for it; later ones give the same, less what was released.
    *
    * @throws ClientError EOPNOTSUPP where nothing can be mapped here; with the errno of open(2)
    *   or mmap(2); ESHUTDOWN when the lease is over.
@@ -109,19 +115,20 @@ export class Lease extends EventEmitter<LeaseEvents> {
     this.#mapping ??= this.#map();
     const mapping = await this.#mapping;
     this.#refuseOver();
-    return mapping.views.map(({ offset, bytes }) => ({
-      fileOffset: this.#fileOffset(offset),
-      bytes,
-    }));
+    return mapping.views.flatMap((view) => this.#buffersOf(view));
   }
 
   /**
-   * Gives the lease back: first its buffers are cut off from the backing, then the daemon is
-   * told. Again, and after it was lost, it does nothing.
+   * Gives the lease back, or `ranges` of it, in bytes of the file: first its buffers are cut off
+   * from the backing, then the daemon is told, and waited for. A page is cut off, and given
+   * back, once all that was lent of it is. Again, and after the lease was lost, it does nothing.
    *
-   * @throws ClientError when the daemon cannot be reached for ten seconds: call it again.
+   * @throws ClientError when the daemon cannot be reached for ten seconds, or has no room to
+   *   note what is left (ENOSPC): call it again. EINVAL for what are no ranges, and where a
+   *   device-dax node cannot cut.
    */
-  async release(): Promise<void> {
+  async release(ranges?: readonly LentBytes[]): Promise<void> {
+    if (ranges !== undefined && (await this.#releasePart(ranges))) return;
     this.#releasing ??= this.#release();
     try {
       await this.#releasing;
@@ -152,7 +159,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
     for (const operation of operations) {
       if (!operation.blocked_by.includes(this.id) || this.#isOver) continue;
       const { id, op, deadline_ms: deadlineMs } = operation;
-      const ranges = overlaps(this.#ranges, operation);
+      const ranges = between(this.#ranges, operation.offset, operation.end ?? Infinity);
       this.#recall({
         operation: id,
         op,
@@ -214,18 +221,52 @@ export class Lease extends EventEmitter<LeaseEvents> {
       this.#state = 'released';
       this.#cutOff();
     }
+    await this.#tell({ method: 'DELETE', path: this.#path });
+    this.#isReturned = true;
+  }
+
+  /** @returns false where nothing would be left, or nothing is. */
+  async #releasePart(ranges: readonly LentBytes[]): Promise<boolean> {
+    if (!areRanges(ranges)) {
+      throw new ClientError('EINVAL', 'offset and length of a range are whole bytes, 0 or more');
+    }
+    // One that is under way is of all that is lent now.
+    if (this.#mapping !== undefined) await this.#mapping.catch(() => {});
+    const left = without(this.#ranges, ranges);
+    if (left.length === 0 || this.#isOver) return false;
+    this.#keep(left);
+    await this.#tell({ method: 'POST', path: `${this.#path}/release`, json: { ranges } });
+    return true;
+  }
+
+  /** Calls until the daemon took note, or has nothing to take note of. */
+  async #tell(call: Call): Promise<void> {
     const untilMs = systemClock.nowMs() + RELEASE_MS;
-    while (!this.#isReturned) {
+    for (;;) {
       try {
-        await this.#call({ method: 'DELETE', path: this.#path });
-        this.#isReturned = true;
+        await this.#call(call);
+        return;
       } catch (error) {
         if (!(error instanceof ClientError)) throw error;
-        this.#isReturned = error.isGone;
-        if (!error.isGone && (!error.isPassing || systemClock.nowMs() > untilMs)) throw error;
+        if (error.isGone) return;
+        if (!error.isPassing || systemClock.nowMs() > untilMs) throw error;
         await sleep(RELEASE_RETRY_MS);
       }
     }
+  }
+
+  /** From here on views reach the backing at these bytes of the file alone. */
+  #keep(left: readonly LentBytes[]): void {
+    const extents = clipExtents(this.#extents, left);
+    try {
+      this.#mapped?.coverAllBut(
+        extents.map(({ device_offset: offset, length }) => ({ offset, length })),
+      );
+    } catch (cause) {
+      throw asClientError(cause);
+    }
+    this.#ranges = left;
+    this.#extents = extents;
   }
 
   /** From here on no view of it reaches the backing. */
@@ -245,16 +286,18 @@ export class Lease extends EventEmitter<LeaseEvents> {
       if (this.#isOver) mapping.cover();
       return mapping;
     } catch (cause) {
-      if (!(cause instanceof DaxdError)) throw cause;
-      throw new ClientError(cause.code, cause.message, { cause });
+      throw asClientError(cause);
     }
   }
 
-  #fileOffset(deviceOffset: number): number {
-    const extent = this.extents.find(
-      ({ device_offset: start, length }) => deviceOffset >= start && deviceOffset < start + length,
+  /** What of a view is lent still, with where it lies in the file. */
+  #buffersOf({ offset: start, bytes }: LentView): LentBuffer[] {
+    return this.#extents.flatMap(({ file_offset: fileOffset, device_offset: at, length }) =>
+      between([{ offset: at, length }], start, start + bytes.length).map((lent) => ({
+        fileOffset: fileOffset + (lent.offset - at),
+        bytes: bytes.subarray(lent.offset - start, lent.offset - start + lent.length),
+      })),
     );
-    return extent === undefined ? 0 : extent.file_offset + (deviceOffset - extent.device_offset);
   }
 
   #refuseOver(): void {
@@ -287,10 +330,7 @@ function recallOf(fields: DaemonEvent['fields']): Recall {
   return fields as unknown as Recall;
 }
 
-function overlaps(ranges: readonly LentBytes[], { offset, end }: OperationView): LentBytes[] {
-  return ranges.flatMap((range) => {
-    const from = Math.max(range.offset, offset);
-    const to = Math.min(range.offset + range.length, end ?? Infinity);
-    return from < to ? [{ offset: from, length: to - from }] : [];
-  });
+function asClientError(cause: unknown): ClientError {
+  if (!(cause instanceof DaxdError)) throw cause;
+  return new ClientError(cause.code, cause.message, { cause });
 }

@@ -5,13 +5,9 @@ import { readDeviceDaxGeometry } from './device-dax-sysfs.js';
 import { deviceNumber } from './device-number.js';
 import { coverWindow, mapThroughLibc } from './libc.js';
 import { WINDOW_BYTES } from './mapping.js';
+import { unitsToCut } from './lent-units.js';
+import type { LentRange } from './lent-units.js';
 import { openFile } from './open-file.js';
-
-/** Bytes of a backing, counted from its start. */
-export interface LentRange {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** What was lent of a backing. */
 export interface LentRequest {
@@ -28,6 +24,22 @@ export interface LentView {
   readonly bytes: Buffer;
 }
 
+/** A mapping, and what of it is lent. */
+interface LentWindow {
+  /** Of its first byte in the backing. */
+  readonly offset: number;
+  readonly memory: Buffer;
+  readonly view: LentView;
+}
+
+/** What {@link LentMapping} is made of. */
+interface LentWindows {
+  readonly windows: readonly LentWindow[];
+  readonly readOnly: boolean;
+  /** What can be mapped at once, in bytes. */
+  readonly align: number;
+}
+
 /**
  * Ranges of somebody else's backing, mapped for as long as they are lent. Afterwards they are
  * covered: a view that is still used then touches memory of this process alone.
@@ -35,13 +47,15 @@ export interface LentView {
 export class LentMapping {
   /** In the order of the ranges, each in pieces of at most 1 GiB. */
   readonly views: readonly LentView[];
-  readonly #windows: readonly Buffer[];
+  readonly #windows: readonly LentWindow[];
   readonly #readOnly: boolean;
+  readonly #align: number;
 
-  private constructor(windows: readonly Buffer[], views: readonly LentView[], readOnly: boolean) {
+  private constructor({ windows, readOnly, align }: LentWindows) {
     this.#windows = windows;
-    this.views = views;
+    this.views = windows.map(({ view }) => view);
     this.#readOnly = readOnly;
+    this.#align = align;
   }
 
   /**
@@ -57,16 +71,14 @@ export class LentMapping {
       const align = stat.isCharacterDevice()
         ? (await readDeviceDaxGeometry(node)).alignBytes
         : PAGE_SIZE;
-      const windows: Buffer[] = [];
-      const views: LentView[] = [];
+      const windows: LentWindow[] = [];
       for (const range of ranges) {
         for (const { offset, length } of piecesOf(range, align)) {
-          const window = mapThroughLibc({ path, fd: handle.fd, offset, length, readOnly });
-          windows.push(window);
-          views.push(viewOf(window, offset, range));
+          const memory = mapThroughLibc({ path, fd: handle.fd, offset, length, readOnly });
+          windows.push({ offset, memory, view: viewOf(memory, offset, range) });
         }
       }
-      return new LentMapping(windows, views, readOnly);
+      return new LentMapping({ windows, readOnly, align });
     } finally {
       await handle.close();
     }
@@ -79,7 +91,30 @@ export class LentMapping {
    * @throws DaxdError ENOMEM; views may reach the backing still then.
    */
   cover(): void {
-    for (const window of this.#windows) coverWindow(window, { readOnly: this.#readOnly });
+    for (const { memory } of this.#windows) this.#cover(memory);
+  }
+
+  /**
+   * Ends the access to all pages that hold none of `kept`, ranges of the backing; the rest
+   * stays as it is. May be called again.
+   *
+   * @throws DaxdError EINVAL, and nothing is cut off, where a device-dax node cannot cut there;
+   *   ENOMEM, and views may reach the backing still.
+   */
+  coverAllBut(kept: readonly LentRange[]): void {
+    const cuts = this.#windows.map(({ offset, memory, view }) => {
+      const lent = { offset: view.offset, length: view.bytes.length };
+      const units = unitsToCut({ lent, kept, align: this.#align });
+      return units.map((unit) => {
+        const from = unit.offset - offset;
+        return memory.subarray(from, from + unit.length);
+      });
+    });
+    for (const memory of cuts.flat()) this.#cover(memory);
+  }
+
+  #cover(memory: Buffer): void {
+    coverWindow(memory, { readOnly: this.#readOnly });
   }
 }
 

@@ -74,6 +74,36 @@ t.test(
   },
 );
 
+t.test('release: of what a truncate waits for; the rest of the lease goes on', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { backing, daxd, p1, ask } = await setUp(t);
+  const lease = await ask('write');
+  const [whole] = await lease.buffers();
+  const bytes = whole?.bytes ?? Buffer.alloc(0);
+  const place = lease.extents[0]?.device_offset ?? 0;
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'a', size: 4096 }));
+  const [recall] = await once(lease, 'recall');
+  await lease.release(recall.ranges);
+  t.equal((await truncate.answer).status, 200, 'that was enough');
+  t.equal(lease.state, 'active');
+  t.strictSame(lease.extents, [{ file_offset: 0, device_offset: place, length: 4096 }]);
+  t.match((await curl(`${daxd.url}/v1/leases/${lease.id}`)).json, {
+    state: 'active',
+    pages: 1,
+    extents: lease.extents,
+  });
+
+  bytes.fill('!');
+  t.equal((await curl(`${p1}/files/a`)).body, '!'.repeat(4096), 'what is lent still');
+  t.notMatch(bytesAt(backing, place + 4096, SIZE - 4096).toString('latin1'), '!');
+  const [rest, ...others] = await lease.buffers();
+  t.strictSame([others.length, rest?.fileOffset, rest?.bytes.length], [0, 0, 4096]);
+  t.equal(mappings(backing), 1);
+  await lease.release();
+  t.equal(mappings(backing), 0);
+  t.equal((await curl(`${daxd.url}/v1/leases/${lease.id}`)).json.state, 'released');
+});
+
 t.test('buffers: those of a read lease are write-protected, before and after', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { p1, socket } = await setUp(t);

@@ -1,4 +1,6 @@
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -6,6 +8,7 @@ import type { Test } from 'tap';
 import { Daxd } from '../../../src/client/daxd.js';
 import type { Lease } from '../../../src/client/daxd.js';
 import { until } from '../../e2e/daxd.js';
+import { scratch } from '../daemon/set-up.js';
 import { TOY_LEASE, toyDaemon } from './set-up.js';
 
 const ASKED = {
@@ -122,6 +125,56 @@ t.test(
     t.equal(lease.state, 'active');
   },
 );
+
+t.test('release: of a part, whose pages are cut off before the daemon is told', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  writeFileSync(backing, 'x'.repeat(12_288));
+  const length = 12_288;
+  const { toy, lease } = await setUp(t, {
+    access: 'write',
+    backing_path: backing,
+    ranges: [{ offset: 0, length }],
+    extents: [{ file_offset: 0, device_offset: 0, length }],
+    length,
+  });
+  const ranges = [{ offset: 0, length: 5_000 }];
+  // While the mapping is under way.
+  const mapping = lease.buffers();
+  let shown = '';
+  const tries: unknown[] = [];
+  toy.release = () => {
+    shown = bytes?.toString('latin1') ?? '';
+    tries.push(toy.calls.at(-1));
+    return tries.length === 1 ? null : { status: 200, body: TOY_LEASE };
+  };
+  const released = lease.release(ranges);
+  const [view] = await mapping;
+  const bytes = view?.bytes;
+  await released;
+  const told = { method: 'POST', path: '/v1/leases/L1/release', json: { ranges } };
+  t.match(tries, [told, told], 'told again where no answer came');
+  t.equal(view?.fileOffset, 0);
+  const cutOff = '\0'.repeat(4_096);
+  t.equal(shown, cutOff + 'x'.repeat(8_192), 'cut off by then, but for a page lent in part');
+  t.equal(lease.state, 'active');
+  t.strictSame(lease.extents, [{ file_offset: 5_000, device_offset: 5_000, length: 7_288 }]);
+
+  await lease.release([{ offset: 8_192, length: 4_096 }]);
+  t.equal(shown, cutOff + 'x'.repeat(4_096) + cutOff);
+  const rest = await lease.buffers();
+  t.strictSame(
+    rest.map(({ fileOffset, bytes: { length: left } }) => [fileOffset, left]),
+    [[5_000, 3_192]],
+  );
+  await t.rejects(lease.release([{ offset: -1, length: 1 }]), { code: 'EINVAL' });
+  toy.release = () => ({ status: 409, body: { code: 'EX', status: 409, detail: 'no' } });
+  await t.rejects(lease.release([{ offset: 6_000, length: 1 }]), { code: 'EX', status: 409 });
+
+  await lease.release([{ offset: 0, length }]);
+  t.equal(lease.state, 'released', 'nothing is left');
+  await lease.release([{ offset: 0, length: 1 }]);
+  t.equal(toy.calls.filter(({ method }) => method === 'DELETE').length, 1, 'as a whole, once');
+});
 
 t.test('lost: unknown to a renewal, or ended behind its back', async (t) => {
   const gone = { code: 'ENOENT', status: 404, detail: 'there is no lease L1' };

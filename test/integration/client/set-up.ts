@@ -20,6 +20,8 @@ export interface ToyDaemon {
   readonly calls: readonly ToyCall[];
   /** How it answers a renewal; null: the connection is cut. */
   renew: { status: number; body: object } | null;
+  /** How it answers a release of ranges; null: the connection is cut. */
+  release: () => { status: number; body: object } | null;
   /** Members of the lease beside the usual. */
   lease: object;
   /** Sends an event to whoever watches. */
@@ -67,8 +69,11 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
     } else if (path === '/v1/leases') answer(response, 201, { ...TOY_LEASE, ...toy.lease });
     else if (path === '/v1/operations') answer(response, 200, { operations: [] });
     else if (method === 'DELETE') answer(response, 204);
-    else if (toy.renew === null) response.destroy();
-    else answer(response, toy.renew.status, toy.renew.body);
+    else {
+      const next = path.endsWith('/release') ? toy.release() : toy.renew;
+      if (next === null) response.destroy();
+      else answer(response, next.status, next.body);
+    }
   };
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -81,6 +86,7 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
     url: `http://127.0.0.1:${port}`,
     calls,
     renew: { status: 200, body: TOY_LEASE },
+    release: () => ({ status: 200, body: TOY_LEASE }),
     lease: {},
     send(name, fields, id = 'toy-1') {
       for (const stream of streams) {

@@ -33,6 +33,31 @@ t.test('open: a view of each range, to the byte; cover cuts all of them off', as
   t.ok(readFileSync(path).equals(stored), 'nothing goes there');
 });
 
+t.test(
+  'coverAllBut: pages that hold nothing kept are cut off, the others are as they were',
+  async (t) => {
+    const path = join(scratch(t), 'backing');
+    writeFileSync(path, Buffer.alloc(8 * PAGE_SIZE, 'a'));
+    const ranges = [
+      { offset: PAGE_SIZE + 10, length: 3 * PAGE_SIZE },
+      { offset: 6 * PAGE_SIZE, length: PAGE_SIZE },
+    ];
+    const mapping = await LentMapping.open({ path, ranges, readOnly: false });
+    const [first, second] = mapping.views.map(({ bytes }) => bytes);
+    const kept = [{ offset: 2 * PAGE_SIZE + 5, length: 1 }];
+    mapping.coverAllBut(kept);
+    mapping.coverAllBut(kept);
+    const shown = Buffer.alloc(3 * PAGE_SIZE).fill('a', PAGE_SIZE - 10, 2 * PAGE_SIZE - 10);
+    t.equal(first?.equals(shown), true, 'one page of the file shows');
+    t.equal(second?.equals(Buffer.alloc(PAGE_SIZE)), true);
+    for (const { bytes } of mapping.views) bytes.fill('b');
+    const stored = Buffer.alloc(8 * PAGE_SIZE, 'a').fill('b', 2 * PAGE_SIZE, 3 * PAGE_SIZE);
+    t.ok(readFileSync(path).equals(stored), 'and takes what is stored');
+    mapping.cover();
+    t.equal(first?.equals(Buffer.alloc(3 * PAGE_SIZE)), true);
+  },
+);
+
 t.test('open: what is longer than a window comes in pieces', async (t) => {
   const path = join(scratch(t), 'backing');
   const fd = openSync(path, 'w');
