@@ -49,8 +49,20 @@ export function refusal(status: number, text: string): ClientError {
 
 /** The failure to get an answer at all. */
 export function unreachable(url: string, cause: Error): ClientError {
-  const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : 'EIO';
-  return new ClientError(code, `no daemon answers at ${url}: ${cause.message}`, { cause });
+  return new ClientError(codeOf(cause), `no daemon answers at ${url}: ${cause.message}`, { cause });
+}
+
+/** The end of a connection over TLS that showed no certificate, where it looks like a refusal. */
+export function uncertified(url: string, cause: Error): ClientError | undefined {
+  const code = codeOf(cause);
+  // An alert of TLS 1.3 comes behind the handshake, and may be lost where a request follows it.
+  if (!/^(ERR_SSL_|ECONNRESET$|EPIPE$)/.test(code)) return undefined;
+  const message = `${url} ended the connection: it may want a certificate, give tls (${cause.message})`;
+  return new ClientError(code, message, { cause });
+}
+
+function codeOf(cause: Error): string {
+  return 'code' in cause && typeof cause.code === 'string' ? cause.code : 'EIO';
 }
 
 function parseProblem(text: string): Problem | undefined {

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { text } from 'node:stream/consumers';
 
-import { refusal, unreachable } from './client-error.js';
+import { refusal, uncertified, unreachable } from './client-error.js';
 import { requestFor, targetOf } from './target.js';
 
 /** Where a daemon is, and what it is shown. */
@@ -11,7 +11,10 @@ export interface ConnectionOptions {
   readonly url: string;
   /** Sent as a bearer token. */
   readonly token?: string | undefined;
-  /** Certificate and key in PEM, for a daemon with `--tls-client-ca`. */
+  /**
+   * Certificate and key in PEM, for a daemon with `--tls-client-ca`. The daemon's own is checked
+   * against the CAs of Node, and of the file that `NODE_EXTRA_CA_CERTS` names.
+   */
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer } | undefined;
 }
 
@@ -35,11 +38,13 @@ export class Connection {
   readonly url: string;
   readonly #target: RequestOptions;
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #isUncertified: boolean;
 
   /** @throws TypeError for what is no address of a daemon. */
   constructor({ url, token, tls }: ConnectionOptions) {
     this.url = url;
     this.#target = { ...targetOf(url), ...tls };
+    this.#isUncertified = this.#target.protocol === 'https:' && tls === undefined;
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   }
 
@@ -85,7 +90,8 @@ export class Connection {
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve);
       outgoing.on('error', (cause) => {
-        reject(unreachable(this.url, cause));
+        const refused = this.#isUncertified ? uncertified(this.url, cause) : undefined;
+        reject(refused ?? unreachable(this.url, cause));
       });
     });
     outgoing.end(body);

@@ -1,9 +1,11 @@
 /** HTTPS, certificates of clients, and addresses beyond loopback, judged by curl and openssl. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -148,5 +150,64 @@ t.test('verbs: HTTPS, a certificate and a token from the environment', async (t)
   t.match(run({ ...trust, ...shown }, 'status'), { exit: 1, stderr: /EACCES: no token/ });
   t.match(run(all, 'put', 'a'), { exit: 1, stderr: /EPERM: token scraper has no scope write/ });
   t.match(run({ ...all, DAXD_TOKEN: 'a b' }, 'status'), { exit: 2, stderr: /DAXD_TOKEN/ });
+  t.equal(await daxd.stop(), 0);
+});
+
+/** A holder that shows a certificate where it is given one, and lets go when it is asked to. */
+const HOLDER = `
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { Daxd } from 'daxd/client';
+const { URL: url, CERT, KEY } = process.env;
+const tls = CERT && { cert: readFileSync(CERT), key: readFileSync(KEY) };
+const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 5, access: 'write' };
+try {
+  const lease = await new Daxd({ url, tls }).lease({ ...asked, ttlMs: 1_000 });
+  const [{ bytes }] = await lease.buffers();
+  bytes.write('HELLO');
+  console.log(lease.id);
+  await once(lease, 'recall');
+  await lease.release();
+} catch (error) {
+  console.log(error.name, error.code, error.message);
+  process.exitCode = 3;
+}`;
+
+t.test('client: holds a lease by its certificate; without one daxd says no', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { file, ca, client, tls, clientCa } = keysOf(t);
+  const daxd = await startDaxd(t, [...tls, ...clientCa], scratchDirectory(t));
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+  const call = async (...args: string[]) => curl(...ca, ...client, ...args);
+  await call('-X', 'PUT', '--data-binary', 'hello', `${p1}/files/a`);
+  const start = (env: Record<string, string>) => {
+    const child = spawn(process.execPath, ['--input-type=module', '-e', HOLDER], {
+      env: { ...process.env, URL: daxd.url, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    return { said: text(child.stdout), child, exited: once(child, 'close') };
+  };
+  const trust = { NODE_EXTRA_CA_CERTS: file('ca-cert') };
+  const shown = { CERT: file('client-cert'), KEY: file('client-key') };
+
+  const holder = start({ ...trust, ...shown });
+  const [chunk] = await once(holder.child.stdout, 'data');
+  const lease = `${daxd.url}/v1/leases/${String(chunk).trim()}`;
+  // Longer than its ttl: it is renewed over TLS, too.
+  await sleep(1_500);
+  t.match((await call(lease)).json, { state: 'active', path: 'a' });
+  t.equal((await call(`${p1}/files/a`)).body, 'HELLO');
+  t.equal((await call(...post(`${p1}/truncate`, { path: 'a', size: 0 }))).status, 200);
+  t.strictSame(await holder.exited, [0, null]);
+
+  for (const [env, why] of [
+    [trust, /^ClientError \w+ https:\S+ ended the connection: it may want a certificate, give tls/],
+    [shown, /^ClientError SELF_SIGNED_CERT_IN_CHAIN no daemon answers .*self-signed certificate/],
+  ] as const) {
+    const refused = start(env);
+    t.strictSame(await refused.exited, [3, null]);
+    t.match(await refused.said, why);
+  }
   t.equal(await daxd.stop(), 0);
 });
