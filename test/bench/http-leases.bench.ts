@@ -13,10 +13,16 @@ import { AcquireLease, GrantedLease, LeaseParams } from '../../src/http/schemas/
 import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
 import type { BenchRow } from './bench-row.js';
+import { hasEtcd, openEtcd } from './etcd.js';
+import type { Served } from './etcd.js';
 
-const PAIRS = 4_000;
-/** Until both are compiled: what is measured is a daemon that has been up for a while. */
-const WARM_UP_PAIRS = 4_000;
+/**
+ * In each round, and before the first until both are compiled: what is measured is a daemon that
+ * has been up for a while. A multiple of the connections, as are those of etcd.
+ */
+const PAIRS = 4_096;
+/** etcd is that much slower. */
+const ETCD_PAIRS = 1_024;
 /** More than elsewhere: sockets and two threads make each round less like the next. */
 const HTTP_ROUNDS = 7;
 const PATH = 'file';
@@ -29,39 +35,70 @@ const BODY = JSON.stringify({
   ttl_ms: 60_000,
 });
 
+/** Who does as much as daxd, or as little. */
+interface Peer extends Served {
+  readonly name: string;
+  readonly of: 'daxd' | 'etcd';
+  readonly pairs: number;
+}
+
 /**
  * A lease taken and given back over HTTP, beside two bare routes with the same schemas: with the
  * store in memory, which shows what daxd itself costs, and on a disk under many clients, which
- * share syncs.
+ * share syncs. There beside an etcd with its data on the same disk, too, where one is installed.
  */
 export async function run(): Promise<BenchRow[]> {
-  return [
-    await row(8, mkdtempSync('/dev/shm/daxd-bench-'), 'store in memory'),
-    await row(64, mkdtempSync(join(tmpdir(), 'daxd-bench-')), 'store on a disk'),
-  ];
+  const memory = mkdtempSync('/dev/shm/daxd-bench-');
+  const disk = mkdtempSync(join(tmpdir(), 'daxd-bench-'));
+  if (!hasEtcd()) console.log('etcd is not installed: its row is left out');
+  try {
+    return [
+      ...(await rows(8, memory, 'store in memory', [await openBare()])),
+      ...(await rows(64, disk, 'store on a disk', [
+        await openBare(),
+        ...(hasEtcd() ? [await openEtcdPeer(disk)] : []),
+      ])),
+    ];
+  } finally {
+    rmSync(memory, { recursive: true });
+    rmSync(disk, { recursive: true });
+  }
 }
 
-async function row(connections: number, directory: string, where: string): Promise<BenchRow> {
+/** A row for each peer. */
+async function rows(
+  connections: number,
+  directory: string,
+  where: string,
+  peers: readonly Peer[],
+): Promise<BenchRow[]> {
   const sink = openSync('/dev/null', 'w');
   const daemon = await openDaemon(directory, sink);
-  const bare = await openBare();
+  const daxd = { of: 'daxd', port: Number(new URL(daemon.urls[0] ?? '').port) } as const;
   try {
-    const ports = { ours: Number(new URL(daemon.urls[0] ?? '').port), peer: bare.port };
-    await load(ports.ours, connections, WARM_UP_PAIRS);
-    await load(ports.peer, connections, WARM_UP_PAIRS);
-    const rounds: { ours: number; peer: number }[] = [];
+    await load(daxd, connections, PAIRS);
+    for (const peer of peers) await load(peer, connections, peer.pairs);
+    const rounds = peers.map((): { ours: number; peer: number }[] => []);
     for (let round = 0; round < HTTP_ROUNDS; round++) {
-      const ours = await load(ports.ours, connections, PAIRS);
-      rounds.push({ ours, peer: await load(ports.peer, connections, PAIRS) });
+      const ours = await load(daxd, connections, PAIRS);
+      for (const [i, peer] of peers.entries()) {
+        rounds[i]?.push({ ours, peer: await load(peer, connections, peer.pairs) });
+      }
     }
-    const name = `lease acquire+release over HTTP, ${connections} connections, ${where}, beside bare Fastify`;
-    return medianRow(name, 'pairs/s', rounds);
+    const what = `lease acquire+release over HTTP, ${connections} connections, ${where}`;
+    return peers.map((peer, i) =>
+      medianRow(`${what}, beside ${peer.name}`, 'pairs/s', rounds[i] ?? []),
+    );
   } finally {
     await daemon.close();
-    await bare.close();
+    for (const peer of peers) await peer.close();
     closeSync(sink);
-    rmSync(directory, { recursive: true });
   }
+}
+
+async function openEtcdPeer(directory: string): Promise<Peer> {
+  const name = "etcd's grant+put+revoke through its JSON gateway";
+  return { name, of: 'etcd', pairs: ETCD_PAIRS, ...(await openEtcd(directory)) };
 }
 
 /** A whole daemon, logging as it does by default, but to nowhere. */
@@ -82,7 +119,7 @@ async function openDaemon(directory: string, sink: number): Promise<Daemon> {
 }
 
 /** Fastify as it comes, with the schemas of the two routes and nothing behind them. */
-async function openBare(): Promise<{ readonly port: number; close(): Promise<void> }> {
+async function openBare(): Promise<Peer> {
   const app = fastify();
   const extent = { file_offset: 0, device_offset: 8_388_608, length: 4096 };
   const lease = {
@@ -114,12 +151,17 @@ async function openBare(): Promise<{ readonly port: number; close(): Promise<voi
     reply.code(204).send(null),
   );
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  return { port: Number(new URL(url).port), close: () => app.close() };
+  const port = Number(new URL(url).port);
+  return { name: 'bare Fastify', of: 'daxd', pairs: PAIRS, port, close: () => app.close() };
 }
 
 /** Pairs of calls a second. */
-async function load(port: number, connections: number, pairs: number): Promise<number> {
-  const workerData = { port, pairs, connections, body: BODY };
+async function load(
+  { of, port }: { readonly of: 'daxd' | 'etcd'; readonly port: number },
+  connections: number,
+  pairs: number,
+): Promise<number> {
+  const workerData = { of, port, pairs, connections, body: BODY };
   const worker = new Worker(new URL('./http-load.js', import.meta.url), { workerData });
   const [elapsedMs]: number[] = await once(worker, 'message');
   return (pairs * 1000) / (elapsedMs ?? NaN);

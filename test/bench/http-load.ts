@@ -1,6 +1,7 @@
 /**
  * Takes and gives back leases over raw keep-alive connections, in a thread of its own, and
- * posts how many milliseconds all of them took.
+ * posts how many milliseconds all of them took. Of etcd a lease is a grant with a key put under
+ * it, through its JSON gateway.
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';
@@ -11,30 +12,47 @@ import { systemClock } from '../../src/lib/clock.js';
 
 /** What one load is made of. */
 interface Load {
+  readonly of: 'daxd' | 'etcd';
   readonly port: number;
   readonly connections: number;
   /** Leases taken and given back, over all connections. */
   readonly pairs: number;
-  /** JSON of each request for a lease. */
+  /** JSON of each request for a lease of daxd. */
   readonly body: string;
 }
 
-const { port, connections, pairs, body }: Load = workerData;
-const acquire =
-  'POST /v1/leases HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n' +
-  `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+const { of, port, connections, pairs, body }: Load = workerData;
 
 /** Runs pairs of calls on one connection, one call at a time. */
-async function run(count: number): Promise<void> {
+async function run(connection: number): Promise<void> {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   socket.setEncoding('latin1');
   await once(socket, 'connect');
-  for (let i = 0; i < count; i++) {
-    const granted = await call(socket, acquire, 201);
-    const id = /"id":"(\w+)"/.exec(granted)?.[1];
-    await call(socket, `DELETE /v1/leases/${id} HTTP/1.1\r\nhost: localhost\r\n\r\n`, 204);
-  }
+  const pair = of === 'daxd' ? daxdPair : etcdPair;
+  for (let i = 0; i < pairs / connections; i++) await pair(socket, `${connection}/${i}`);
   socket.end();
+}
+
+const acquire = post('/v1/leases', body);
+
+async function daxdPair(socket: Socket): Promise<void> {
+  const granted = await call(socket, acquire, 201);
+  const id = /"id":"(\w+)"/.exec(granted)?.[1];
+  await call(socket, `DELETE /v1/leases/${id} HTTP/1.1\r\nhost: localhost\r\n\r\n`, 204);
+}
+
+async function etcdPair(socket: Socket, name: string): Promise<void> {
+  const granted = await call(socket, post('/v3/lease/grant', '{"TTL":60}'), 200);
+  const lease = /"ID":"(\d+)"/.exec(granted)?.[1];
+  const key = Buffer.from(name).toString('base64');
+  const put = JSON.stringify({ key, value: key, lease });
+  await call(socket, post('/v3/kv/put', put), 200);
+  await call(socket, post('/v3/lease/revoke', JSON.stringify({ ID: lease })), 200);
+}
+
+function post(path: string, json: string): string {
+  const head = `POST ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n`;
+  return `${head}content-length: ${Buffer.byteLength(json)}\r\n\r\n${json}`;
 }
 
 /** One call, and all of its answer: it comes whole, with its length in the head. */
@@ -56,6 +74,6 @@ async function call(socket: Socket, request: string, status: number): Promise<st
 }
 
 const startedMs = systemClock.nowMs();
-await Promise.all(Array.from({ length: connections }, () => run(pairs / connections)));
+await Promise.all(Array.from({ length: connections }, (_, connection) => run(connection)));
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
 parentPort?.postMessage(systemClock.nowMs() - startedMs);
