@@ -237,11 +237,7 @@ export class Leases {
    */
   acknowledge(id: string, estimateMs: number): Lease {
     const lease = this.get(id);
-    const changes = [...this.#recallsOf(lease)];
-    if (changes.length === 0) {
-      throw new DaxdError('ENOENT', `nothing asks for lease ${id}: see its recalls`);
-    }
-    for (const change of changes) this.recallClock.acknowledged(lease, change.id, estimateMs);
+    this.recallClock.acknowledged(lease, this.#recallsOf(lease), estimateMs);
     this.#options.events.push('recall.acknowledged', { ...leaseEventFields(lease), estimateMs });
     return lease;
   }

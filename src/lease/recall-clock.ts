@@ -1,4 +1,5 @@
 import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
 import { RECALL_MS_MAX } from './limits.js';
 import type { Lease } from './lease.js';
 
@@ -45,12 +46,26 @@ export class RecallClock {
     if (!answers.has(id)) answers.set(id, { seenMs: this.#clock.nowMs() });
   }
 
-  /** Notes how long a holder says that it takes, from now on. */
-  acknowledged(lease: Lease, change: string, estimateMs: number): void {
-    this.seen(lease, change);
+  /**
+   * Notes how long a holder says that it takes, from now on.
+   *
+   * @param changes those that ask for the lease.
+   * @throws DaxdError ENOENT where there is none.
+   */
+  acknowledged(
+    { id }: Lease,
+    changes: Iterable<{ readonly id: string }>,
+    estimateMs: number,
+  ): void {
     const nowMs = this.#clock.nowMs();
-    const seenMs = this.#of(change).get(lease.id)?.seenMs ?? nowMs;
-    this.#of(change).set(lease.id, { seenMs, untilMs: nowMs + estimateMs });
+    let count = 0;
+    for (const change of changes) {
+      const answers = this.#of(change.id);
+      const seenMs = answers.get(id)?.seenMs ?? nowMs;
+      answers.set(id, { seenMs, untilMs: nowMs + estimateMs });
+      count++;
+    }
+    if (count === 0) throw new DaxdError('ENOENT', `nothing asks for lease ${id}: see its recalls`);
   }
 
   /** The holders that said how long they take. */
