@@ -21,6 +21,8 @@ import { filesystemRoutes } from './routes/filesystems.js';
 import { layoutChangeRoutes } from './routes/layout-changes.js';
 import { leaseRoutes } from './routes/lease.js';
 import { recallRoutes } from './routes/recalls.js';
+import { LeaseConnections } from './lease-connections.js';
+import { bindRoute } from './routes/bind.js';
 import { leasesRoutes } from './routes/leases.js';
 import { monitoringRoutes } from './routes/monitoring.js';
 import type { MetricsPage } from './routes/monitoring.js';
@@ -113,7 +115,12 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control });
   await app.register(shiftRangeRoutes, { control });
-  await app.register(leasesRoutes, { control, callers: options.callers, events });
+  const { callers } = options;
+  const connections = new LeaseConnections(callers, (lease) => {
+    void control.leases.revocation.proven(lease, 'connection closed');
+  });
+  await app.register(leasesRoutes, { control, callers, connections, events });
+  await app.register(bindRoute, { leases: control.leases, connections });
   await app.register(leaseRoutes, { leases: control.leases });
   await app.register(recallRoutes, { leases: control.leases });
   await app.register(nbdRoutes, { control });

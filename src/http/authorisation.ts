@@ -62,6 +62,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
 
   acknowledgeRecall: 'lease and secret',
   acquireLease: 'lease',
+  bindLease: 'lease and secret',
   deleteLease: 'lease and secret',
   releaseLease: 'lease and secret',
   renewLease: 'lease and secret',

@@ -59,12 +59,21 @@ export class Callers {
     throw unknownCaller('Bearer realm="daxd", error="invalid_token"', 'not a token of this daemon');
   }
 
+  /** Whether a caller is a process of this machine: it came over a Unix socket or loopback. */
+  isLocal({ socket }: IncomingMessage): boolean {
+    return this.#unixSockets.has(socket) || isLoopback(socket.remoteAddress);
+  }
+
   /** Compares with every token, so that the time tells nothing about any of them. */
   #find(tokens: readonly Token[], digest: Uint8Array): Token | undefined {
     let found: Token | undefined;
     for (const token of tokens) if (timingSafeEqual(token.digest, digest)) found = token;
     return found;
   }
+}
+
+function isLoopback(address = ''): boolean {
+  return address === '::1' || /^(::ffff:)?127\./.test(address);
 }
 
 function unknownCaller(challenge: string, what: string): HttpRefusal {

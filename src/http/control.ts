@@ -50,7 +50,7 @@ export interface LeaseControl extends Pick<
   Leases,
   'acknowledge' | 'acquire' | 'get' | 'list' | 'release' | 'renew' | 'view'
 > {
-  readonly revocation: Pick<Leases['revocation'], 'evict' | 'revoke'>;
+  readonly revocation: Pick<Leases['revocation'], 'evict' | 'proven' | 'revoke'>;
 }
 
 /** A mounted filesystem, and where its partition lies. */

@@ -5,6 +5,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
 import { type Address, hostAndPort, listenOn, systemCodeOf } from '../lib/listen.js';
+import { keepAlive, lastingConnections } from './lease-connections.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 import type { TlsOptions } from './tls-files.js';
 
@@ -43,10 +44,16 @@ export class Listener {
   static async open(address: Address, options: ListenerOptions): Promise<Listener> {
     const isTls = options.tls !== undefined && address.kind === 'tcp';
     const server = isTls ? tlsServer(options, options.tls) : createServer(timeouts(options));
-    server.on('request', options.route);
+    server.on('request', (request, response) => {
+      if (lastingConnections.has(request.socket)) keepAlive(response);
+      options.route(request, response);
+    });
     const sockets = openSockets(server);
     server.maxConnections = options.limits.connectionsMax;
     server.on('clientError', answerClientError);
+    server.on('timeout', (socket: Duplex) => {
+      if (!lastingConnections.has(socket)) socket.destroy();
+    });
     if (address.kind === 'unix') {
       server.on('connection', (socket) => options.unixSockets.add(socket));
     }

@@ -115,6 +115,25 @@ export class Revocation {
     this.#inBackground(this.revoke(lease, reason), lease);
   }
 
+  /**
+   * Ends a lease whose holder is known to be gone; does nothing where there is none. Where the
+   * store fails it is tried again.
+   */
+  async proven(id: string, reason: string): Promise<void> {
+    const { clock, held, log, steps } = this.#options;
+    const lease = held.index.get(id);
+    if (lease === undefined || this.#closed) return;
+    try {
+      await lease.inTurn(() => steps.end(lease, { state: 'released', reason }));
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      log.error({ lease: id, code: error.code }, error.message);
+      clock.setTimer(() => {
+        void this.proven(id, reason);
+      }, FENCE_PAUSE_MS_MIN);
+    }
+  }
+
   /** Takes up the fencing that another daemon, or a change, left undone. */
   resume(): void {
     for (const lease of this.#options.held.quarantined) {

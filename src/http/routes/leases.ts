@@ -4,6 +4,7 @@ import type { Static } from 'typebox';
 import type { LeaseRequest } from '../../lease/lease-request.js';
 import type { Callers } from '../callers.js';
 import type { Control } from '../control.js';
+import type { LeaseConnections } from '../lease-connections.js';
 import type { EventStreams } from '../event-streams.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
@@ -22,6 +23,7 @@ import { Problem } from '../schemas/problem.js';
 export interface LeasesRoutesOptions {
   readonly control: Control;
   readonly callers: Callers;
+  readonly connections: LeaseConnections;
   readonly events: Pick<EventStreams, 'cursor'>;
 }
 
@@ -45,7 +47,7 @@ function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
 /** Leases: ranges that clients pin for DMA. */
 export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
   app,
-  { control, callers, events },
+  { control, callers, connections, events },
   done,
 ) => {
   const { leases } = control;
@@ -64,6 +66,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
     },
     async (request, reply) => {
       const asked = askedFor(request.body);
+      if (request.body.connection === true) connections.check(request.raw);
       const key = idempotencyKeyOf(
         request.headers['idempotency-key'],
         callers.of(request.raw).name,
@@ -76,6 +79,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       const lease = await leases.acquire({ ...asked, ...proof, key: key?.grant }, signal);
       // Nobody will hear of a lease granted to a client that is gone, unless it asks again.
       if (reply.raw.destroyed && key === undefined) await leases.release(lease.id);
+      if (request.body.connection === true) connections.bind(request.raw, reply.raw, lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
       if (key === undefined) return { ...leases.view(lease), secret };
       refuseEnded(lease);

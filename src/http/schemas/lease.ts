@@ -34,6 +34,11 @@ export const AcquireLease = strict({
     }),
   ),
   client: Type.Optional(Type.String({ maxLength: 256, description: 'who holds it, for people' })),
+  connection: Type.Optional(
+    Type.Boolean({
+      description: 'end it when this connection ends: over loopback or a Unix socket',
+    }),
+  ),
   pid: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
   pid_start: Type.Optional(count('field 22 of /proc/PID/stat, as the holder reads it')),
 });

@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { Agent, request } from 'node:http';
 import { Server, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { spawnSync } from 'node:child_process';
 
 import t from 'tap';
@@ -200,4 +202,34 @@ t.test('uploads: a body that is cut changes nothing', async (t) => {
   await once(socket, 'close');
   await call({ port, path: '/livez' });
   t.equal(control.fs.bytes('a'), 'old');
+});
+
+t.test('listeners: a connection that a lease ends with is not closed for being idle', async (t) => {
+  const { options } = await setUpListeners(t, []);
+  const limits = { ...options.limits, keepAliveTimeoutMs: 100 };
+  const listener = await Listener.open(TCP, { ...options, limits });
+  t.teardown(async () => {
+    const closed = listener.close();
+    listener.cut();
+    await closed;
+  });
+  const asked = { partition: 'pmem0p2', offset: 0, length: 4096, access: 'read' };
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.teardown(() => {
+    agent.destroy();
+  });
+  const closedAfterAnIdleWait = async (body: object): Promise<boolean> => {
+    const headers = { 'content-type': 'application/json' };
+    const port = portOf(listener);
+    const sent = request({ port, agent, method: 'POST', path: '/v1/leases', headers });
+    const closed = once(sent, 'socket').then(([socket]) => once(socket, 'close'));
+    sent.end(JSON.stringify({ ...asked, ttl_ms: 60_000, ...body }));
+    const [answer] = await once(sent, 'response');
+    t.equal(answer.statusCode, 201);
+    await once(answer.resume(), 'end');
+    const isOver = setTimeout(3000, 'open');
+    return (await Promise.race([closed, isOver])) !== 'open';
+  };
+  t.equal(await closedAfterAnIdleWait({}), true, 'another one is');
+  t.equal(await closedAfterAnIdleWait({ connection: true }), false);
 });

@@ -1,0 +1,85 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+
+import { DaxdError } from '../lib/errno.js';
+import { systemCodeOf } from '../lib/listen.js';
+import type { Callers } from './callers.js';
+
+/**
+ * Connections that leases end with: a listener closes none of them for being idle, for then
+ * the end of one would prove nothing of its holder.
+ */
+export const lastingConnections = new WeakSet<object>();
+
+/** Leaves out the word of when an idle connection is closed, by which clients close it first. */
+export function keepAlive(response: ServerResponse): void {
+  response.setHeader('connection', 'keep-alive');
+}
+
+/**
+ * Leases that end when a connection does. Proof is that the holder closed it, or that its
+ * machine did for it: so the holder has to be on this one, where nothing but its own end closes
+ * the connection of a process. What daxd closes itself says nothing.
+ */
+export class LeaseConnections {
+  readonly #callers: Callers;
+  readonly #onClosed: (lease: string) => void;
+  readonly #bound = new WeakMap<object, Set<string>>();
+
+  /** `onClosed` is told of each lease whose holder has closed its connection. */
+  constructor(callers: Callers, onClosed: (lease: string) => void) {
+    this.#callers = callers;
+    this.#onClosed = onClosed;
+  }
+
+  /**
+   * Looks whether a lease can end with the connection of a request.
+   *
+   * @throws DaxdError EINVAL where its end would prove nothing.
+   */
+  check(request: IncomingMessage): void {
+    if (!this.#callers.isLocal(request)) {
+      throw new DaxdError(
+        'EINVAL',
+        'a lease ends with a connection over loopback or a Unix socket alone: elsewhere its end proves nothing',
+      );
+    }
+    const isLast =
+      request.httpVersion === '1.0' || /\bclose\b/i.test(request.headers.connection ?? '');
+    if (isLast) {
+      throw new DaxdError('EINVAL', 'keep the connection open that the lease is to end with');
+    }
+  }
+
+  /** Has a lease end with the connection of a request, before it is answered. */
+  bind({ socket }: IncomingMessage, response: ServerResponse, lease: string): void {
+    keepAlive(response);
+    const leases = this.#bound.get(socket) ?? this.#watch(socket);
+    leases.add(lease);
+    if (isClosedByHolder(socket)) this.#onClosed(lease);
+  }
+
+  #watch(socket: Duplex): Set<string> {
+    const leases = new Set<string>();
+    this.#bound.set(socket, leases);
+    lastingConnections.add(socket);
+    const closed = (): void => {
+      for (const lease of leases) this.#onClosed(lease);
+      leases.clear();
+    };
+    // Before the server's own listener, which closes its side, too. Where daxd has closed that
+    // first, the other one only follows.
+    socket.prependOnceListener('end', () => {
+      if (!socket.writableEnded) closed();
+    });
+    socket.on('error', (error) => {
+      if (systemCodeOf(error) === 'ECONNRESET' || systemCodeOf(error) === 'EPIPE') closed();
+    });
+    return leases;
+  }
+}
+
+/** Closed before anybody looked. */
+function isClosedByHolder(socket: Duplex): boolean {
+  return socket.readableEnded;
+}
