@@ -59,6 +59,30 @@ export class HeldLeases {
    *   partition; nothing is pinned then.
    */
   add(lease: Lease, target: LeaseTarget | undefined): void {
+    this.#pin(lease, target);
+    this.index.add(lease);
+  }
+
+  /**
+   * Pins the pages of the first leases, ascending by id, and takes them in.
+   *
+   * @param targets what raw leases claim their partitions from, by partition.
+   * @throws as {@link add}; those before the one that failed are held then.
+   */
+  restore(leases: readonly Lease[], targets: ReadonlyMap<string, LeaseTarget>): void {
+    const pinned: Lease[] = [];
+    try {
+      for (const lease of leases) {
+        const { partition, inode } = lease.terms;
+        this.#pin(lease, inode === undefined ? targets.get(partition) : undefined);
+        pinned.push(lease);
+      }
+    } finally {
+      this.index.restore(pinned);
+    }
+  }
+
+  #pin(lease: Lease, target: LeaseTarget | undefined): void {
     const { partition } = lease.terms;
     const raw = target?.kind === 'raw' ? target : undefined;
     if (raw !== undefined) this.#rawClaims.take(partition, raw);
@@ -68,7 +92,6 @@ export class HeldLeases {
       if (raw !== undefined) this.#rawClaims.drop(partition);
       throw error;
     }
-    this.index.add(lease);
     if (lease.state === 'quarantined') this.quarantined.add(lease);
     this.counters.entered(lease);
   }

@@ -1,3 +1,5 @@
+import { assert } from '../lib/assert.js';
+
 /** A half-open interval that belongs to an owner; one owner has at most one at each start. */
 export interface Interval<Owner> {
   readonly start: number;
@@ -30,20 +32,18 @@ export class IntervalTree<Owner> {
     return this.#size;
   }
 
-  add({ start, end, id, owner }: Interval<Owner>): void {
-    const priority = this.#nextPriority();
-    const node = {
-      start,
-      end,
-      id,
-      owner,
-      priority,
-      maxEnd: end,
-      left: undefined,
-      right: undefined,
-    };
-    this.#root = insert(this.#root, node);
+  add(interval: Interval<Owner>): void {
+    this.#root = insert(this.#root, this.#node(interval));
     this.#size++;
+  }
+
+  /** Takes the first intervals, without a search for the place of each. */
+  build(intervals: Iterable<Interval<Owner>>): void {
+    assert(this.#root === undefined, 'only an empty tree is built');
+    const nodes: Node<Owner>[] = [];
+    for (const interval of intervals) nodes.push(this.#node(interval));
+    this.#root = treapOf(nodes.toSorted((a, b) => (isBefore(a, b.start, b.id) ? -1 : 1)));
+    this.#size = nodes.length;
   }
 
   /** Removes the interval with this start and id; false when there is none. */
@@ -58,6 +58,11 @@ export class IntervalTree<Owner> {
   /** Owners of intervals that overlap [from, to), by ascending start; an owner may come twice. */
   *overlapping(from: number, to: number): Generator<Owner> {
     yield* search(this.#root, from, to);
+  }
+
+  #node({ start, end, id, owner }: Interval<Owner>): Node<Owner> {
+    const priority = this.#nextPriority();
+    return { start, end, id, owner, priority, maxEnd: end, left: undefined, right: undefined };
   }
 
   /** Marsaglia's xorshift: good enough to balance, and the same in every run. */
@@ -88,6 +93,27 @@ function insert<Owner>(root: Node<Owner> | undefined, node: Node<Owner>): Node<O
   if (isBefore(node, root.start, root.id)) root.left = insert(root.left, node);
   else root.right = insert(root.right, node);
   return refreshed(root);
+}
+
+/** The treap of nodes in ascending order, each of which comes once on its right edge. */
+function treapOf<Owner>(nodes: readonly Node<Owner>[]): Node<Owner> | undefined {
+  /** The nodes from the root down to the right; what is under them to the left is whole. */
+  const edge: Node<Owner>[] = [];
+  const takeLast = (below: number): Node<Owner> | undefined => {
+    let taken: Node<Owner> | undefined;
+    for (let last = edge.at(-1); last !== undefined && last.priority < below; last = edge.at(-1)) {
+      taken = refreshed(last);
+      edge.pop();
+    }
+    return taken;
+  };
+  for (const node of nodes) {
+    node.left = takeLast(node.priority);
+    const parent = edge.at(-1);
+    if (parent !== undefined) parent.right = node;
+    edge.push(node);
+  }
+  return takeLast(Infinity);
 }
 
 function remove<Owner>(

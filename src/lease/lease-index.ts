@@ -1,5 +1,5 @@
-import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
+import { groupBy } from '../lib/group-by.js';
 import { LeaseRoll } from './lease-roll.js';
 import type { HeldState } from './lease-state.js';
 import type { Lease } from './lease.js';
@@ -35,17 +35,16 @@ export interface LeasePage {
  * here walks over all leases to find some.
  */
 export class LeaseIndex {
-  readonly #byId = new Map<string, Lease>();
   readonly #roll = new LeaseRoll<Lease>();
   /** One for each partition that ever had a lease. */
   readonly #partitions = new Map<string, PartitionLeases>();
 
   get size(): number {
-    return this.#byId.size;
+    return this.#roll.size;
   }
 
   get(id: string): Lease | undefined {
-    return this.#byId.get(id);
+    return this.#roll.get(id);
   }
 
   /** How many leases stand on a partition, on its files or on its raw bytes. */
@@ -63,20 +62,25 @@ export class LeaseIndex {
     return new Set(this.#partitions.get(partition)?.overlapping(inode, from, to));
   }
 
-  /** Every held lease, in the order of ids; they may be deleted meanwhile. */
-  all(): Iterable<Lease> {
-    return this.#byId.values();
+  /** Every held lease, ascending by id. */
+  all(): Lease[] {
+    return [...this.#roll.after('')];
   }
 
   add(lease: Lease): void {
-    assert(!this.#byId.has(lease.id), 'lease ids are unique');
-    this.#byId.set(lease.id, lease);
     this.#roll.add(lease);
     this.#on(lease.terms.partition).add(lease);
   }
 
+  /** Takes in the first leases, ascending by id: much faster than one by one. */
+  restore(leases: readonly Lease[]): void {
+    for (const lease of leases) this.#roll.add(lease);
+    for (const [partition, theirs] of groupBy(leases, ({ terms }) => terms.partition)) {
+      this.#on(partition).restore(theirs);
+    }
+  }
+
   delete(lease: Lease): void {
-    assert(this.#byId.delete(lease.id), 'a lease leaves the index once');
     this.#roll.delete(lease);
     this.#on(lease.terms.partition).delete(lease);
   }

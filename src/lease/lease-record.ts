@@ -1,5 +1,3 @@
-import { CRC_INIT, crc32c } from '../lib/crc32c.js';
-import { DaxdError } from '../lib/errno.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { EndState } from './lease-state.js';
 import type { PageRun } from './page-runs.js';
@@ -15,7 +13,7 @@ export interface LeaseRecord {
   /** Why its pages are in quarantine; absent while they are not. */
   readonly quarantined?: QuarantineCause | undefined;
   /** It has ended, and only the blocks that the filesystem keeps for it are not freed yet. */
-  readonly ended?: boolean;
+  readonly ended?: boolean | undefined;
 }
 
 /** Why a lease is in quarantine. */
@@ -74,44 +72,4 @@ export interface StoreHeader {
 /** A header, and the version of daxd's records behind it. */
 export interface VersionedHeader extends StoreHeader {
   readonly version: number;
-}
-
-/** Digits of the checksum before each record. */
-const SUM_DIGITS = 8;
-
-/** What a store keeps, by kind. */
-export interface Kept {
-  readonly header: VersionedHeader;
-  readonly record: LeaseRecord;
-  /** When a lease ends, in milliseconds. */
-  readonly deadline: number;
-  readonly fencingToken: number;
-  readonly tombstone: LeaseTombstone;
-  readonly key: KeptKey;
-  readonly round: RememberedRound;
-}
-
-/** What a store keeps, as text: the crc32c of what follows in 8 hex digits, then JSON. */
-export function encodeKept(kept: Kept[keyof Kept]): string {
-  const json = JSON.stringify(kept);
-  return sumOf(json) + json;
-}
-
-/**
- * What {@link encodeKept} wrote.
- *
- * @param name which one it is, for the message.
- * @throws DaxdError EBADMSG where its checksum is wrong.
- */
-export function decodeKept<K extends keyof Kept>(kind: K, text: string, name: string): Kept[K] {
-  const json = text.slice(SUM_DIGITS);
-  if (text.slice(0, SUM_DIGITS) !== sumOf(json)) {
-    throw new DaxdError('EBADMSG', `${kind} ${name}: its checksum is wrong`);
-  }
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- daxd wrote it, and not a bit has changed
-  return JSON.parse(json) as Kept[K];
-}
-
-function sumOf(json: string): string {
-  return crc32c(CRC_INIT, Buffer.from(json)).toString(16).padStart(SUM_DIGITS, '0');
 }

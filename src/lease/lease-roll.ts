@@ -20,6 +20,11 @@ export class LeaseRoll<Item extends Named> {
     return this.#size;
   }
 
+  get(id: string): Item | undefined {
+    const slot = this.#slotAfter(id) - 1;
+    return this.#ids[slot] === id ? this.#items[slot] : undefined;
+  }
+
   add(item: Item): void {
     assert(item.id > (this.#ids.at(-1) ?? ''), 'ids on a roll ascend');
     this.#ids.push(item.id);

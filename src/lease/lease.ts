@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { PAGE_SIZE } from '../lib/units.js';
+import { pagesCovering } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { hasEnded, nextLeaseState } from './lease-state.js';
@@ -144,7 +145,8 @@ export class Lease implements Timed {
 
   /** What is to outlive the daemon of it, with these bytes left. */
   record(ranges: readonly ByteRange[] = this.#ranges): LeaseRecord {
-    return { terms: this.terms, ranges, runs: this.#runs, quarantined: this.#quarantined };
+    const runs = ranges === this.#ranges ? this.#runs : clipRuns(this.#runs, pagesCovering(ranges));
+    return { terms: this.terms, ranges, runs, quarantined: this.#quarantined };
   }
 
   moveTo(state: LeaseState): void {

@@ -37,7 +37,7 @@ import { cancelled, isPrepared, prepare } from './prepare-place.js';
 import { ProcessWatch } from './process-watch.js';
 import type { ProcessRef, ProcessTable } from './process-table.js';
 import { Revocation } from './revocation.js';
-import { restoredLeases } from './restored-leases.js';
+import { logRestored, restoredLeases } from './restored-leases.js';
 import { RecallClock } from './recall-clock.js';
 import { recalledView, recallsOf } from './recalls.js';
 import type { RecalledView } from './recalls.js';
@@ -269,21 +269,18 @@ export class Leases {
    * @throws DaxdError EBUSY where the store belongs to other media; EBADMSG for a damaged one.
    */
   async restore(): Promise<void> {
-    const { store, ids, log } = this.#options;
-    const { leases, changes, ended, dead } = restoredLeases(this.#options);
+    const restored = restoredLeases(this.#options);
+    const { leases, rawTargets, changes, ended } = restored;
     for (const record of ended) this.quarantine.addEnded(record);
-    for (const { lease, target } of leases) {
-      this.#held.add(lease, target);
-      ids.follow(lease.id);
+    this.#held.restore(leases, rawTargets);
+    const last = leases.at(-1);
+    if (last !== undefined) this.#options.ids.follow(last.id);
+    for (const lease of leases) {
       if (lease.state !== 'quarantined') this.#deadlines.set(lease, lease.deadlineMs);
       if (lease.terms.holder !== undefined) this.#watch.add(lease.terms.holder, lease);
     }
-    await store.commit(changes);
-    if (leases.length + dead === 0) return;
-    log.info(
-      { leases: leases.length, endedWithReboot: dead, store: store.name },
-      'leases of an earlier run: reclaimable, their pages are pinned',
-    );
+    await this.#options.store.commit(changes);
+    logRestored(this.#options, restored);
   }
 
   /** Refuses new leases and renewals from now on; releases go on. */

@@ -1,9 +1,12 @@
 import type { Database, RootDatabase } from 'lmdb';
 
-import { decodeKept, encodeKept } from './lease-record.js';
+import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptKey, LeaseTombstone, RememberedRound } from './lease-record.js';
 import type { StoreChange } from './lease-store.js';
 import { REMEMBERED_MS } from './limits.js';
+import { LmdbWrites } from './lmdb-writes.js';
+import { SUMMED } from './summed-bytes.js';
+import type { SummedValue } from './summed-bytes.js';
 
 /** How many more than twice what comes in are dropped at most by one transaction. */
 const DROPPED_MIN = 16;
@@ -33,19 +36,19 @@ interface NumberedRound extends RememberedRound {
  * nothing walks over all. Nothing of it is in memory but the numbers.
  */
 export class LmdbRemembered {
-  readonly #tombstones: Database<string, string>;
-  readonly #keys: Database<string, string>;
-  readonly #rounds: Database<string, number>;
+  readonly #tombstones: Database<SummedValue, string>;
+  readonly #keys: Database<SummedValue, string>;
+  readonly #rounds: Database<SummedValue, number>;
   readonly #sizeMax: number;
   #span: Span;
   /** The first round of the span, once it was looked at. */
   #oldest: RememberedRound | undefined;
 
   /** @param sizeMax how many are remembered. */
-  constructor(root: RootDatabase<string, string>, sizeMax: number) {
-    this.#tombstones = root.openDB<string, string>('tombstones', { encoding: 'string' });
-    this.#keys = root.openDB<string, string>('keys', { encoding: 'string' });
-    this.#rounds = root.openDB<string, number>('rounds', { encoding: 'string' });
+  constructor(root: RootDatabase<SummedValue, string>, sizeMax: number) {
+    this.#tombstones = root.openDB<SummedValue, string>('tombstones', SUMMED);
+    this.#keys = root.openDB<SummedValue, string>('keys', SUMMED);
+    this.#rounds = root.openDB<SummedValue, number>('rounds', SUMMED);
     this.#sizeMax = sizeMax;
     const [first = 0] = this.#rounds.getKeys({ limit: 1 });
     const [last = first - 1] = this.#rounds.getKeys({ limit: 1, reverse: true });
@@ -58,14 +61,14 @@ export class LmdbRemembered {
 
   /** How a lease ended; undefined where that is not known. @throws DaxdError EBADMSG. */
   tombstone(id: string): LeaseTombstone | undefined {
-    const text = this.#tombstones.get(id);
-    return text === undefined ? undefined : decodeKept('tombstone', text, `of lease ${id}`);
+    const value = this.#tombstones.get(id);
+    return value === undefined ? undefined : decodeJson('tombstone', value, `of lease ${id}`);
   }
 
   /** What a key was granted; undefined where that is not known. @throws DaxdError EBADMSG. */
   grantOf(key: string): KeptKey | undefined {
-    const text = this.#keys.get(key);
-    return text === undefined ? undefined : decodeKept('key', text, key);
+    const value = this.#keys.get(key);
+    return value === undefined ? undefined : decodeJson('key', value, key);
   }
 
   /** What one transaction adds, and drops for it. One step comes after the other. */
@@ -77,14 +80,17 @@ export class LmdbRemembered {
     const round = roundOf(ends, keys);
     const { dropped, span } = this.#drop(added, round.atMs);
     const write = (): void => {
+      const tombstoneWrites = new LmdbWrites(this.#tombstones);
+      const keyWrites = new LmdbWrites(this.#keys);
+      const roundWrites = new LmdbWrites(this.#rounds);
       for (const { number, ids, keys: old } of dropped) {
-        for (const id of ids) handled(this.#tombstones.remove(id));
-        for (const id of old) handled(this.#keys.remove(id));
-        handled(this.#rounds.remove(number));
+        for (const id of ids) tombstoneWrites.remove(id);
+        for (const id of old) keyWrites.remove(id);
+        roundWrites.remove(number);
       }
-      for (const end of ends) handled(this.#tombstones.put(end.terms.id, encodeKept(end)));
-      for (const key of keys) handled(this.#keys.put(key.id, encodeKept(key)));
-      handled(this.#rounds.put(span.next, encodeKept(round)));
+      for (const end of ends) tombstoneWrites.put(end.terms.id, encodeJson(end));
+      for (const key of keys) keyWrites.put(key.id, encodeJson(key));
+      roundWrites.put(span.next, encodeJson(round));
     };
     const done = (): void => {
       if (dropped.length > 0) this.#oldest = undefined;
@@ -118,7 +124,7 @@ export class LmdbRemembered {
   /** One that cannot be read is dropped alone: no lease is refused for what is only remembered. */
   #read(number: number): RememberedRound {
     try {
-      return decodeKept('round', this.#rounds.get(number) ?? '', String(number));
+      return decodeJson('round', this.#rounds.get(number) ?? null, String(number));
     } catch {
       return { atMs: 0, ids: [], keys: [] };
     }
@@ -134,12 +140,7 @@ function roundOf(ends: readonly LeaseTombstone[], keys: readonly KeptKey[]): Rem
   };
 }
 
-function entriesOf(database: Database<string, string>): number {
+function entriesOf(database: Database<SummedValue, string>): number {
   const stats = database.getStats();
   return 'entryCount' in stats ? Number(stats.entryCount) : 0;
-}
-
-/** It settles with the transaction, which is what is waited for. */
-function handled(promise: Promise<unknown>): void {
-  promise.catch(() => {});
 }

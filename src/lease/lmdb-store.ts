@@ -4,19 +4,22 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { Database, RootDatabase } from 'lmdb';
 
-import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
 import { fileSystemError } from '../media/system-call-error.js';
-import { decodeKept, encodeKept } from './lease-record.js';
-import type { KeptKey, LeaseTombstone, StoreHeader, VersionedHeader } from './lease-record.js';
+import { decodeJson, encodeJson } from './kept-json.js';
+import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
+import { LmdbWrites } from './lmdb-writes.js';
+import { RecordReader, recordBytes } from './record-bytes.js';
+import { SUMMED, wholeBytes } from './summed-bytes.js';
+import type { SummedValue } from './summed-bytes.js';
 
-/** What this daxd writes; a store with a larger number is from a newer one. */
-const VERSION = 1;
+/** What this daxd writes, and the only one that it reads. */
+const VERSION = 2;
 const HEADER_KEY = 'header';
 const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
@@ -40,9 +43,9 @@ export class LmdbStore implements LeaseStore {
   readonly header: StoreHeader | undefined;
   /** The directory, open and locked. */
   readonly #lock: number;
-  readonly #root: RootDatabase<string, string>;
-  readonly #records: Database<string, string>;
-  readonly #deadlines: Database<string, string>;
+  readonly #root: RootDatabase<SummedValue, string>;
+  readonly #records: Database<SummedValue, string>;
+  readonly #deadlines: Database<SummedValue, string>;
   readonly #remembered: LmdbRemembered;
   #fencingToken: number;
   #waiting: Waiting[] = [];
@@ -53,16 +56,16 @@ export class LmdbStore implements LeaseStore {
    * Opens the store in a directory, which is made where it does not exist.
    *
    * @param rememberedMax how many ended leases and keys it remembers.
-   * @throws DaxdError EBADMSG for a damaged one and for one that a newer daxd wrote, saying how
+   * @throws DaxdError EBADMSG for a damaged one and for one of another version, saying how
    *   to go on; EBUSY where another daemon has it; the errno of the system where the directory
    *   cannot be made or written.
    */
   static open(directory: string, rememberedMax = REMEMBERED_MAX): LmdbStore {
     const lock = lockDirectory(directory);
-    let root: RootDatabase<string, string> | undefined;
+    let root: RootDatabase<SummedValue, string> | undefined;
     try {
       root = openFile(directory);
-      return new LmdbStore(directory, lock, root, new LmdbRemembered(root, rememberedMax));
+      return new LmdbStore(directory, lock, root, rememberedMax);
     } catch (error) {
       void root?.close();
       closeSync(lock);
@@ -73,17 +76,18 @@ export class LmdbStore implements LeaseStore {
   private constructor(
     directory: string,
     lock: number,
-    root: RootDatabase<string, string>,
-    remembered: LmdbRemembered,
+    root: RootDatabase<SummedValue, string>,
+    rememberedMax: number,
   ) {
     this.name = directory;
     this.#lock = lock;
     this.#root = root;
-    this.#remembered = remembered;
-    this.#records = root.openDB<string, string>('leases', { encoding: 'string' });
-    this.#deadlines = root.openDB<string, string>('deadlines', { encoding: 'string' });
+    // One of another version is left as it is: these make what is not there.
     this.header = readHeader(directory, root.get(HEADER_KEY));
     this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
+    this.#records = root.openDB<SummedValue, string>('leases', SUMMED);
+    this.#deadlines = root.openDB<SummedValue, string>('deadlines', SUMMED);
+    this.#remembered = new LmdbRemembered(root, rememberedMax);
   }
 
   get fencingToken(): number {
@@ -91,14 +95,25 @@ export class LmdbStore implements LeaseStore {
   }
 
   *stored(): Generator<StoredLease> {
+    try {
+      yield* this.#read();
+    } catch (error) {
+      throw unusable(this.name, error);
+    }
+  }
+
+  *#read(): Generator<StoredLease> {
+    const reader = new RecordReader();
     const deadlines = this.#deadlines.getRange()[Symbol.iterator]();
     for (const { key, value } of this.#records.getRange()) {
+      const record = reader.read(key, wholeBytes(value, `lease ${key}`));
       // Both are written and removed together, so they come in step.
       const deadline = deadlines.next();
       if (deadline.done === true || deadline.value.key !== key) {
-        throw unusable(this.name, `lease ${key} has no deadline`);
+        throw new DaxdError('EBADMSG', `lease ${key} has no deadline`);
       }
-      yield this.#decode(key, value, deadline.value.value);
+      const bytes = wholeBytes(deadline.value.value, `deadline of lease ${key}`);
+      yield { record, deadlineMs: bytes.readDoubleLE() };
     }
   }
 
@@ -167,9 +182,8 @@ export class LmdbStore implements LeaseStore {
     const token = Math.max(this.#fencingToken, ...changes.map(fencingTokenOf));
     try {
       await this.#root.batch(() => {
-        for (const change of changes) this.#apply(change);
+        this.#apply(changes, token);
         remembered?.write();
-        if (token > this.#fencingToken) handled(this.#root.put(FENCING_KEY, encodeKept(token)));
       });
     } catch (error) {
       throw await reasonOf(error);
@@ -178,33 +192,26 @@ export class LmdbStore implements LeaseStore {
     this.#fencingToken = token;
   }
 
-  /** Its promises settle with those of the batch, which is what is waited for. */
-  #apply(change: StoreChange): void {
-    if (change.kind === 'tombstone' || change.kind === 'key') return;
-    if (change.kind === 'header') {
-      const header = encodeKept({ version: VERSION, ...change.header });
-      handled(this.#root.put(HEADER_KEY, header));
-      return;
+  /** To be called within a transaction. */
+  #apply(changes: readonly StoreChange[], fencingToken: number): void {
+    const root = new LmdbWrites(this.#root);
+    const records = new LmdbWrites(this.#records);
+    const deadlines = new LmdbWrites(this.#deadlines);
+    for (const change of changes) {
+      if (change.kind === 'header') {
+        root.put(HEADER_KEY, encodeJson({ version: VERSION, ...change.header }));
+      } else if (change.kind === 'remove') {
+        records.remove(change.id);
+        deadlines.remove(change.id);
+      } else if (change.kind === 'put') {
+        const { id } = change.record.terms;
+        records.put(id, recordBytes(change.record));
+        deadlines.put(id, deadlineBytes(change.deadlineMs));
+      } else if (change.kind === 'deadline') {
+        deadlines.put(change.id, deadlineBytes(change.deadlineMs));
+      }
     }
-    if (change.kind === 'remove') {
-      handled(this.#records.remove(change.id));
-      handled(this.#deadlines.remove(change.id));
-      return;
-    }
-    const id = change.kind === 'put' ? change.record.terms.id : change.id;
-    if (change.kind === 'put') handled(this.#records.put(id, encodeKept(change.record)));
-    handled(this.#deadlines.put(id, encodeKept(change.deadlineMs)));
-  }
-
-  #decode(id: string, record: string, deadline: string): StoredLease {
-    try {
-      return {
-        record: decodeKept('record', record, `of lease ${id}`),
-        deadlineMs: decodeKept('deadline', deadline, `of lease ${id}`),
-      };
-    } catch (error) {
-      throw unusable(this.name, error);
-    }
+    if (fencingToken > this.#fencingToken) root.put(FENCING_KEY, encodeJson(fencingToken));
   }
 
   #failure(error: unknown): DaxdError {
@@ -235,14 +242,14 @@ function lockDirectory(directory: string): number {
   );
 }
 
-function openFile(directory: string): RootDatabase<string, string> {
+function openFile(directory: string): RootDatabase<SummedValue, string> {
   const path = join(directory, FILE_NAME);
   try {
     checkExisting(path);
-    return open<string, string>({
+    return open<SummedValue, string>({
       path,
       noSubdir: true,
-      encoding: 'string',
+      ...SUMMED,
       // A put settles when it is on the disk, and a failed commit rejects what waits for it.
       overlappingSync: false,
       eventTurnBatching: false,
@@ -262,24 +269,22 @@ function checkExisting(path: string): void {
   }
 }
 
-function readHeader(directory: string, text: string | undefined): StoreHeader | undefined {
-  if (text === undefined) return undefined;
-  let header: VersionedHeader;
-  try {
-    header = decodeKept('header', text, `of ${directory}`);
-  } catch (error) {
-    throw unusable(directory, error);
-  }
-  if (header.version > VERSION) {
-    throw unusable(directory, `a newer daxd wrote it, in version ${header.version}`);
-  }
-  assert(header.version === VERSION, 'there is no version before the first');
-  return header;
+function readHeader(directory: string, value: SummedValue | undefined): StoreHeader | undefined {
+  if (value === undefined) return undefined;
+  // The checksum of version 1 was another one.
+  if (value === null) throw unusable(directory, 'its header is damaged, or of version 1');
+  const header = decodeJson('header', value, directory);
+  if (header.version === VERSION) return header;
+  const whose = header.version > VERSION ? 'a newer' : 'an older';
+  throw unusable(
+    directory,
+    `${whose} daxd wrote it, in version ${header.version}, and this one reads version ${VERSION}`,
+  );
 }
 
-function readFencingToken(directory: string, text: string | undefined): number {
+function readFencingToken(directory: string, value: SummedValue | undefined): number {
   try {
-    return text === undefined ? 0 : decodeKept('fencingToken', text, `of ${directory}`);
+    return value === undefined ? 0 : decodeJson('fencingToken', value, `of ${directory}`);
   } catch (error) {
     throw unusable(directory, error);
   }
@@ -287,6 +292,12 @@ function readFencingToken(directory: string, text: string | undefined): number {
 
 function fencingTokenOf(change: StoreChange): number {
   return change.kind === 'put' ? change.record.terms.fencingToken : 0;
+}
+
+function deadlineBytes(deadlineMs: number): Buffer {
+  const bytes = Buffer.alloc(Float64Array.BYTES_PER_ELEMENT);
+  bytes.writeDoubleLE(deadlineMs);
+  return bytes;
 }
 
 /** Starting without it would forget who still has pages for DMA. */
@@ -334,8 +345,4 @@ async function reasonOf(error: unknown): Promise<unknown> {
   } catch (reason) {
     return reason;
   }
-}
-
-function handled(promise: Promise<unknown>): void {
-  promise.catch(() => {});
 }

@@ -1,7 +1,9 @@
 import { assert } from '../lib/assert.js';
+import { groupBy } from '../lib/group-by.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import { coalesce } from './byte-ranges.js';
 import { IntervalTree } from './interval-tree.js';
+import type { Interval } from './interval-tree.js';
 import { LeaseRoll } from './lease-roll.js';
 import type { Lease } from './lease.js';
 
@@ -28,14 +30,16 @@ export class PartitionLeases {
   }
 
   add(lease: Lease): void {
-    const { path } = lease.terms;
-    this.roll.add(lease);
-    if (path !== undefined) {
-      let named = this.#byPath.get(path);
-      if (named === undefined) this.#byPath.set(path, (named = new LeaseRoll()));
-      named.add(lease);
-    }
+    this.#enrol(lease);
     this.addPages(lease);
+  }
+
+  /** Takes in the first leases, ascending by id: much faster than one by one. */
+  restore(leases: readonly Lease[]): void {
+    for (const lease of leases) this.#enrol(lease);
+    for (const [inode, theirs] of groupBy(leases, ({ terms }) => terms.inode ?? RAW)) {
+      this.#treeOf(inode).build(allIntervals(theirs));
+    }
   }
 
   delete(lease: Lease): void {
@@ -54,26 +58,46 @@ export class PartitionLeases {
   addPages(lease: Lease): void {
     const intervals = pinnedIntervals(lease);
     if (intervals.length === 0) return;
-    const inode = lease.terms.inode ?? RAW;
-    let tree = this.#pinned.get(inode);
-    if (tree === undefined) this.#pinned.set(inode, (tree = new IntervalTree()));
-    for (const { offset, length } of intervals) {
-      tree.add({ start: offset, end: offset + length, id: lease.id, owner: lease });
-    }
+    const tree = this.#treeOf(lease.terms.inode ?? RAW);
+    for (const interval of intervals) tree.add(interval);
   }
 
   /** Takes the pages of {@link addPages} out, which are the ones that the lease pins still. */
   deletePages(lease: Lease): void {
     const inode = lease.terms.inode ?? RAW;
     const tree = this.#pinned.get(inode);
-    for (const { offset } of pinnedIntervals(lease)) {
-      assert(tree?.delete(offset, lease.id) === true, 'pinned pages stand in the index');
+    for (const { start } of pinnedIntervals(lease)) {
+      assert(tree?.delete(start, lease.id) === true, 'pinned pages stand in the index');
     }
     if (tree?.size === 0) this.#pinned.delete(inode);
   }
+
+  #enrol(lease: Lease): void {
+    const { path } = lease.terms;
+    this.roll.add(lease);
+    if (path === undefined) return;
+    let named = this.#byPath.get(path);
+    if (named === undefined) this.#byPath.set(path, (named = new LeaseRoll()));
+    named.add(lease);
+  }
+
+  #treeOf(inode: number): IntervalTree<Lease> {
+    let tree = this.#pinned.get(inode);
+    if (tree === undefined) this.#pinned.set(inode, (tree = new IntervalTree()));
+    return tree;
+  }
+}
+
+function* allIntervals(leases: readonly Lease[]): Generator<Interval<Lease>> {
+  for (const lease of leases) yield* pinnedIntervals(lease);
 }
 
 /** Neighbours in the file are one interval, wherever they lie on the media. */
-function pinnedIntervals(lease: Lease): readonly { offset: number; length: number }[] {
-  return coalesce(lease.runs);
+function pinnedIntervals(lease: Lease): Interval<Lease>[] {
+  return coalesce(lease.runs).map(({ offset, length }) => ({
+    start: offset,
+    end: offset + length,
+    id: lease.id,
+    owner: lease,
+  }));
 }

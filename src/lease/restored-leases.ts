@@ -1,13 +1,12 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import { pagesCovering } from './byte-ranges.js';
+import type { Logger } from '../lib/logger.js';
 import { rememberEnd } from './ended-lease.js';
 import type { LeaseRecord, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import type { LeaseTarget, LeaseTargets } from './lease-target.js';
 import { Lease } from './lease.js';
 import { RESTART_GRACE_MS } from './limits.js';
-import { clipRuns } from './page-runs.js';
 import type { MediaIdentity } from './lease-terms.js';
 
 /** What is there when the daemon starts. */
@@ -22,8 +21,10 @@ export interface RestartOptions {
 
 /** What a store kept, and what it is to keep from now on. */
 export interface Restored {
-  /** Their pages are to be pinned; `target` where a lease is of a raw partition. */
-  readonly leases: readonly { readonly lease: Lease; readonly target: LeaseTarget | undefined }[];
+  /** Their pages are to be pinned; ascending by id. */
+  readonly leases: readonly Lease[];
+  /** What those of raw partitions claim, by partition. */
+  readonly rawTargets: ReadonlyMap<string, LeaseTarget>;
   readonly changes: readonly StoreChange[];
   /** Leases that ended, and whose blocks are to be freed once their filesystem is mounted. */
   readonly ended: readonly LeaseRecord[];
@@ -46,7 +47,7 @@ export function restoredLeases(options: RestartOptions): Restored {
   const nowMs = clock.nowMs();
   const startsMs = startsWith(isSameBoot ? header.startsMs : [], nowMs);
   const changes: StoreChange[] = [{ kind: 'header', header: { media, bootId, startsMs } }];
-  const leases: { lease: Lease; target: LeaseTarget | undefined }[] = [];
+  const leases: Lease[] = [];
   const places = new Places(options);
   const ended: LeaseRecord[] = [];
   let dead = 0;
@@ -67,10 +68,22 @@ export function restoredLeases(options: RestartOptions): Restored {
       : nowMs + Math.min(terms.ttlMs, RESTART_GRACE_MS);
     // Times of another boot mean nothing in this one.
     if (!isSameBoot) changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
-    const target = places.check(stored);
-    leases.push({ lease: leaseOf(stored, deadlineMs, options), target });
+    places.check(stored);
+    leases.push(leaseOf(stored, deadlineMs, options));
   }
-  return { leases, changes, ended, dead };
+  return { leases, rawTargets: places.rawTargets, changes, ended, dead };
+}
+
+/** Says what was restored, where there was something. */
+export function logRestored(
+  { log, store }: { readonly log: Logger; readonly store: LeaseStore },
+  { leases, dead }: Restored,
+): void {
+  if (leases.length + dead === 0) return;
+  log.info(
+    { leases: leases.length, endedWithReboot: dead, store: store.name },
+    'leases of an earlier run: reclaimable, their pages are pinned',
+  );
 }
 
 /**
@@ -98,9 +111,7 @@ function startsWith(before: StoreHeader['startsMs'], nowMs: number): number[] {
 }
 
 function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOptions): Lease {
-  const { terms, ranges, quarantined } = record;
-  // After a partial release the record may still name the pages of the bytes before it.
-  const runs = clipRuns(record.runs, pagesCovering(ranges));
+  const { terms, ranges, runs, quarantined } = record;
   const state = quarantined === undefined ? 'reclaimable' : 'quarantined';
   return new Lease(terms, { state, ranges, runs, deadlineMs, quarantined }, place);
 }
@@ -109,19 +120,22 @@ function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOpti
 class Places {
   readonly #options: RestartOptions;
   readonly #found = new Map<string, MediaIdentity | undefined>();
+  /** What raw leases take their claims from. */
+  readonly rawTargets = new Map<string, LeaseTarget>();
 
   constructor(options: RestartOptions) {
     this.#options = options;
   }
 
-  /** What a raw lease takes its claim from. @throws DaxdError EBUSY for another partition. */
-  check({ record }: StoredLease): LeaseTarget | undefined {
+  /** @throws DaxdError EBUSY for another partition. */
+  check({ record }: StoredLease): void {
     const { id, partition, media, inode } = record.terms;
     const { store, targets } = this.#options;
     const now = this.#identify(partition);
     const why = now === undefined ? `there is no ${partition} here` : whyOther(media, now);
     if (why !== undefined) throw otherMedia(store, id, `${partition} of other media: ${why}`);
-    return inode === undefined ? targets.target(partition) : undefined;
+    if (inode !== undefined || this.rawTargets.has(partition)) return;
+    this.rawTargets.set(partition, targets.target(partition));
   }
 
   #identify(partition: string): MediaIdentity | undefined {

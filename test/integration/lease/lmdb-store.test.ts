@@ -9,11 +9,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
+import { open } from 'lmdb';
 import t from 'tap';
 
-import { encodeKept } from '../../../src/lease/lease-record.js';
-import { REMEMBERED_MS } from '../../../src/lease/limits.js';
+import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { summedBytes } from '../../../src/lease/summed-bytes.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
@@ -37,13 +38,20 @@ function whatever(work: () => number): number | string {
   }
 }
 
-function ids(store: LmdbStore): string[] {
-  return [...store.stored()].map(({ record }) => record.terms.id);
+function put(id: string, deadlineMs: number): StoreChange {
+  return { kind: 'put', record: recordOf(id), deadlineMs };
 }
 
-/** Which of them a store knows the end of. */
-function known(store: LmdbStore, names: readonly string[]): string {
-  return names.filter((id) => store.tombstone(id) !== undefined).join('');
+function note(id: string, deadlineMs: number): StoreChange {
+  return { kind: 'deadline', id, deadlineMs };
+}
+
+function headerOf(version: number): Buffer {
+  return Buffer.from(JSON.stringify({ version, ...HEADER }));
+}
+
+function ids(store: LmdbStore): string[] {
+  return [...store.stored()].map(({ record }) => record.terms.id);
 }
 
 t.test('a store: what was committed is there when it is opened again', async (t) => {
@@ -74,6 +82,40 @@ t.test('a store: what was committed is there when it is opened again', async (t)
   );
   t.equal(statSync(directory).mode & 0o777, 0o700);
   await again.close();
+});
+
+t.test('a store: the deadline noted last is the one that counts', async (t) => {
+  const directory = scratchDirectory(t);
+  const store = LmdbStore.open(directory);
+  await store.commit(['a', 'b', 'c', 'd', 'e'].map((id) => put(id, 1)));
+  await store.commit([note('b', 20.25), note('c', 30), note('d', 40)]);
+  await store.commit([note('b', 10), { kind: 'remove', id: 'd' }]);
+  await store.commit([put('c', 2), put('f', 60), note('f', 61)]);
+  const kept = [...store.stored()].map(({ record, deadlineMs }) => [record.terms.id, deadlineMs]);
+  t.strictSame(kept, [
+    ['a', 1],
+    ['b', 10],
+    ['c', 2],
+    ['e', 1],
+    ['f', 61],
+  ]);
+  await store.close();
+});
+
+t.test('a store: a lease of very many pieces is read as it was written', async (t) => {
+  const store = LmdbStore.open(scratchDirectory(t));
+  const runs = Array.from({ length: 2_000 }, (_, i) => ({
+    offset: 2 * i * 4096,
+    deviceOffset: i * 8192 + 4096,
+    length: 4096,
+  }));
+  const records = [recordOf('a'), { ...recordOf('b'), runs }, recordOf('c')];
+  await store.commit(records.map((record) => ({ kind: 'put', record, deadlineMs: 5 })));
+  t.strictSame(
+    [...store.stored()].map(({ record }) => record),
+    records,
+  );
+  await store.close();
 });
 
 t.test('a store: a killed process loses nothing that it was told is durable', async (t) => {
@@ -174,106 +216,23 @@ t.test('a store: damage is refused with the way out, and never a crash', async (
   });
 });
 
-t.test('a store: one that a newer daxd wrote is refused', async (t) => {
-  const directory = scratchDirectory(t);
-  const store = LmdbStore.open(directory);
-  await store.commit([{ kind: 'header', header: HEADER }]);
-  await store.close();
-  const path = join(directory, 'leases.mdb');
-  const bytes = readFileSync(path);
-  const [now, newer] = [1, 9].map((version) => encodeKept({ version, ...HEADER }));
-  const at = bytes.indexOf(now ?? '');
-  t.ok(at > 0);
-  bytes.write(newer ?? '', at);
-  writeFileSync(path, bytes);
-  t.throws(() => LmdbStore.open(directory), { code: 'EBADMSG', message: /newer daxd/ });
-});
-
-t.test('a store: remembers ends, the newest, for a day', async (t) => {
-  const directory = scratchDirectory(t);
-  const names = 'abcdefgh'.split('');
-  let store = LmdbStore.open(directory, 4);
-  await Promise.all(names.slice(0, 2).map((id) => store.commit([endOf(id, 1)])));
-  t.match(store.tombstone('a'), { terms: { id: 'a', client: 'nic0' }, state: 'released' });
-  t.equal(store.tombstone('z'), undefined);
-  t.equal(store.tombstone(''), undefined);
-  for (const id of names.slice(2, 5)) await store.commit([endOf(id, 2)]);
-  t.equal(known(store, names), 'cde', 'the first two came together, and went together');
-  await store.close();
-
-  store = LmdbStore.open(directory, 4);
-  t.equal(known(store, names), 'cde', 'across a restart');
-  await store.commit([endOf('f', 3)]);
-  await store.commit([endOf('g', 4)]);
-  t.equal(known(store, names), 'defg');
-  await store.commit([endOf('h', 4 + REMEMBERED_MS - 1)]);
-  t.equal(known(store, names), 'gh', 'older than a day');
-  await store.close();
-
-  store = LmdbStore.open(directory);
-  t.equal(known(store, names), 'gh');
-  t.strictSame(ids(store), [], 'an end is no lease');
-  await store.close();
-
-  store = LmdbStore.open(directory, 3);
-  const key = { id: 'k', fingerprint: 'f', lease: 'i', grantedMs: 4 + REMEMBERED_MS };
-  await store.commit([
-    { kind: 'put', record: recordOf('i'), deadlineMs: 5 },
-    { kind: 'key', key },
-  ]);
-  await store.close();
-  store = LmdbStore.open(directory, 3);
-  t.strictSame(store.grantOf('k'), key);
-  t.equal(store.grantOf('none'), undefined);
-  t.equal(known(store, names), 'h', 'keys and ends have one bound and one age');
-  for (const id of names.slice(0, 3)) await store.commit([endOf(id, 5 + REMEMBERED_MS)]);
-  t.equal(store.grantOf('k'), undefined);
-  t.equal(known(store, names), 'abc');
-  t.strictSame(ids(store), ['i'], 'its lease stays');
-  await store.close();
-});
-
-t.test('a store: drops a bounded part of what is too much at once', async (t) => {
-  const directory = scratchDirectory(t);
-  const many = Array.from({ length: 200 }, (_, i) => String(i).padStart(3, '0'));
-  let store = LmdbStore.open(directory);
-  for (const id of many) await store.commit([endOf(id, 1)]);
-  await store.close();
-  store = LmdbStore.open(directory, 10);
-  const count = (): number => many.filter((id) => store.tombstone(id) !== undefined).length;
-  t.equal(count(), 200);
-  const counts = [];
-  for (let round = 0; round < 13; round++) {
-    await store.commit([endOf(`z${round}`, 2)]);
-    counts.push(count());
+t.test('a store: one of another version is refused as it is', async (t) => {
+  const headers = [
+    { value: summedBytes.encode(headerOf(9)), message: /a newer daxd wrote it, in version 9/ },
+    { value: summedBytes.encode(headerOf(1)), message: /an older daxd wrote it, in version 1/ },
+    // As that version wrote it.
+    { value: Buffer.from(`0123abcd${headerOf(1).toString()}`), message: /or of version 1/ },
+  ];
+  for (const { value, message } of headers) {
+    const directory = scratchDirectory(t);
+    const path = join(directory, 'leases.mdb');
+    const root = open<Buffer, string>({ path, noSubdir: true, encoding: 'binary' });
+    await root.put('header', value);
+    await root.close();
+    const before = readFileSync(path);
+    t.throws(() => LmdbStore.open(directory), { code: 'EBADMSG', message });
+    t.ok(readFileSync(path).equals(before), 'not a byte changed');
   }
-  t.strictSame(counts.slice(0, 3), [182, 164, 146]);
-  t.equal(counts.at(-1), 0, 'and comes down to the bound');
-  t.ok(store.tombstone('z12') !== undefined);
-  await store.close();
-});
-
-t.test('a store: a damaged end is refused alone, and dropped in its time', async (t) => {
-  const directory = scratchDirectory(t);
-  let store = LmdbStore.open(directory, 2);
-  await store.commit([endOf('lost', 1)]);
-  await store.commit([endOf('kept', 1)]);
-  await store.close();
-  const path = join(directory, 'leases.mdb');
-  const bytes = readFileSync(path);
-  // The end itself, and the round that says when it came.
-  for (const text of ['"id":"lost"', '"ids":["lost"]']) {
-    for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
-      bytes.write(text.replace('lost', 'last'), at);
-    }
-  }
-  writeFileSync(path, bytes);
-  store = LmdbStore.open(directory, 2);
-  t.throws(() => store.tombstone('lost'), { code: 'EBADMSG', message: /tombstone of lease lost/ });
-  t.match(store.tombstone('kept'), { state: 'released' });
-  await store.commit([endOf('next', 2)]);
-  t.match(store.tombstone('next'), { state: 'released' });
-  await store.close();
 });
 
 t.test('a store: the largest fencing token outlives its lease', async (t) => {

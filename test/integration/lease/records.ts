@@ -17,10 +17,15 @@ export function recordOf(id: string, client = 'nic0', fencingToken = 1): LeaseRe
       access: 'read',
       ttlMs: 10_000,
       client,
-      grantedMs: 0,
+      secretHash: `hash of ${id}`,
+      secretSalt: `salt of ${id}`,
+      holder: { pid: 7, startTicks: 8 },
+      grantedMs: 0.5,
     },
     ranges: [{ offset: 0, length: 4096 }],
     runs: [{ offset: 0, deviceOffset: 8192, length: 4096 }],
+    quarantined: undefined,
+    ended: undefined,
   };
 }
 

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { IntervalTree } from '../../../src/lease/interval-tree.js';
+import { InvariantError } from '../../../src/lib/assert.js';
 import { testSeed, times } from '../../support/random-test.js';
 
 const seed = testSeed(t);
@@ -72,4 +73,62 @@ t.test('add: a long ascending run stays shallow enough to search and empty', asy
   t.strictSame([...tree.overlapping(count - 2, Infinity)], [count - 2, count - 1]);
   for (let i = 0; i < count; i++) tree.delete(i, 'x');
   t.equal(tree.size, 0);
+});
+
+t.test('build: the tree of what was added one by one, which goes on to change', async () => {
+  const interval = fc.record({
+    start: fc.integer({ min: 0, max: 50 }),
+    length: fc.integer({ min: 1, max: 20 }),
+    id: fc.integer({ min: 0, max: 9 }).map(String),
+  });
+  const distinct = fc.uniqueArray(interval, {
+    selector: ({ start, id }) => `${start} ${id}`,
+    maxLength: 60,
+  });
+  fc.assert(
+    fc.property(distinct, fc.infiniteStream(fc.boolean()), (intervals, gone) => {
+      const built = new IntervalTree<string>();
+      const added = new IntervalTree<string>();
+      const all = intervals.map(({ start, length, id }) => ({
+        start,
+        end: start + length,
+        id,
+        owner: `${start} ${id}`,
+      }));
+      built.build(all);
+      for (const one of all) added.add(one);
+      const isSame = (): boolean =>
+        built.size === added.size &&
+        [0, 10, 30, 60].every(
+          (from) =>
+            JSON.stringify([...built.overlapping(from, from + 15)]) ===
+            JSON.stringify([...added.overlapping(from, from + 15)]),
+        );
+      if (!isSame()) return false;
+      for (const { start, id } of all) {
+        if (gone.next().value !== true) continue;
+        if (!built.delete(start, id) || !added.delete(start, id)) return false;
+      }
+      const late = { start: 12, end: 40, id: 'late', owner: 'late' };
+      built.add(late);
+      added.add(late);
+      return isSame();
+    }),
+    { seed, numRuns: times(500) },
+  );
+});
+
+t.test('build: a long run stays shallow enough to search and empty', async (t) => {
+  const tree = new IntervalTree<number>();
+  const count = 50_000;
+  tree.build(
+    Array.from({ length: count }, (_, i) => ({ start: i, end: i + 1, id: 'x', owner: i })),
+  );
+  t.strictSame([...tree.overlapping(count - 2, Infinity)], [count - 2, count - 1]);
+  for (let i = 0; i < count; i++) tree.delete(i, 'x');
+  t.equal(tree.size, 0);
+  tree.add({ start: 1, end: 2, id: 'x', owner: 1 });
+  t.throws(() => {
+    tree.build([]);
+  }, InvariantError);
 });

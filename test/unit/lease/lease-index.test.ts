@@ -60,6 +60,30 @@ t.test('overlapping: by pages, per inode and partition, without the holes', asyn
   t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), []);
 });
 
+t.test('restore: as if they were added one by one', async (t) => {
+  const { index: added, add } = setUp();
+  const leases = [
+    add({}, [...FIRST_PAGE, { offset: 2 * P, deviceOffset: 9 * P, length: P }]),
+    add({ inode: 13, path: 'other' }),
+    add({}, []),
+    add({ partition: 'pmem0p2', path: undefined, inode: undefined }),
+    add(),
+  ];
+  const restored = new LeaseIndex();
+  restored.restore(leases);
+  for (const index of [restored, added]) {
+    t.equal(index.size, 5);
+    t.strictSame(index.all(), leases);
+    t.equal(index.countOn('pmem0p1'), 4);
+    t.strictSame(index.list({ partition: 'pmem0p1', path: 'other' }).leases, [leases[1]]);
+    t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), ['000001', '000005']);
+    t.strictSame(index.overlapping('pmem0p1', 12, 2 * P, 3 * P), ['000001']);
+    t.strictSame(index.overlapping('pmem0p2', undefined, 0, P), ['000004']);
+    for (const lease of leases) index.delete(lease);
+    t.equal(index.size, 0);
+  }
+});
+
 t.test('overlapping: names a bounded number of holders', async (t) => {
   const { index, add } = setUp();
   for (let i = 0; i < HOLDERS_NAMED_MAX + 5; i++) add();

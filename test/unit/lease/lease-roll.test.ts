@@ -15,6 +15,18 @@ t.test('after: ascending from the first after an id, which need not be there', a
   t.strictSame([...roll.after('000030')], []);
 });
 
+t.test('get: what is there, and nothing that is not or has left', async (t) => {
+  const roll = new LeaseRoll<{ id: string }>();
+  const items = [10, 20, 30].map(named);
+  for (const item of items) roll.add(item);
+  for (const item of items) {
+    t.equal(roll.get(item.id), item);
+    roll.delete(item);
+    t.equal(roll.get(item.id), undefined);
+  }
+  for (const id of ['', '000015', '000099']) t.equal(roll.get(id), undefined);
+});
+
 t.test('add: an id that does not sort last breaks', async (t) => {
   const roll = new LeaseRoll();
   roll.add(named(2));
