@@ -12,6 +12,7 @@ import type { Control } from './control.js';
 import type { EventStreams } from './event-streams.js';
 import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
+import { LeaseTags } from './lease-tags.js';
 import { measureRequests } from './measure-requests.js';
 import type { RequestLatencies } from './request-latencies.js';
 import { addRouteHook } from './route-hook.js';
@@ -101,6 +102,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     throw new DaxdError('ENOENT', `there is no ${request.method} ${path}: see /openapi.json`);
   });
 
+  const tags = new LeaseTags(control.leases, events.incarnation);
   await app.register(swagger, documentHead(options.version));
   await app.register(deviceRoutes, { control });
   await app.register(partitionRoutes, { control });
@@ -119,10 +121,10 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   const connections = new LeaseConnections(callers, (lease) => {
     void control.leases.revocation.proven(lease, 'connection closed');
   });
-  await app.register(leasesRoutes, { control, callers, connections, events });
-  await app.register(bindRoute, { leases: control.leases, connections });
-  await app.register(leaseRoutes, { leases: control.leases });
-  await app.register(recallRoutes, { leases: control.leases });
+  await app.register(leasesRoutes, { control, callers, connections, events, tags });
+  await app.register(bindRoute, { leases: control.leases, connections, tags });
+  await app.register(leaseRoutes, { leases: control.leases, tags });
+  await app.register(recallRoutes, { leases: control.leases, tags });
   await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control, events });
   await app.register(eventRoutes, { control, events });

@@ -45,10 +45,3 @@ function bounded(first: string, last: string, sizeBytes: number): ByteRange | un
     ? undefined
     : { from: Number(first), to: Math.min(to, sizeBytes) };
 }
-
-/** Whether `etag` is one of those in an If-None-Match header (RFC 9110, section 13.1.2). */
-export function matchesEtag(header: string | undefined, etag: string | undefined): boolean {
-  if (header === undefined || etag === undefined) return false;
-  if (header.trim() === '*') return true;
-  return header.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
-}

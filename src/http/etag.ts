@@ -16,3 +16,10 @@ export function etagOf({ inode, generation, size, ctimeNs }: TaggedFile): string
   const parts = [inode, generation, size, ctimeNs].map((part) => part.toString(16));
   return `"${parts.join('-')}"`;
 }
+
+/** Whether `etag` is one of those in an If-None-Match header (RFC 9110, section 13.1.2). */
+export function matchesEtag(header: string | undefined, etag: string | undefined): boolean {
+  if (header === undefined || etag === undefined) return false;
+  if (header.trim() === '*') return true;
+  return header.split(',').some((tag) => tag.trim().replace(/^W\//, '') === etag);
+}

@@ -51,6 +51,11 @@ export class EventStreams {
     return this.#streams.size;
   }
 
+  /** Names this run of the daemon: distinct from that of any other. */
+  get incarnation(): string {
+    return this.#ring.incarnation;
+  }
+
   /** Where a watcher goes on who knows all that is so far. */
   get cursor(): string {
     return this.#ring.cursor();

@@ -48,6 +48,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
   'quarantine-full': { status: 507, title: 'No more may be quarantined' },
   'recall-conflict': { status: 409, title: 'A change of these bytes is waiting' },
+  'stale-generation': { status: 412, title: 'It has changed since' },
 };
 
 /** What a client gone before the answer counts as in metrics; nobody reads it. */

@@ -1,9 +1,10 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import { subtract } from './byte-ranges.js';
+import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
+import type { LeaseCheck } from './lease-check.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
@@ -63,6 +64,24 @@ export class LeaseSteps {
     } finally {
       this.#unkept.delete(lease);
     }
+  }
+
+  /**
+   * Ends a lease, or takes `ranges` out of it. Where nothing of them is left in it, it stays as it
+   * is; so does one that has ended, whatever `check` would say of it.
+   *
+   * @throws DaxdError what {@link shrink}, {@link end} and `check` throw: all is held still.
+   */
+  async release(
+    lease: Lease,
+    ranges: readonly ByteRange[] | undefined,
+    check?: LeaseCheck,
+  ): Promise<void> {
+    if (hasEnded(lease.state)) return;
+    check?.(lease);
+    const rest = ranges === undefined ? [] : subtract(lease.ranges, coalesce(ranges));
+    if (rest.length === 0) await this.end(lease, { state: 'released', reason: 'asked for' });
+    else if (bytesOf(rest) < bytesOf(lease.ranges)) await this.shrink(lease, rest);
   }
 
   /**
@@ -132,4 +151,8 @@ export class LeaseSteps {
 
 function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {
   return { kind: 'put', record: lease.record(ranges), deadlineMs: lease.deadlineMs };
+}
+
+function bytesOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((bytes, { length }) => bytes + length, 0);
 }

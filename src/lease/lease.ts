@@ -80,6 +80,7 @@ export class Lease implements Timed {
   readonly #clock: Clock;
   /** The durable step under way, if any. */
   #step: Promise<void> | undefined;
+  #generation = 1;
   #state: LeaseState;
   #ranges: readonly ByteRange[];
   #runs: readonly PageRun[];
@@ -104,6 +105,14 @@ export class Lease implements Timed {
 
   get state(): LeaseState {
     return this.#state;
+  }
+
+  /**
+   * Grows with each change of its state, of its ranges, and of why it is in quarantine. It counts
+   * from 1 in each daemon: beside the daemon's incarnation it names what the lease was like.
+   */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** The bytes not released yet: ascending, disjoint. */
@@ -151,12 +160,14 @@ export class Lease implements Timed {
 
   moveTo(state: LeaseState): void {
     this.#state = nextLeaseState(this.#state, state);
+    this.#generation++;
   }
 
   /** Notes why its pages are in quarantine; the state follows. */
   quarantine(cause: QuarantineCause): void {
     this.#quarantined = cause;
-    if (this.#state !== 'quarantined') this.moveTo('quarantined');
+    if (this.#state === 'quarantined') this.#generation++;
+    else this.moveTo('quarantined');
   }
 
   /** Notes how it ended. */
@@ -170,6 +181,7 @@ export class Lease implements Timed {
     assert(!hasEnded(this.#state), 'a lease that has ended keeps nothing');
     this.#ranges = ranges;
     this.#runs = runs;
+    this.#generation++;
   }
 
   /** How the API shows it now. */

@@ -5,7 +5,6 @@ import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
-import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
@@ -13,6 +12,7 @@ import type { Fence } from './fence.js';
 import { endedLease, refuseOver } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import { KeyedGrants } from './keyed-grants.js';
+import type { LeaseCheck } from './lease-check.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
@@ -214,12 +214,13 @@ export class Leases {
    *
    * @throws DaxdError ENOENT for a released lease as for one never known, so that the answer
    * stays the same when the release is forgotten; `lease-revoked` for one in quarantine;
-   * `draining`.
+   * `draining`; what `check` throws.
    */
-  renew(id: string): Lease {
+  renew(id: string, check?: LeaseCheck): Lease {
     const lease = this.get(id);
     refuseOver(lease);
     this.#refuseDraining();
+    check?.(lease);
     if (lease.state !== 'active') this.#held.move(lease, 'active');
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
     this.#checkpoint.add(lease);
@@ -245,20 +246,17 @@ export class Leases {
   /**
    * Ends a lease, or takes `ranges` out of it: a page is unpinned once no remaining byte of
    * the lease lies on it. Bytes that are released already, or never were lent, change
-   * nothing; neither does the release of a released lease. Settles when it is durable.
+   * nothing; neither does the release of a released lease, which `check` is not asked about.
+   * Settles when it is durable.
    *
    * @throws DaxdError ENOENT; EINVAL for a bad range, for more than LEASE_RANGES_MAX, and
-   * where more than that many would be left; ENOSPC, EIO when the store fails: all is held still.
+   * where more than that many would be left; ENOSPC, EIO when the store fails; what `check`
+   * throws: all is held still.
    */
-  async release(id: string, ranges?: readonly ByteRange[]): Promise<Lease> {
+  async release(id: string, ranges?: readonly ByteRange[], check?: LeaseCheck): Promise<Lease> {
     const lease = this.get(id);
     if (ranges !== undefined) checkReleaseRanges(ranges);
-    await lease.inTurn(async () => {
-      const rest = ranges === undefined ? [] : subtract(lease.ranges, coalesce(ranges));
-      if (rest.length === 0)
-        await this.#steps.end(lease, { state: 'released', reason: 'asked for' });
-      else await this.#steps.shrink(lease, rest);
-    });
+    await lease.inTurn(() => this.#steps.release(lease, ranges, check));
     return lease;
   }
 

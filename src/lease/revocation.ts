@@ -3,6 +3,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Fence } from './fence.js';
 import type { HeldLeases } from './held-leases.js';
+import type { LeaseCheck } from './lease-check.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseSteps } from './lease-steps.js';
@@ -84,11 +85,12 @@ export class Revocation {
    * Takes a lease from its holder now. Settles when it has ended, or the first try to fence
    * its holder has failed; the pages are pinned still then.
    *
-   * @throws DaxdError ENOSPC, EIO when the store fails: the lease is as it was.
+   * @throws DaxdError ENOSPC, EIO when the store fails, what `check` throws: the lease is as it was.
    */
-  async revoke(lease: Lease, reason: string): Promise<void> {
+  async revoke(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
     const { steps, processes } = this.#options;
     await lease.inTurn(async () => {
+      check?.(lease);
       const { holder } = lease.terms;
       const isGone = holder !== undefined && processes.presence(holder) === 'gone';
       if (isGone) await steps.end(lease, { state: 'released', reason: 'process gone' });

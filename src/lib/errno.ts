@@ -39,6 +39,7 @@ export const ERROR_CODES = [
   'pages-pinned',
   'quarantine-full',
   'recall-conflict',
+  'stale-generation',
 ] as const;
 
 /** A member of {@link ERROR_CODES}. */

@@ -27,18 +27,19 @@ export const silentEvents: EventSink = { push() {} };
  * is no cursor of this one.
  */
 export class EventRing implements EventSink {
-  readonly #incarnation: string;
+  /** Distinct for each ring that ever was. */
+  readonly incarnation: string;
   readonly #slots: (RingEvent | undefined)[];
   #last = 0;
   #onPush: () => void = () => {};
 
   /**
-   * @param incarnation distinct for each ring that ever was.
+   * @param incarnation letters and digits, distinct for each ring that ever was.
    * @param capacity how many events are kept.
    */
   constructor(incarnation: string, capacity: number) {
     assert(capacity > 0, 'a ring keeps at least one event');
-    this.#incarnation = incarnation;
+    this.incarnation = incarnation;
     this.#slots = Array.from({ length: capacity }, () => undefined);
   }
 
@@ -60,13 +61,13 @@ export class EventRing implements EventSink {
 
   /** The cursor of one who has seen event `number`, by default the newest. */
   cursor(number = this.#last): string {
-    return `${this.#incarnation}-${number}`;
+    return `${this.incarnation}-${number}`;
   }
 
   /** The number in a cursor, if it is one of this ring and nothing behind it is lost. */
   position(cursor: string): number | undefined {
     const [incarnation, number = '', ...rest] = cursor.split('-');
-    if (incarnation !== this.#incarnation || rest.length > 0) return undefined;
+    if (incarnation !== this.incarnation || rest.length > 0) return undefined;
     const position = /^\d{1,15}$/.test(number) ? Number(number) : NaN;
     return position <= this.#last && this.keepsAllAfter(position) ? position : undefined;
   }

@@ -26,6 +26,11 @@ async function pinnedPages({ url }: Daxd): Promise<number> {
   return (await curl(`${url}/v1/device`)).json.pagemap.pinned_pages;
 }
 
+async function tagOf({ url }: Daxd, id: string): Promise<string> {
+  const { headers } = await fetch(`${url}/v1/leases/${id}`);
+  return headers.get('etag') ?? '';
+}
+
 /** Mounts a partition of an image by this machine's kernel, runs a command there, unmounts. */
 function withKernel(t: Test, image: string, [offset, size]: [number, number], command: string) {
   const script = `set -e; m=$(mktemp -d); trap 'umount "$m" && rmdir "$m"' EXIT
@@ -46,6 +51,7 @@ t.test('kill -9: raw leases and those of files are back before anything is serve
   const gone = await acquire(daxd);
   t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${gone.id}`)).status, 204);
   const pinned = await pinnedPages(daxd);
+  const tag = await tagOf(daxd, file.id);
   await daxd.stop('SIGKILL');
 
   const next = await startDaxd(t, ['--backing', image]);
@@ -56,6 +62,10 @@ t.test('kill -9: raw leases and those of files are back before anything is serve
     [file.id, write.id],
   );
   t.match(leases[1].extents, write.extents);
+  await curl(...post(`${next.url}/v1/leases/${file.id}/renew`));
+  t.not(await tagOf(next, file.id), tag);
+  const stale = ['-X', 'DELETE', '-H', `If-Match: ${tag}`, `${next.url}/v1/leases/${file.id}`];
+  t.equal((await curl(...stale)).status, 412, 'it was reclaimable meanwhile');
   t.match((await curl(`${next.url}/v1/leases/${gone.id}`)).json, { state: 'released', pages: 0 });
   t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${gone.id}`)).status, 204);
   t.equal((await curl(...post(`${next.url}/v1/leases/${gone.id}/renew`))).status, 404);

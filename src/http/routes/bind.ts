@@ -2,6 +2,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import type { LeaseControl } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
+import type { LeaseTags } from '../lease-tags.js';
 import { Lease, LeaseParams } from '../schemas/lease.js';
 import { Nothing } from '../schemas/partition.js';
 import { Problem } from '../schemas/problem.js';
@@ -10,12 +11,13 @@ import { Problem } from '../schemas/problem.js';
 export interface BindRouteOptions {
   readonly leases: LeaseControl;
   readonly connections: LeaseConnections;
+  readonly tags: LeaseTags;
 }
 
 /** Has a lease end with a connection. */
 export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
   app,
-  { leases, connections },
+  { leases, connections, tags },
   done,
 ) => {
   app.post(
@@ -33,7 +35,7 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
       const lease = leases.get(request.params.id);
       connections.check(request.raw);
       connections.bind(request.raw, reply.raw, lease.id);
-      return leases.view(lease);
+      return tags.show(lease, reply);
     },
   );
   done();

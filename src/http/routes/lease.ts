@@ -1,47 +1,79 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 import { Type } from 'typebox';
 
-import type { ByteRange } from '../../lease/byte-ranges.js';
-import type { RecalledView } from '../../lease/recalls.js';
 import type { LeaseControl } from '../control.js';
-import { Lease, LeaseParams, ReleaseLease } from '../schemas/lease.js';
+import { matchesEtag } from '../etag.js';
+import type { LeaseTags } from '../lease-tags.js';
+import {
+  IfMatch,
+  IfNoneMatch,
+  Lease,
+  LeaseParams,
+  NotModified,
+  ReleaseLease,
+} from '../schemas/lease.js';
 import { Nothing } from '../schemas/partition.js';
 import { Problem } from '../schemas/problem.js';
+
+/** What the routes about one lease need. */
+export interface LeaseRoutesOptions {
+  readonly leases: LeaseControl;
+  readonly tags: LeaseTags;
+}
 
 const params = LeaseParams;
 const response = { 200: Lease, default: Problem };
 
-async function releasedView(
-  leases: LeaseControl,
-  id: string,
-  ranges: readonly ByteRange[] | undefined,
-): Promise<RecalledView> {
-  const lease = await leases.release(id, ranges);
-  return leases.view(lease);
-}
-
 /** One lease: look at it, keep it, give it back. */
-export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseControl }> = (
+export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
   app,
-  { leases },
+  { leases, tags },
   done,
 ) => {
   app.get(
     '/v1/leases/:id',
-    { schema: { operationId: 'getLease', summary: 'never renews', params, response } },
-    (request) => leases.view(leases.get(request.params.id)),
+    {
+      schema: {
+        operationId: 'getLease',
+        summary: 'never renews',
+        params,
+        headers: IfNoneMatch,
+        response: { ...response, 304: NotModified },
+      },
+    },
+    (request, reply) => {
+      const lease = leases.get(request.params.id);
+      const view = tags.show(lease, reply);
+      if (!matchesEtag(request.headers['if-none-match'], tags.of(lease, view))) return view;
+      void reply.code(304);
+      return null;
+    },
   );
 
   app.post(
     '/v1/leases/:id/renew',
-    { schema: { operationId: 'renewLease', params, body: Nothing, response } },
-    (request) => leases.view(leases.renew(request.params.id)),
+    { schema: { operationId: 'renewLease', params, headers: IfMatch, body: Nothing, response } },
+    (request, reply) => {
+      const check = tags.checkOf(request.headers['if-match']);
+      return tags.show(leases.renew(request.params.id, check), reply);
+    },
   );
 
   app.post(
     '/v1/leases/:id/release',
-    { schema: { operationId: 'releaseLease', params, body: ReleaseLease, response } },
-    (request) => releasedView(leases, request.params.id, request.body.ranges),
+    {
+      schema: {
+        operationId: 'releaseLease',
+        params,
+        headers: IfMatch,
+        body: ReleaseLease,
+        response,
+      },
+    },
+    async ({ params: { id }, headers, body }, reply) => {
+      const lease = await leases.release(id, body.ranges, tags.checkOf(headers['if-match']));
+      return tags.show(lease, reply);
+    },
   );
 
   app.delete(
@@ -51,11 +83,12 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseC
         operationId: 'deleteLease',
         summary: 'release all of it; again does nothing',
         params,
+        headers: IfMatch,
         response: { 204: Type.Null(), default: Problem },
       },
     },
-    async (request, reply) => {
-      await leases.release(request.params.id);
+    async ({ params: { id }, headers }, reply) => {
+      await leases.release(id, undefined, tags.checkOf(headers['if-match']));
       void reply.code(204);
       return null;
     },

@@ -10,6 +10,7 @@ import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
 import { idempotencyKeyOf, refuseEnded } from '../idempotency-key.js';
 import { keyedLeaseSecret, newLeaseSecret } from '../lease-secret.js';
+import type { LeaseTags } from '../lease-tags.js';
 import {
   AcquireHeaders,
   AcquireLease,
@@ -25,6 +26,7 @@ export interface LeasesRoutesOptions {
   readonly callers: Callers;
   readonly connections: LeaseConnections;
   readonly events: Pick<EventStreams, 'cursor'>;
+  readonly tags: LeaseTags;
 }
 
 /** What a body asks for, its members always in this order. */
@@ -47,7 +49,7 @@ function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
 /** Leases: ranges that clients pin for DMA. */
 export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
   app,
-  { control, callers, connections, events },
+  { control, callers, connections, events, tags },
   done,
 ) => {
   const { leases } = control;
@@ -81,10 +83,10 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       if (reply.raw.destroyed && key === undefined) await leases.release(lease.id);
       if (request.body.connection === true) connections.bind(request.raw, reply.raw, lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
-      if (key === undefined) return { ...leases.view(lease), secret };
+      if (key === undefined) return { ...tags.show(lease, reply), secret };
       refuseEnded(lease);
       const again = keyedLeaseSecret(key.text, lease.terms.secretSalt);
-      return { ...leases.view(lease), secret: again.secret };
+      return { ...tags.show(lease, reply), secret: again.secret };
     },
   );
 

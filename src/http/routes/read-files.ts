@@ -7,9 +7,9 @@ import type { Static } from 'typebox';
 
 import { InvariantError } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { matchesEtag, requestedRange } from '../byte-range.js';
+import { requestedRange } from '../byte-range.js';
 import type { Control, MountedFiles } from '../control.js';
-import { etagOf } from '../etag.js';
+import { etagOf, matchesEtag } from '../etag.js';
 import { pathFromTarget } from '../file-path.js';
 import { streamListing } from '../listing.js';
 import { DirectoryListing, ListingQuery } from '../schemas/file.js';

@@ -1,16 +1,23 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
 import type { LeaseControl } from '../control.js';
-import { AcknowledgeRecall, Lease, LeaseParams, RevokeLease } from '../schemas/lease.js';
+import type { LeaseTags } from '../lease-tags.js';
+import { AcknowledgeRecall, IfMatch, Lease, LeaseParams, RevokeLease } from '../schemas/lease.js';
 import { Problem } from '../schemas/problem.js';
 
 const params = LeaseParams;
 const response = { 200: Lease, default: Problem };
 
+/** What the routes about recalls need. */
+export interface RecallRoutesOptions {
+  readonly leases: LeaseControl;
+  readonly tags: LeaseTags;
+}
+
 /** Getting a lease back from its holder: its answer to a recall, and taking it away. */
-export const recallRoutes: FastifyPluginCallbackTypebox<{ readonly leases: LeaseControl }> = (
+export const recallRoutes: FastifyPluginCallbackTypebox<RecallRoutesOptions> = (
   app,
-  { leases },
+  { leases, tags },
   done,
 ) => {
   app.post(
@@ -24,7 +31,8 @@ export const recallRoutes: FastifyPluginCallbackTypebox<{ readonly leases: Lease
         response,
       },
     },
-    (request) => leases.view(leases.acknowledge(request.params.id, request.body.estimate_ms)),
+    (request, reply) =>
+      tags.show(leases.acknowledge(request.params.id, request.body.estimate_ms), reply),
   );
 
   app.post(
@@ -34,14 +42,16 @@ export const recallRoutes: FastifyPluginCallbackTypebox<{ readonly leases: Lease
         operationId: 'revokeLease',
         summary: 'take it from its holder; without proof its pages stay pinned, in quarantine',
         params,
+        headers: IfMatch,
         body: RevokeLease,
         response,
       },
     },
-    async (request, _reply) => {
+    async (request, reply) => {
       const lease = leases.get(request.params.id);
-      await leases.revocation.revoke(lease, request.body.reason);
-      return leases.view(lease);
+      const check = tags.checkOf(request.headers['if-match']);
+      await leases.revocation.revoke(lease, request.body.reason, check);
+      return tags.show(lease, reply);
     },
   );
   done();

@@ -95,22 +95,51 @@ const LeaseBody = Type.Object({
   pid_start: Type.Optional(Type.Integer()),
 });
 
+/** What answers carry beside a lease, for the document. */
+const headers = {
+  ETag: {
+    type: 'string',
+    description: 'for If-Match: another one after each change but those of time and of recalls',
+  },
+};
+
+/** A lease in a list. */
+const ListedLease = Type.Unsafe<RecalledView>(LeaseBody);
+
 /** A lease as every call about it answers. */
-export const Lease = Type.Unsafe<RecalledView>(LeaseBody);
+export const Lease = Type.Unsafe<RecalledView>({ ...LeaseBody, headers });
+
+/** That what the caller knows of a lease is so still. */
+export const NotModified = Type.Null({ description: 'as If-None-Match has it, but for time' });
+
+/** Headers of `GET /v1/leases/{id}`. */
+export const IfNoneMatch = Type.Object({
+  'if-none-match': Type.Optional(
+    Type.String({ description: 'an ETag: 304 where the lease is as it was with it' }),
+  ),
+});
+
+/** Headers of calls that change a lease. */
+export const IfMatch = Type.Object({
+  'if-match': Type.Optional(
+    Type.String({ description: 'only where the lease is as it was with this ETag, else 412' }),
+  ),
+});
 
 /** What `POST /v1/leases` answers: this once with the secret. */
-export const GrantedLease = Type.Unsafe<RecalledView & { readonly secret: string }>(
-  Type.Object({
+export const GrantedLease = Type.Unsafe<RecalledView & { readonly secret: string }>({
+  ...Type.Object({
     ...LeaseBody.properties,
     secret: Type.String({
       description: 'sent as Lease-Secret to renew and release it, by callers without scope admin',
     }),
   }),
-);
+  headers,
+});
 
 /** `GET /v1/leases` */
 export const LeaseList = Type.Object({
-  leases: Type.Array(Lease),
+  leases: Type.Array(ListedLease),
   next_cursor: Type.Optional(Type.String()),
   events_cursor: EventsCursor,
 });

@@ -9,6 +9,7 @@ t.test('statusOf: as API.md lists them', async (t) => {
     403: ['EACCES', 'EPERM', 'EROFS'],
     404: ['ENOENT'],
     409: ['EBUSY', 'EEXIST', 'ENOTEMPTY', 'EISDIR', 'ENOTDIR', 'EMLINK', 'recall-conflict'],
+    412: ['stale-generation'],
     413: ['EFBIG'],
     422: ['ESRCH', 'EOPNOTSUPP'],
     500: ['EIO', 'EBADMSG', 'EUCLEAN'],

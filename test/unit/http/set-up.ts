@@ -24,7 +24,7 @@ export interface HttpSetUp extends Awaited<ReturnType<typeof setUpControl>> {
   readonly post: (url: string, payload?: object | string, headers?: Headers) => Promise<Response>;
   readonly put: (url: string, payload: string | Buffer, headers?: Headers) => Promise<Response>;
   readonly patch: (url: string, payload: object) => Promise<Response>;
-  readonly remove: (url: string) => Promise<Response>;
+  readonly remove: (url: string, headers?: Headers) => Promise<Response>;
 }
 
 /**
@@ -70,6 +70,7 @@ export async function setUpHttp(t: Test, tokens?: readonly Token[]): Promise<Htt
     app.inject({ method: 'PUT', url, headers: { ...headers, ...more }, payload });
   const patch = (url: string, payload: object): Promise<Response> =>
     app.inject({ method: 'PATCH', url, headers, payload });
-  const remove = (url: string): Promise<Response> => app.inject({ method: 'DELETE', url, headers });
+  const remove = (url: string, more: Headers = {}): Promise<Response> =>
+    app.inject({ method: 'DELETE', url, headers: { ...headers, ...more } });
   return { app, control, lent, latencies, fatal, get, post, put, patch, remove };
 }

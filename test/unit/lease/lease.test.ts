@@ -49,6 +49,7 @@ t.test(
     const { lease } = setUp();
     t.strictSame(shown(lease), {
       id: '01J',
+      fencing_token: 1,
       state: 'active',
       partition: 'pmem0p1',
       path: 'file',
@@ -89,6 +90,39 @@ t.test('view: the rest of the ttl runs down, and is 0 when the lease is not acti
   t.throws(() => {
     lease.keep([], []);
   }, InvariantError);
+});
+
+t.test('generation: grows with what is kept of it, and with nothing else', async (t) => {
+  const { clock, lease } = setUp();
+  const seen = [lease.generation];
+  const changes = [
+    () => {
+      lease.moveTo('suspect');
+    },
+    () => {
+      lease.moveTo('active');
+    },
+    () => {
+      lease.keep([{ offset: 0, length: P }], lease.runs);
+    },
+    () => {
+      lease.quarantine({ cause: 'revoked', reason: 'one', isRevoked: true });
+    },
+    () => {
+      lease.quarantine({ cause: 'deferred', reason: 'two', isRevoked: true });
+    },
+    () => {
+      lease.end('revoked', 'fenced');
+    },
+  ];
+  for (const change of changes) {
+    change();
+    seen.push(lease.generation);
+  }
+  t.strictSame(seen, [1, 2, 3, 4, 5, 6, 7]);
+  clock.advance(60_000);
+  lease.view();
+  t.equal(lease.generation, 7);
 });
 
 t.test('view: extents are clipped to the bytes that are lent', async (t) => {
