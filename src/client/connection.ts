@@ -36,6 +36,7 @@ const SILENCE_MS = 45_000;
 /** Calls one daemon; each call is a connection of its own. */
 export class Connection {
   readonly url: string;
+  #hasAnswered = false;
   readonly #target: RequestOptions;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #isUncertified: boolean;
@@ -46,6 +47,11 @@ export class Connection {
     this.#target = { ...targetOf(url), ...tls };
     this.#isUncertified = this.#target.protocol === 'https:' && tls === undefined;
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  }
+
+  /** Whether a daemon has ever answered here. */
+  get hasAnswered(): boolean {
+    return this.#hasAnswered;
   }
 
   /**
@@ -96,6 +102,7 @@ export class Connection {
     });
     outgoing.end(body);
     const response = await answered;
+    this.#hasAnswered = true;
     const { statusCode = 0 } = response.setEncoding('utf8');
     if (statusCode >= 200 && statusCode < 300) return response;
     throw refusal(statusCode, await textOrNothing(response));

@@ -1,3 +1,5 @@
+import { randomUUID } from 'node:crypto';
+
 import { systemClock } from '../lib/clock.js';
 import { randomU32 } from '../lib/random-u32.js';
 import { ClientError } from './client-error.js';
@@ -5,6 +7,7 @@ import { Connection } from './connection.js';
 import type { ConnectionOptions } from './connection.js';
 import { EventWatch } from './event-watch.js';
 import type { DaemonEvent } from './event-watch.js';
+import { insist } from './insist.js';
 import type { LeaseView, OperationView } from './lease-view.js';
 import { Lease } from './lease.js';
 
@@ -55,10 +58,12 @@ export class Daxd {
   }
 
   /**
-   * Asks for a lease.
+   * Asks for a lease. Where a daemon has answered before and this request gets no answer, it is
+   * sent again for ten seconds, as one request: there is one lease at most.
    *
    * @throws ClientError `recall-conflict` while a change waits there, and what else daxd says;
-   *   ECONNREFUSED and its like when it is not reached.
+   *   ECONNREFUSED and its like when it is not reached. What was granted unheard then lapses, and
+   *   pins its pages until it is revoked.
    */
   async lease(request: LeaseRequest): Promise<Lease> {
     this.#asking++;
@@ -77,12 +82,20 @@ export class Daxd {
   }
 
   async #acquire({ ttlMs = TTL_MS, ...request }: LeaseRequest): Promise<Lease> {
-    const sentMs = systemClock.nowMs();
-    const view = await this.#connection.call<LeaseView>({
+    const call = {
       method: 'POST',
       path: '/v1/leases',
       json: { ...request, ttl_ms: ttlMs, client: this.client },
-    });
+      headers: { 'idempotency-key': randomUUID() },
+    } as const;
+    let sentMs = 0;
+    const view = await insist(
+      () => {
+        sentMs = systemClock.nowMs();
+        return this.#connection.call<LeaseView>(call);
+      },
+      (error) => this.#mayBeGranted(error),
+    );
     if (view === undefined) throw new ClientError('EIO', 'daxd answered without a lease');
     const over = ({ id }: Lease): void => {
       this.#leases.delete(id);
@@ -96,6 +109,12 @@ export class Daxd {
       for (const event of early) lease.observe(event);
     });
     return lease;
+  }
+
+  /** Whether a request for a lease that failed so may be granted all the same. */
+  #mayBeGranted({ status, code }: ClientError): boolean {
+    if (status === undefined) return this.#connection.hasAnswered;
+    return code === 'idempotency-in-progress';
   }
 
   #observe(event: DaemonEvent): void {

@@ -1,12 +1,11 @@
 import { EventEmitter } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-import { systemClock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LentMapping, LentView } from '../media/lent-mapping.js';
 import { ClientError } from './client-error.js';
 import type { Call, Connection } from './connection.js';
 import type { DaemonEvent } from './event-watch.js';
+import { insist } from './insist.js';
 import type { LeaseView, LentBytes, LentExtent, OperationView, Recall } from './lease-view.js';
 import { areRanges, between, clipExtents, without } from './ranges.js';
 import { Renewal } from './renewal.js';
@@ -37,9 +36,6 @@ export interface LeaseHome {
   readonly over: (lease: Lease) => void;
 }
 
-/** How long a release tries to reach the daemon, and the pause between two tries, in milliseconds. */
-const RELEASE_MS = 10_000;
-const RELEASE_RETRY_MS = 100;
 /** How long a renewal may take, in milliseconds; less where the ttl is short. */
 const RENEW_MS_MAX = 10_000;
 
@@ -241,17 +237,13 @@ export class Lease extends EventEmitter<LeaseEvents> {
 
   /** Calls until the daemon took note, or has nothing to take note of. */
   async #tell(call: Call): Promise<void> {
-    const untilMs = systemClock.nowMs() + RELEASE_MS;
-    for (;;) {
-      try {
-        await this.#call(call);
-        return;
-      } catch (error) {
-        if (!(error instanceof ClientError)) throw error;
-        if (error.isGone) return;
-        if (!error.isPassing || systemClock.nowMs() > untilMs) throw error;
-        await sleep(RELEASE_RETRY_MS);
-      }
+    try {
+      await insist(
+        () => this.#call(call),
+        (error) => error.isPassing,
+      );
+    } catch (error) {
+      if (!(error instanceof ClientError) || !error.isGone) throw error;
     }
   }
 

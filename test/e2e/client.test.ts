@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, cpSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
 
 import t from 'tap';
@@ -148,6 +150,52 @@ await lease.release();
   );
   return spawnSync(process.execPath, [program], { encoding: 'utf8', timeout: 20_000 });
 }
+
+/** A way to a daemon on which the answer to the first request for a lease is lost. */
+async function lossyWay(t: Test, daxdUrl: string): Promise<{ url: string; lost: string[] }> {
+  const { hostname, port } = new URL(daxdUrl);
+  const lost: string[] = [];
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    near.pipe(far);
+    near.on('error', () => far.destroy());
+    far.on('error', () => near.destroy());
+    near.once('data', (head: Buffer) => {
+      if (lost.length > 0 || !head.toString().startsWith('POST /v1/leases ')) far.pipe(near);
+      else {
+        far.once('data', (answer: Buffer) => {
+          lost.push(answer.toString());
+          near.destroy();
+          far.destroy();
+        });
+      }
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const { port: nearPort } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${nearPort}`, lost };
+}
+
+t.test('lease: one alone, where the answer to the request was lost', async (t) => {
+  const { daxd } = await setUp(t);
+  const { url, lost } = await lossyWay(t, daxd.url);
+  const lease = await new Daxd({ url }).lease({
+    partition: 'pmem0p1',
+    path: 'a',
+    offset: 0,
+    length: SIZE,
+    access: 'write',
+  });
+  t.match(lost, [/^HTTP\/1\.1 201 /], 'it was granted');
+  const { leases } = (await curl(`${daxd.url}/v1/leases`)).json;
+  t.match(leases, [{ id: lease.id, pages: 3 }]);
+  t.equal(leases.length, 1);
+  t.match(lost[0], lease.id, 'the one that was granted first');
+  await lease.release();
+  t.strictSame((await curl(`${daxd.url}/v1/leases`)).json.leases, []);
+});
 
 t.test('restart: suspect while nobody answers, then active again', async (t) => {
   const { backing, socket, daxd, ask } = await setUp(t);

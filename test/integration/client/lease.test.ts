@@ -202,3 +202,27 @@ t.test('lease: refused, or nobody there', async (t) => {
   await t.rejects(daxd.lease(ASKED), { name: 'ClientError', code: 'ECONNREFUSED' });
   t.throws(() => new Daxd({ url: 'ftp://x' }), TypeError);
 });
+
+t.test('lease: a request that gets no answer is sent again, as the same one', async (t) => {
+  const { toy, daxd } = await setUp(t);
+  const requests = () => toy.calls.filter(({ path }) => path === '/v1/leases');
+  const inProgress = { code: 'idempotency-in-progress', status: 409, detail: 'later' };
+  toy.grants.push(null, { status: 409, body: inProgress }, null);
+  const lease = await daxd.lease(ASKED);
+  t.equal(lease.state, 'active');
+  const [before, ...tries] = requests();
+  t.equal(tries.length, 4);
+  t.strictSame(
+    tries.map(({ json }) => json),
+    tries.map(() => before?.json),
+  );
+  const keys = new Set(tries.map(({ headers }) => headers['idempotency-key']));
+  t.equal(keys.size, 1);
+  t.match([...keys][0], /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+  t.notOk(keys.has(before?.headers['idempotency-key']), 'each lease has a key of its own');
+
+  const conflict = { code: 'recall-conflict', status: 409, detail: 'a change waits' };
+  toy.grants.push({ status: 409, body: conflict });
+  await t.rejects(daxd.lease(ASKED), { code: 'recall-conflict' });
+  t.equal(requests().length, 6, 'an answer is an answer');
+});

@@ -22,6 +22,8 @@ export interface ToyDaemon {
   renew: { status: number; body: object } | null;
   /** How it answers a release of ranges; null: the connection is cut. */
   release: () => { status: number; body: object } | null;
+  /** How it answers the next requests for a lease, before it grants one; null: the connection is cut. */
+  readonly grants: ({ status: number; body: object } | null)[];
   /** Members of the lease beside the usual. */
   lease: object;
   /** Sends an event to whoever watches. */
@@ -66,14 +68,20 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
       response.writeHead(200).write('id: toy-0\n\n');
       streams.add(response);
       response.on('close', () => streams.delete(response));
-    } else if (path === '/v1/leases') answer(response, 201, { ...TOY_LEASE, ...toy.lease });
-    else if (path === '/v1/operations') answer(response, 200, { operations: [] });
+    } else if (path === '/v1/operations') answer(response, 200, { operations: [] });
     else if (method === 'DELETE') answer(response, 204);
     else {
-      const next = path.endsWith('/release') ? toy.release() : toy.renew;
+      const next = nextAnswer(path);
       if (next === null) response.destroy();
       else answer(response, next.status, next.body);
     }
+  };
+  const nextAnswer = (path: string): { status: number; body: object } | null => {
+    if (path === '/v1/leases') {
+      const granted = { status: 201, body: { ...TOY_LEASE, ...toy.lease } };
+      return toy.grants.length === 0 ? granted : (toy.grants.shift() ?? null);
+    }
+    return path.endsWith('/release') ? toy.release() : toy.renew;
   };
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -87,6 +95,7 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
     calls,
     renew: { status: 200, body: TOY_LEASE },
     release: () => ({ status: 200, body: TOY_LEASE }),
+    grants: [],
     lease: {},
     send(name, fields, id = 'toy-1') {
       for (const stream of streams) {
