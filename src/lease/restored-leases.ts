@@ -54,13 +54,15 @@ export function restoredLeases(options: RestartOptions): Restored {
   for (const stored of store.stored()) {
     const { terms } = stored.record;
     if (header?.media !== media) throw otherMedia(store, terms.id, `namespace ${header?.media}`);
-    if (!isSameBoot && terms.holder !== undefined) {
-      changes.push({ kind: 'remove', id: terms.id }, rememberEnd(stored.record, REBOOT, clock));
-      dead++;
-      continue;
-    }
     if (stored.record.ended === true) {
       ended.push(stored.record);
+      continue;
+    }
+    if (!isSameBoot && terms.holder !== undefined) {
+      const end = endWithBoot(stored);
+      if (end.kind === 'put') ended.push(end.record);
+      changes.push(end, rememberEnd(stored.record, REBOOT, clock));
+      dead++;
       continue;
     }
     const deadlineMs = isSameBoot
@@ -108,6 +110,15 @@ function startsWith(before: StoreHeader['startsMs'], nowMs: number): number[] {
   const firstInGrace = before.findIndex((ms) => ms >= graceFromMs);
   const kept = firstInGrace < 0 ? before.slice(-1) : before.slice(Math.max(0, firstInGrace - 1));
   return [...kept, nowMs];
+}
+
+/** Of one whose pages are in quarantine the filesystem keeps blocks, to be freed at its mount. */
+function endWithBoot({
+  record,
+  deadlineMs,
+}: StoredLease): Extract<StoreChange, { readonly kind: 'put' | 'remove' }> {
+  if (record.quarantined?.cause !== 'deferred') return { kind: 'remove', id: record.terms.id };
+  return { kind: 'put', record: { ...record, ended: true }, deadlineMs };
 }
 
 function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOptions): Lease {

@@ -99,6 +99,23 @@ t.test('defer: a crash between the release and the freeing of the blocks', async
   t.equal(disk.records.size, 0);
 });
 
+t.test('defer: a reboot of the machine ends a process, and its blocks are freed', async (t) => {
+  const { disk, start } = runs();
+  const first = await start();
+  first.processes.set({ pid: 7, startTicks: 70 }, 'alive');
+  const lease = await first.leases.acquire(ask({ length: 2 * P, pid: 7, pidStart: 70 }));
+  first.fs.moveAway('file', 1);
+  await verify(first);
+  t.match(lease.quarantined, { cause: 'deferred' });
+  const next = await start('boot-2');
+  next.fs.kept.push(...first.fs.kept);
+  t.equal(next.leases.get(lease.id).state, 'released');
+  t.equal(await verify(next), undefined);
+  t.strictSame(next.leases.quarantine.unknown, []);
+  t.strictSame(next.fs.kept, [], 'freed');
+  t.notOk(disk.records.has(lease.id));
+});
+
 t.test('verify: what nobody speaks for stays, and goes on a word', async (t) => {
   const { start } = runs();
   const set = await start();
