@@ -59,18 +59,19 @@ export function restoredLeases(options: RestartOptions): Restored {
       continue;
     }
     if (!isSameBoot && terms.holder !== undefined) {
-      const end = endWithBoot(stored);
-      if (end.kind === 'put') ended.push(end.record);
+      const end = endWithBoot(stored, ended);
       changes.push(end, rememberEnd(stored.record, REBOOT, clock));
       dead++;
       continue;
     }
-    const deadlineMs = isSameBoot
-      ? deadlineAfter(stored, startsMs, nowMs)
-      : nowMs + Math.min(terms.ttlMs, RESTART_GRACE_MS);
-    // Times of another boot mean nothing in this one.
-    if (!isSameBoot) changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
     places.check(stored);
+    if (isSameBoot) {
+      leases.push(leaseOf(stored, deadlineAfter(stored, startsMs, nowMs), options));
+      continue;
+    }
+    // Times of another boot mean nothing in this one.
+    const deadlineMs = nowMs + Math.min(terms.ttlMs, RESTART_GRACE_MS);
+    changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
     leases.push(leaseOf(stored, deadlineMs, options));
   }
   return { leases, rawTargets: places.rawTargets, changes, ended, dead };
@@ -113,12 +114,11 @@ function startsWith(before: StoreHeader['startsMs'], nowMs: number): number[] {
 }
 
 /** Of one whose pages are in quarantine the filesystem keeps blocks, to be freed at its mount. */
-function endWithBoot({
-  record,
-  deadlineMs,
-}: StoredLease): Extract<StoreChange, { readonly kind: 'put' | 'remove' }> {
+function endWithBoot({ record, deadlineMs }: StoredLease, ended: LeaseRecord[]): StoreChange {
   if (record.quarantined?.cause !== 'deferred') return { kind: 'remove', id: record.terms.id };
-  return { kind: 'put', record: { ...record, ended: true }, deadlineMs };
+  const over = { ...record, ended: true };
+  ended.push(over);
+  return { kind: 'put', record: over, deadlineMs };
 }
 
 function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOptions): Lease {
