@@ -41,7 +41,7 @@ export interface CutOptions {
   readonly subsets: number;
   /** Tears lines: subsets of aligned 8-byte words, and none of the other kinds. */
   readonly words?: boolean;
-  /** Looks at one place of the log in so many; 1 by default. */
+  /** Looks at one place in so many, evenly, from a random one on; 1 by default. */
   readonly oneIn?: number;
 }
 
@@ -65,35 +65,39 @@ export function* cutsOf(
   const { events } = recording.log;
   const pending = new PendingLines(image);
   const progress = new ProgressOf(recording, options.words === true ? WORD_BYTES : LINE_BYTES);
+  const { oneIn = 1 } = options;
+  let places = options.random.below(oneIn);
+  const cuts = (place: number): Generator<Cut> =>
+    cutsAt(place, pending, progress.situation(), { ...options, isTurn: places++ % oneIn === 0 });
   let isNew = true;
   for (const [place, event] of events.entries()) {
     if (event.kind === 'store') {
       pending.store(place, event.offset, event.bytes);
       isNew = true;
     } else if (event.kind === 'persisted') {
-      if (isNew) yield* cutsAt(place, pending, progress.situation(), options);
+      if (isNew) yield* cuts(place);
       isNew = false;
       const persist = events[event.began] as PowerEvent & { kind: 'persist' };
       pending.persisted(event.began, persist.offset, persist.length);
     } else if (event.kind !== 'persist') {
       progress.take(event);
       if (event.kind === 'settled') {
-        yield* cutsAt(place, pending, progress.situation(), options);
+        yield* cuts(place);
         isNew = false;
       }
     }
   }
-  yield* cutsAt(events.length, pending, progress.situation(), options);
+  yield* cuts(events.length);
 }
 
 function* cutsAt(
   place: number,
   pending: PendingLines,
   situation: Situation,
-  options: CutOptions,
+  options: CutOptions & { readonly isTurn: boolean },
 ): Generator<Cut> {
   const isRare = holdsSuperblock(pending, options.windows);
-  if (options.random.below(options.oneIn ?? 1) > 0 && !isRare) return;
+  if (!options.isTurn && !isRare) return;
   const seen = new Set<bigint>();
   for (const { kind, lines } of choices(pending, options)) {
     const identity = pending.identityOf(lines);
