@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, cpSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -12,6 +12,7 @@ import { Daxd } from '../../src/client/daxd.js';
 import type { Lease } from '../../src/client/daxd.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { scratch } from '../integration/daemon/set-up.js';
+import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
 import { curl, post, startCurl, startDaxd } from './daxd.js';
 
@@ -29,14 +30,6 @@ async function setUp(t: Test) {
   const ask = async (access: 'read' | 'write', ttlMs?: number) =>
     client.lease({ partition: 'pmem0p1', path: 'a', offset: 0, length: SIZE, access, ttlMs });
   return { directory, backing, socket, daxd, p1, client, ask };
-}
-
-function bytesAt(path: string, offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(path, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  return bytes;
 }
 
 /** How many mappings of the backing this process has: the kernel is asked. */

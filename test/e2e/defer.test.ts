@@ -1,12 +1,13 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { debugfs, fsck, fsckMounted } from '../support/ext4-image.js';
+import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, runVerb, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
@@ -36,14 +37,6 @@ function change({ url }: Daxd, op: string, asked: object) {
   return curl(...post(`${url}/v1/partitions/pmem0p1/${op}`, body));
 }
 
-function readBacking(image: string, offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(image, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  return bytes;
-}
-
 /** Copies the partition out, and has e2fsck look at it. */
 function judge(t: Test, image: string, [offset, length]: [number, number], look = fsck): string {
   const part = join(t.testdirName, 'p1.img');
@@ -65,7 +58,7 @@ t.test(
     const done = await change(daxd, 'truncate', { size: 100 });
     t.match(done, { status: 200, json: { size: 100, quarantined_bytes: 8 * P } });
     const [{ device_offset: at }] = lease.extents;
-    t.ok(readBacking(image, at, 8 * P).equals(Buffer.alloc(8 * P, 0x41)), 'not a byte changed');
+    t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P, 0x41)), 'not a byte changed');
     t.match(await quarantineOf(daxd), [
       {
         id: lease.id,
@@ -101,7 +94,7 @@ t.test(
     t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`)).status, 204);
     const { free_bytes: after } = (await curl(`${daxd.url}/v1/partitions`)).json[0].filesystem;
     t.ok(after >= before + 8 * P, 'the blocks are free');
-    t.ok(readBacking(image, at, 8 * P).equals(Buffer.alloc(8 * P)), 'and zeroed');
+    t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P)), 'and zeroed');
     t.strictSame(await quarantineOf(daxd), []);
     t.equal(await daxd.stop(), 0);
     judge(t, image, place);
@@ -130,7 +123,7 @@ t.test('defer: over kill -9, the quarantine and its lease are there', async (t) 
   );
   t.match(released.json, { state: 'quarantined', pages: 6 });
   const [{ device_offset: at }] = lease.extents;
-  t.ok(readBacking(image, at + 2 * P, 2 * P).equals(Buffer.alloc(2 * P)), 'a part is freed, too');
+  t.ok(bytesAt(image, at + 2 * P, 2 * P).equals(Buffer.alloc(2 * P)), 'a part is freed, too');
   t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${lease.id}`)).status, 204);
   t.equal(await next.stop(), 0);
   judge(t, image, place);
@@ -181,7 +174,7 @@ t.test('defer: a stopped holder finds its bytes, and is told by its next renew',
   t.equal((await change(daxd, 'truncate', { size: 0 })).status, 200);
   child.kill('SIGCONT');
   const [{ device_offset: at }] = lease.extents;
-  t.ok(readBacking(image, at, 8 * P).equals(Buffer.alloc(8 * P, 0x41)));
+  t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P, 0x41)));
   const renewed = await curl(...post(`${daxd.url}/v1/leases/${lease.id}/renew`));
   t.equal(renewed.json.code, 'lease-revoked');
   child.kill('SIGKILL');
@@ -189,7 +182,7 @@ t.test('defer: a stopped holder finds its bytes, and is told by its next renew',
     () => quarantineOf(daxd),
     (entries) => entries.length === 0,
   );
-  t.ok(readBacking(image, at, 8 * P).equals(Buffer.alloc(8 * P)), 'its end is proof');
+  t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P)), 'its end is proof');
 });
 
 t.test('defer: two leases of one page; the last one frees it', async (t) => {
@@ -201,9 +194,9 @@ t.test('defer: two leases of one page; the last one frees it', async (t) => {
   t.equal((await quarantineOf(daxd)).length, 2);
   await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.id}`);
   const [{ device_offset: at }] = second.json.extents;
-  t.ok(readBacking(image, at, P).equals(Buffer.alloc(P, 0x41)), 'pinned by the other one');
+  t.ok(bytesAt(image, at, P).equals(Buffer.alloc(P, 0x41)), 'pinned by the other one');
   await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${second.json.id}`);
-  t.ok(readBacking(image, at, P).equals(Buffer.alloc(P)));
+  t.ok(bytesAt(image, at, P).equals(Buffer.alloc(P)));
   t.strictSame(await quarantineOf(daxd), []);
   t.equal(await daxd.stop(), 0);
 });

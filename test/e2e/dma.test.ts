@@ -8,7 +8,6 @@ import {
   constants,
   mkdtempSync,
   openSync,
-  readSync,
   rmSync,
   statfsSync,
   statSync,
@@ -24,6 +23,7 @@ import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { fsck, scratchDirectory } from '../support/ext4-image.js';
+import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, startCurl, startDaxd } from './daxd.js';
 import { eventually } from './nbd.js';
@@ -141,14 +141,6 @@ async function hasBegun(t: Test, reader: Reader): Promise<boolean> {
   t.comment(reason);
   t.pass(reason, { skip: reason });
   return false;
-}
-
-function bytesAt(path: string, offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(path, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  return bytes;
 }
 
 /** The source behind FUSE; while its server is stopped, every read of it is in flight. */
