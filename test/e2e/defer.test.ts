@@ -1,16 +1,17 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { debugfs, fsck, fsckMounted } from '../support/ext4-image.js';
+import { debugfs, fsckMounted } from '../support/ext4-image.js';
 import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
-import { curl, partitionOffset, post, runVerb, startDaxd, until } from './daxd.js';
+import { curl, post, runVerb, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
+import { judge, leaseHalf } from './half-leased.js';
 
 const P = 4096;
 const JUDGES = { commands: ['curl', 'e2fsck', 'debugfs'] };
@@ -20,30 +21,13 @@ async function setUp(t: Test, lease: object = {}) {
   const directory = t.testdir({});
   const image = join(directory, 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', image, '--size', '64M', '--init']);
-  const body = join(directory, 'body');
-  writeFileSync(body, Buffer.alloc(16 * P, 0x41));
-  await curl('-X', 'PUT', '-T', body, `${daxd.url}/v1/partitions/pmem0p1/files/a`);
-  const place = await partitionOffset(daxd.url, 'pmem0p1');
-  const asked = { partition: 'pmem0p1', path: 'a', offset: 8 * P, length: 8 * P, access: 'write' };
-  const granted = await curl(
-    ...post(`${daxd.url}/v1/leases`, { ...asked, ttl_ms: 60_000, client: 'nic0', ...lease }),
-  );
-  t.equal(granted.status, 201);
-  return { directory, image, daxd, place, lease: granted.json };
+  const half = await leaseHalf(t, daxd, { client: 'nic0', ...lease });
+  return { directory, image, daxd, ...half };
 }
 
 function change({ url }: Daxd, op: string, asked: object) {
   const body = { path: 'a', on_conflict: 'defer', ...asked };
   return curl(...post(`${url}/v1/partitions/pmem0p1/${op}`, body));
-}
-
-/** Copies the partition out, and has e2fsck look at it. */
-function judge(t: Test, image: string, [offset, length]: [number, number], look = fsck): string {
-  const part = join(t.testdirName, 'p1.img');
-  writeFileSync(part, readFileSync(image).subarray(offset, offset + length));
-  const { status, output } = look(part);
-  t.equal(status, 0, output);
-  return part;
 }
 
 async function quarantineOf({ url }: Daxd) {

@@ -9,10 +9,10 @@ import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { fsck } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
-import { curl, partitionOffset, post, runVerb, startDaxd, startRefused, until } from './daxd.js';
+import { curl, post, runVerb, startDaxd, startRefused, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
+import { judge, leaseHalf } from './half-leased.js';
 
 const P = 4096;
 const JUDGES = { commands: ['curl', 'e2fsck'] };
@@ -39,15 +39,7 @@ async function setUp(t: Test, { lease = {}, isFenced = true } = {}) {
   const program = fenceCommand(directory);
   const args = ['--backing', image, ...(isFenced ? ['--fence-command', program] : [])];
   const daxd = await startDaxd(t, [...args, '--size', '64M', '--init']);
-  const body = join(directory, 'body');
-  writeFileSync(body, Buffer.alloc(16 * P, 0x41));
-  await curl('-X', 'PUT', '-T', body, `${daxd.url}/v1/partitions/pmem0p1/files/a`);
-  const place = await partitionOffset(daxd.url, 'pmem0p1');
-  const asked = { partition: 'pmem0p1', path: 'a', offset: 8 * P, length: 8 * P, access: 'write' };
-  const granted = await curl(
-    ...post(`${daxd.url}/v1/leases`, { ...asked, ttl_ms: 60_000, client: 'nic 0', ...lease }),
-  );
-  t.equal(granted.status, 201);
+  const half = await leaseHalf(t, daxd, { client: 'nic 0', ...lease });
   const calls = (): string[] => {
     const path = join(directory, 'calls');
     return existsSync(path) ? readFileSync(path, 'utf8').trim().split('\n') : [];
@@ -55,7 +47,7 @@ async function setUp(t: Test, { lease = {}, isFenced = true } = {}) {
   const exit = (code: number): void => {
     writeFileSync(join(directory, 'exit'), String(code));
   };
-  return { directory, image, args, daxd, place, lease: granted.json, calls, exit };
+  return { directory, image, args, daxd, ...half, calls, exit };
 }
 
 function truncate({ url }: Daxd, asked: object = {}) {
@@ -74,14 +66,6 @@ async function pollUntil(ask: () => Promise<boolean>): Promise<void> {
 
 /** Takes the time that a holder has before it is assumed to have seen a recall out of a test. */
 const SHORT = { lease: { ttl_ms: 1000 } };
-
-/** Copies the partition out, and has e2fsck look at it. */
-function judge(t: Test, image: string, [offset, length]: [number, number]): void {
-  const part = join(t.testdirName, 'p1.img');
-  writeFileSync(part, readFileSync(image).subarray(offset, offset + length));
-  const { status, output } = fsck(part);
-  t.equal(status, 0, output);
-}
 
 t.test('revoke: a fenced holder loses its lease, and the blocks are free', async (t) => {
   if (!requires(t, JUDGES)) return;
