@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
 import { fastify } from 'fastify';
+import type { Static } from 'typebox';
 
 import { loadServeConfig } from '../../src/config/load.js';
 import { Daemon } from '../../src/daemon/daemon.js';
@@ -122,7 +123,8 @@ async function openDaemon(directory: string, sink: number): Promise<Daemon> {
 async function openBare(): Promise<Peer> {
   const app = fastify();
   const extent = { file_offset: 0, device_offset: 8_388_608, length: 4096 };
-  const lease = {
+  const lease: Omit<Static<typeof GrantedLease>, 'id'> = {
+    fencing_token: 1,
     state: 'active',
     partition: 'pmem0p1',
     path: PATH,
