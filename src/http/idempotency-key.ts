@@ -28,7 +28,7 @@ const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/;
 export function idempotencyKeyOf(
   header: string | undefined,
   caller: string | undefined,
-  request: readonly unknown[],
+  request: object,
 ): IdempotencyKey | undefined {
   if (header === undefined) return undefined;
   const quoted = QUOTED.exec(header)?.[1]?.replaceAll(/\\(.)/g, '$1');
@@ -40,7 +40,7 @@ export function idempotencyKeyOf(
     );
   }
   // What is kept shows nobody the key, from which the lease's secret is made.
-  const grant = { id: digest([caller ?? null, text]), fingerprint: digest(request) };
+  const grant = { id: digest([caller ?? null, text]), fingerprint: digest(Object.values(request)) };
   return { text, grant };
 }
 

@@ -11,10 +11,13 @@ export interface LeaseSecret {
   readonly secret: string;
   /** Its SHA-256 in base64url: what the lease keeps. */
   readonly secretHash: string;
+  /** What it was made from beside the key of the request, where there was one. */
+  readonly secretSalt?: string;
 }
 
-/** A secret for a lease that is asked for. */
-export function newLeaseSecret(): LeaseSecret {
+/** A secret for a lease that is asked for, by a request with this Idempotency-Key or without one. */
+export function newLeaseSecret(key?: string): LeaseSecret {
+  if (key !== undefined) return keyedLeaseSecret(key);
   const secret = randomText();
   return { secret, secretHash: hash('sha256', secret, 'base64url') };
 }
@@ -23,12 +26,9 @@ export function newLeaseSecret(): LeaseSecret {
  * A secret that can be given again to whoever sends the same Idempotency-Key: from what the lease
  * keeps alone nobody makes it.
  *
- * @param secretSalt what the lease kept; a new one for a lease that is asked for.
+ * @param secretSalt what the lease kept; a new one without it.
  */
-export function keyedLeaseSecret(
-  key: string,
-  secretSalt = randomText(),
-): LeaseSecret & { readonly secretSalt: string } {
+export function keyedLeaseSecret(key: string, secretSalt = randomText()): LeaseSecret {
   const secret = createHmac('sha256', secretSalt).update(key).digest('base64url');
   return { secret, secretHash: hash('sha256', secret, 'base64url'), secretSalt };
 }

@@ -103,7 +103,9 @@ export class LeaseQuarantine {
     if (first !== undefined) {
       return `${foreign.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
     }
-    for (const record of this.#ended.get(partition) ?? []) await this.#freeEnded(record, target);
+    // One that cannot be freed now comes back into the set.
+    const ended = [...(this.#ended.get(partition) ?? [])];
+    for (const record of ended) await this.#freeEnded(record, target);
     if (this.#unknown.has(partition)) {
       log.warn(
         { partition },
@@ -149,13 +151,15 @@ export class LeaseQuarantine {
   async #freeEnded(record: LeaseRecord, target: FilesystemTarget): Promise<void> {
     const { memremap, store, log } = this.#options;
     const { id, partition } = record.terms;
+    // Where another call frees it, the store is not to hear of its end twice.
+    if (this.#ended.get(partition)?.delete(record) !== true) return;
     try {
       const freed = await freeIdlePlaces(target, placesOf(record.runs), memremap);
       await store.commit([{ kind: 'remove', id }]);
-      this.#ended.get(partition)?.delete(record);
       log.info({ lease: id, partition, freed }, 'quarantined blocks freed');
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
+      this.addEnded(record);
       log.warn({ lease: id, partition, code: error.code }, `blocks not freed: ${error.message}`);
     }
   }

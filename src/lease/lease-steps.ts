@@ -131,15 +131,14 @@ export class LeaseSteps {
     if (hasEnded(lease.state)) return;
     const { store, clock, quarantine } = this.#options;
     const { id, deadlineMs, quarantined } = lease;
-    const record = { ...lease.record(), ended: true };
     // The blocks that the filesystem keeps for it are freed once they are unpinned.
-    const keepsBlocks = quarantined?.cause === 'deferred';
+    const rest = quarantined?.cause === 'deferred' ? { ...lease.record(), ended: true } : undefined;
     await store.commit([
-      keepsBlocks ? { kind: 'put', record, deadlineMs } : { kind: 'remove', id },
+      rest === undefined ? { kind: 'remove', id } : { kind: 'put', record: rest, deadlineMs },
       rememberEnd(lease, how, clock),
     ]);
     this.#forget(lease, how);
-    if (keepsBlocks) await quarantine.free(record);
+    if (rest !== undefined) await quarantine.free(rest);
   }
 
   #forget(lease: Lease, how: LeaseEnd): void {

@@ -48,3 +48,8 @@ export interface LeaseTerms {
   /** On the clock of the boot in which it was granted, in milliseconds. */
   readonly grantedMs: number;
 }
+
+/** When the rights of a lease end that is never renewed, on the clock of `grantedMs`. */
+export function grantedDeadlineMs({ grantedMs, ttlMs }: LeaseTerms): number {
+  return grantedMs + ttlMs;
+}

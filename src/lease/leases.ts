@@ -25,6 +25,7 @@ import {
   refuseAbsent,
 } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
+import { grantedDeadlineMs } from './lease-terms.js';
 import { LeaseTurn } from './lease-turn.js';
 import { LeaseSteps } from './lease-steps.js';
 import type { LeaseStore } from './lease-store.js';
@@ -331,14 +332,16 @@ export class Leases {
     place: LeasePlace,
     runs: readonly PageRun[],
   ): Promise<Lease> {
-    const { ids, clock, log, backingPath } = this.#options;
+    const { ids, clock, log } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
-    const nowMs = clock.nowMs();
+    const grantedMs = clock.nowMs();
     const fencingToken = ++this.#fencingToken;
+    const terms = { id: ids.next(), fencingToken, holder, grantedMs, ...termsOf(request, place) };
+    const ranges = [{ offset, length }];
     const lease = new Lease(
-      { id: ids.next(), fencingToken, holder, grantedMs: nowMs, ...termsOf(request, place) },
-      { state: 'active', ranges: [{ offset, length }], runs, deadlineMs: nowMs + ttlMs },
-      { backingPath, clock },
+      terms,
+      { state: 'active', ranges, runs, deadlineMs: grantedDeadlineMs(terms) },
+      this.#options,
     );
     this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);

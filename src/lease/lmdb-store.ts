@@ -2,7 +2,7 @@ import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { open } from 'lmdb';
-import type { Database, RootDatabase } from 'lmdb';
+import type { RootDatabase } from 'lmdb';
 
 import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
@@ -12,14 +12,14 @@ import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
+import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
 import { LmdbWrites } from './lmdb-writes.js';
-import { RecordReader, recordBytes } from './record-bytes.js';
-import { SUMMED, wholeBytes } from './summed-bytes.js';
+import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
 /** What this daxd writes, and the only one that it reads. */
-const VERSION = 2;
+const VERSION = 3;
 const HEADER_KEY = 'header';
 const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
@@ -44,8 +44,7 @@ export class LmdbStore implements LeaseStore {
   /** The directory, open and locked. */
   readonly #lock: number;
   readonly #root: RootDatabase<SummedValue, string>;
-  readonly #records: Database<SummedValue, string>;
-  readonly #deadlines: Database<SummedValue, string>;
+  readonly #records: LmdbRecords;
   readonly #remembered: LmdbRemembered;
   #fencingToken: number;
   #waiting: Waiting[] = [];
@@ -85,8 +84,7 @@ export class LmdbStore implements LeaseStore {
     // One of another version is left as it is: these make what is not there.
     this.header = readHeader(directory, root.get(HEADER_KEY));
     this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
-    this.#records = root.openDB<SummedValue, string>('leases', SUMMED);
-    this.#deadlines = root.openDB<SummedValue, string>('deadlines', SUMMED);
+    this.#records = new LmdbRecords(root);
     this.#remembered = new LmdbRemembered(root, rememberedMax);
   }
 
@@ -96,24 +94,9 @@ export class LmdbStore implements LeaseStore {
 
   *stored(): Generator<StoredLease> {
     try {
-      yield* this.#read();
+      yield* this.#records.stored();
     } catch (error) {
       throw unusable(this.name, error);
-    }
-  }
-
-  *#read(): Generator<StoredLease> {
-    const reader = new RecordReader();
-    const deadlines = this.#deadlines.getRange()[Symbol.iterator]();
-    for (const { key, value } of this.#records.getRange()) {
-      const record = reader.read(key, wholeBytes(value, `lease ${key}`));
-      // Both are written and removed together, so they come in step.
-      const deadline = deadlines.next();
-      if (deadline.done === true || deadline.value.key !== key) {
-        throw new DaxdError('EBADMSG', `lease ${key} has no deadline`);
-      }
-      const bytes = wholeBytes(deadline.value.value, `deadline of lease ${key}`);
-      yield { record, deadlineMs: bytes.readDoubleLE() };
     }
   }
 
@@ -182,10 +165,12 @@ export class LmdbStore implements LeaseStore {
     const token = Math.max(this.#fencingToken, ...changes.map(fencingTokenOf));
     try {
       await this.#root.batch(() => {
-        this.#apply(changes, token);
+        this.#applyHeader(changes, token);
+        this.#records.write(changes);
         remembered?.write();
       });
     } catch (error) {
+      this.#records.failed();
       throw await reasonOf(error);
     }
     remembered?.done();
@@ -193,22 +178,11 @@ export class LmdbStore implements LeaseStore {
   }
 
   /** To be called within a transaction. */
-  #apply(changes: readonly StoreChange[], fencingToken: number): void {
+  #applyHeader(changes: readonly StoreChange[], fencingToken: number): void {
     const root = new LmdbWrites(this.#root);
-    const records = new LmdbWrites(this.#records);
-    const deadlines = new LmdbWrites(this.#deadlines);
     for (const change of changes) {
       if (change.kind === 'header') {
         root.put(HEADER_KEY, encodeJson({ version: VERSION, ...change.header }));
-      } else if (change.kind === 'remove') {
-        records.remove(change.id);
-        deadlines.remove(change.id);
-      } else if (change.kind === 'put') {
-        const { id } = change.record.terms;
-        records.put(id, recordBytes(change.record));
-        deadlines.put(id, deadlineBytes(change.deadlineMs));
-      } else if (change.kind === 'deadline') {
-        deadlines.put(change.id, deadlineBytes(change.deadlineMs));
       }
     }
     if (fencingToken > this.#fencingToken) root.put(FENCING_KEY, encodeJson(fencingToken));
@@ -292,12 +266,6 @@ function readFencingToken(directory: string, value: SummedValue | undefined): nu
 
 function fencingTokenOf(change: StoreChange): number {
   return change.kind === 'put' ? change.record.terms.fencingToken : 0;
-}
-
-function deadlineBytes(deadlineMs: number): Buffer {
-  const bytes = Buffer.alloc(Float64Array.BYTES_PER_ELEMENT);
-  bytes.writeDoubleLE(deadlineMs);
-  return bytes;
 }
 
 /** Starting without it would forget who still has pages for DMA. */

@@ -21,9 +21,13 @@ export class LmdbWrites<K extends Key> {
     settlesWithAll(this.#database.put(key, bytes));
   }
 
-  /** Removes a key, which may be absent. */
+  /** Removes a key, which may be absent: a look costs as much as some writes. */
   remove(key: K): void {
-    if (!(this.#stands.get(key) ?? this.#database.doesExist(key))) return;
+    if (this.#stands.get(key) ?? this.#database.doesExist(key)) this.removeStanding(key);
+  }
+
+  /** Removes a key that is known to stand. */
+  removeStanding(key: K): void {
     this.#stands.set(key, false);
     settlesWithAll(this.#database.remove(key));
   }

@@ -56,15 +56,14 @@ export function recalledView(
   target: FilesystemTarget | undefined,
   recallClock: Pick<RecallClock, 'restMs'>,
 ): RecalledView {
-  const view = lease.view();
   const recalls = [...recallsOf(lease, target)].map((change) => ({
     operation: change.id,
     op: change.op,
     ranges: rangesWithin(lease.ranges, change),
     deadline_ms: restOf(lease, change, recallClock),
   }));
-  const isRecalling = view.state === 'active' && recalls.length > 0;
-  return { ...view, state: isRecalling ? 'recalling' : view.state, recalls };
+  const view = { recalls, ...lease.view() };
+  return view.state === 'active' && recalls.length > 0 ? { ...view, state: 'recalling' } : view;
 }
 
 /** The changes that wait for a lease whose file, if any, is on `target`. */

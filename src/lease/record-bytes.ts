@@ -39,11 +39,9 @@ type Own = Pick<
 
 /** A lease as a store keeps it under its id. */
 export function recordBytes(record: LeaseRecord): Buffer {
-  const { ranges, runs, quarantined, ended } = record;
-  const { id: _, fencingToken, grantedMs, offset, length, ...rest } = record.terms;
-  const { secretHash = '', secretSalt = '', ...terms } = rest;
-  const shared: Shared = { terms, quarantined, ended };
-  const text = JSON.stringify(shared);
+  const { terms, ranges, runs } = record;
+  const { fencingToken, grantedMs, offset, length, secretHash = '', secretSalt = '' } = terms;
+  const text = JSON.stringify(sharedOf(record));
   const numbers = [fencingToken, grantedMs, offset, length];
   for (const range of ranges) numbers.push(range.offset, range.length);
   for (const run of runs) numbers.push(run.offset, run.deviceOffset, run.length);
@@ -61,6 +59,16 @@ export function recordBytes(record: LeaseRecord): Buffer {
   bytes.write(secretHash, secretAt);
   bytes.write(secretSalt, saltAt);
   return bytes;
+}
+
+/** Name by name, as in {@link termsOf}. */
+function sharedOf({ terms, quarantined, ended }: LeaseRecord): Shared {
+  const { partition, media, path, inode, generation, access, ttlMs, client, holder } = terms;
+  return {
+    terms: { partition, media, path, inode, generation, access, ttlMs, client, holder },
+    quarantined,
+    ended,
+  };
 }
 
 /** Reads what {@link recordBytes} wrote: the records of one store, one after the other. */

@@ -12,7 +12,6 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import t from 'tap';
 
-import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { LmdbStore } from '../../../src/lease/lmdb-store.js';
 import { summedBytes } from '../../../src/lease/summed-bytes.js';
 import { DaxdError } from '../../../src/lib/errno.js';
@@ -36,14 +35,6 @@ function whatever(work: () => number): number | string {
   } catch (error) {
     return error instanceof DaxdError ? error.code : String(error);
   }
-}
-
-function put(id: string, deadlineMs: number): StoreChange {
-  return { kind: 'put', record: recordOf(id), deadlineMs };
-}
-
-function note(id: string, deadlineMs: number): StoreChange {
-  return { kind: 'deadline', id, deadlineMs };
 }
 
 function headerOf(version: number): Buffer {
@@ -82,24 +73,6 @@ t.test('a store: what was committed is there when it is opened again', async (t)
   );
   t.equal(statSync(directory).mode & 0o777, 0o700);
   await again.close();
-});
-
-t.test('a store: the deadline noted last is the one that counts', async (t) => {
-  const directory = scratchDirectory(t);
-  const store = LmdbStore.open(directory);
-  await store.commit(['a', 'b', 'c', 'd', 'e'].map((id) => put(id, 1)));
-  await store.commit([note('b', 20.25), note('c', 30), note('d', 40)]);
-  await store.commit([note('b', 10), { kind: 'remove', id: 'd' }]);
-  await store.commit([put('c', 2), put('f', 60), note('f', 61)]);
-  const kept = [...store.stored()].map(({ record, deadlineMs }) => [record.terms.id, deadlineMs]);
-  t.strictSame(kept, [
-    ['a', 1],
-    ['b', 10],
-    ['c', 2],
-    ['e', 1],
-    ['f', 61],
-  ]);
-  await store.close();
 });
 
 t.test('a store: a lease of very many pieces is read as it was written', async (t) => {
