@@ -32,6 +32,16 @@ export class LeaseRoll<Item extends Named> {
     this.#size++;
   }
 
+  /** Takes the first items, ascending by id: several times as fast as one by one. */
+  restore(items: readonly Item[]): void {
+    assert(this.#ids.length === 0, 'only an empty roll is restored');
+    this.#items = items.slice();
+    this.#ids = items.map(({ id }) => id);
+    this.#size = items.length;
+    const ascend = this.#ids.every((id, slot) => slot === 0 || id > (this.#ids[slot - 1] ?? ''));
+    assert(ascend, 'ids on a roll ascend');
+  }
+
   delete(item: Item): void {
     const slot = this.#slotAfter(item.id) - 1;
     assert(this.#items[slot] === item, 'what leaves a roll was on it');

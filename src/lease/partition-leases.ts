@@ -30,13 +30,18 @@ export class PartitionLeases {
   }
 
   add(lease: Lease): void {
-    this.#enrol(lease);
+    const { path } = lease.terms;
+    this.roll.add(lease);
+    if (path !== undefined) this.#rollOf(path).add(lease);
     this.addPages(lease);
   }
 
   /** Takes in the first leases, ascending by id: much faster than one by one. */
   restore(leases: readonly Lease[]): void {
-    for (const lease of leases) this.#enrol(lease);
+    this.roll.restore(leases);
+    for (const [path, theirs] of groupBy(leases, ({ terms }) => terms.path)) {
+      if (path !== undefined) this.#rollOf(path).restore(theirs);
+    }
     for (const [inode, theirs] of groupBy(leases, ({ terms }) => terms.inode ?? RAW)) {
       this.#treeOf(inode).build(allIntervals(theirs));
     }
@@ -72,13 +77,10 @@ export class PartitionLeases {
     if (tree?.size === 0) this.#pinned.delete(inode);
   }
 
-  #enrol(lease: Lease): void {
-    const { path } = lease.terms;
-    this.roll.add(lease);
-    if (path === undefined) return;
+  #rollOf(path: string): LeaseRoll<Lease> {
     let named = this.#byPath.get(path);
     if (named === undefined) this.#byPath.set(path, (named = new LeaseRoll()));
-    named.add(lease);
+    return named;
   }
 
   #treeOf(inode: number): IntervalTree<Lease> {

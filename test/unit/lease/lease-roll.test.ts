@@ -38,6 +38,28 @@ t.test('add: an id that does not sort last breaks', async (t) => {
   }, InvariantError);
 });
 
+t.test('restore: as if added one by one, and nothing of the list given is kept', async (t) => {
+  const roll = new LeaseRoll<{ id: string }>();
+  const items = [10, 20, 30].map(named);
+  roll.restore(items);
+  items.pop();
+  t.equal(roll.size, 3);
+  roll.add(named(40));
+  roll.delete(items[0] ?? named(0));
+  t.strictSame([...roll.after('')], [20, 30, 40].map(named));
+  t.throws(() => {
+    roll.restore([named(50)]);
+  }, InvariantError);
+  for (const wrong of [
+    [2, 1],
+    [2, 2],
+  ]) {
+    t.throws(() => {
+      new LeaseRoll().restore(wrong.map(named));
+    }, InvariantError);
+  }
+});
+
 t.test('delete: what is left stays in order, through many gaps', async (t) => {
   const roll = new LeaseRoll<{ id: string }>();
   const items = Array.from({ length: 1000 }, (_, i) => named(i));
