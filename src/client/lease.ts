@@ -25,6 +25,8 @@ export interface LeaseEvents {
   suspect: [];
   /** It is active again. */
   active: [];
+  /** Somebody else released a part of it: nothing of that may be touched any more. */
+  shrunk: [];
   /** It ended without a release: nothing of it may be touched any more. */
   lost: [reason: ClientError];
 }
@@ -115,6 +117,20 @@ export class Lease extends EventEmitter<LeaseEvents> {
   }
 
   /**
+   * Answers a recall: the lease will be given back, in about `estimateMs` milliseconds from now. A
+   * change that would take the lease from its holder waits that long for it, up to ten minutes
+   * from the recall.
+   *
+   * @throws ClientError ENOENT where nothing asks for it; EINVAL for what is no whole number from 0
+   *   to 600,000; ESHUTDOWN when the lease is over; what the connection says.
+   */
+  async acknowledge(estimateMs: number): Promise<void> {
+    this.#refuseOver();
+    const json = { estimate_ms: estimateMs };
+    await this.#call({ method: 'POST', path: `${this.#path}/acknowledge`, json });
+  }
+
+  /**
    * Gives the lease back, or `ranges` of it, in bytes of the file: first its buffers are cut off
    * from the backing, then the daemon is told, and waited for. A page is cut off, and given
    * back, once all that was lent of it is. Again, and after the lease was lost, it does nothing.
@@ -142,7 +158,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
   observe({ name, fields }: DaemonEvent): void {
     if (this.#isOver) return;
     if (name === 'recall') this.#recall(recallOf(fields));
-    else if (name === 'lease.lapsed') this.#renewal.now();
+    else if (name === 'lease.lapsed' || name === 'lease.shrunk') this.#renewal.now();
     else if (name === 'lease.released' || name === 'lease.revoked') {
       const { reason } = fields;
       const why = typeof reason === 'string' ? reason : name;
@@ -189,8 +205,25 @@ export class Lease extends EventEmitter<LeaseEvents> {
       this.#state = 'active';
       this.emit('active');
     }
-    for (const recall of view?.recalls ?? []) this.#recall(recall);
-    return view?.remaining_ttl_ms ?? 0;
+    if (view === undefined) return 0;
+    this.#follow(view.ranges);
+    for (const recall of view.recalls ?? []) this.#recall(recall);
+    return view.remaining_ttl_ms;
+  }
+
+  /** What the daemon has not of it any more, was released without this object. */
+  #follow(ranges: readonly LentBytes[]): void {
+    const gone = without(this.#ranges, ranges);
+    if (gone.length === 0) return;
+    try {
+      this.#keep(without(this.#ranges, gone));
+    } catch (error) {
+      // Of a device-dax node that cannot cut there, nothing may be touched then.
+      if (!(error instanceof ClientError)) throw error;
+      this.#lose(error);
+      return;
+    }
+    this.emit('shrunk');
   }
 
   #renewFailed(error: unknown): boolean {

@@ -235,10 +235,11 @@ export class Leases {
    * to give it back, in milliseconds from now. What waits goes on waiting; what would take the
    * lease from its holder gives it that time, up to RECALL_MS_MAX in all.
    *
-   * @throws DaxdError ENOENT for a lease that nothing asks for.
+   * @throws DaxdError ENOENT for a lease that nothing asks for; what `check` throws.
    */
-  acknowledge(id: string, estimateMs: number): Lease {
+  acknowledge(id: string, estimateMs: number, check?: LeaseCheck): Lease {
     const lease = this.get(id);
+    check?.(lease);
     this.recallClock.acknowledged(lease, this.#recallsOf(lease), estimateMs);
     this.#options.events.push('recall.acknowledged', { ...leaseEventFields(lease), estimateMs });
     return lease;

@@ -4,6 +4,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -97,6 +98,43 @@ t.test('release: of what a truncate waits for; the rest of the lease goes on', a
   await lease.release();
   t.equal(mappings(backing), 0);
   t.equal((await curl(`${daxd.url}/v1/leases/${lease.id}`)).json.state, 'released');
+});
+
+t.test('acknowledge: a change that would take the lease waits for its holder', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { daxd, p1, ask } = await setUp(t);
+  const lease = await ask('write');
+  await t.rejects(lease.acknowledge(1_000), { code: 'ENOENT' }, 'nothing asks for it');
+  const body = { path: 'a', size: 4096, on_conflict: 'revoke', deadline_ms: 1_000 };
+  const truncate = startCurl(post(`${p1}/truncate`, body));
+  await once(lease, 'recall');
+  await t.rejects(lease.acknowledge(-1), { code: 'EINVAL' });
+  await lease.acknowledge(60_000);
+  const { operations } = (await curl(`${daxd.url}/v1/operations`)).json;
+  t.match(operations, [{ acknowledged: [{ lease: lease.id }] }]);
+  await setTimeout(1_500);
+  t.equal(lease.state, 'active', 'past the deadline');
+  await lease.release();
+  t.equal((await truncate.answer).status, 200);
+  await t.rejects(lease.acknowledge(1_000), { code: 'ESHUTDOWN' });
+});
+
+t.test('shrunk: what somebody else released is cut off, and the rest goes on', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { backing, daxd, ask } = await setUp(t);
+  const lease = await ask('write');
+  const [whole] = await lease.buffers();
+  const place = lease.extents[0]?.device_offset ?? 0;
+  const told = once(lease, 'shrunk');
+  const ranges = [{ offset: 4096, length: 8192 }];
+  await curl(...post(`${daxd.url}/v1/leases/${lease.id}/release`, { ranges }));
+  await told;
+  t.strictSame(lease.extents, [{ file_offset: 0, device_offset: place, length: 4096 }]);
+  whole?.bytes.fill('!');
+  t.equal(bytesAt(backing, place, 4096).toString('latin1'), '!'.repeat(4096));
+  t.notMatch(bytesAt(backing, place + 4096, 8192).toString('latin1'), '!');
+  t.equal(lease.state, 'active');
+  await lease.release();
 });
 
 t.test('buffers: those of a read lease are write-protected, before and after', async (t) => {

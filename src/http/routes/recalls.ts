@@ -27,12 +27,15 @@ export const recallRoutes: FastifyPluginCallbackTypebox<RecallRoutesOptions> = (
         operationId: 'acknowledgeRecall',
         summary: 'say how long it takes to give back what is asked for',
         params,
+        headers: IfMatch,
         body: AcknowledgeRecall,
         response,
       },
     },
-    (request, reply) =>
-      tags.show(leases.acknowledge(request.params.id, request.body.estimate_ms), reply),
+    ({ params: { id }, headers, body }, reply) => {
+      const check = tags.checkOf(headers['if-match']);
+      return tags.show(leases.acknowledge(id, body.estimate_ms, check), reply);
+    },
   );
 
   app.post(

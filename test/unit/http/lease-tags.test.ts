@@ -212,7 +212,10 @@ t.test('recalls: in the tag that If-None-Match compares, not for If-Match', asyn
   t.not(tagOf(recalled), tag);
   const knownNow = { 'if-none-match': tagOf(recalled) };
   t.equal((await get(url, knownNow)).statusCode, 304);
-  t.equal(tagOf(await post(`${url}/acknowledge`, { estimate_ms: 5 })), tagOf(recalled));
+  const acknowledge = async (match: string) =>
+    post(`${url}/acknowledge`, { estimate_ms: 5 }, { 'if-match': match });
+  t.equal((await acknowledge('"another"')).statusCode, 412);
+  t.equal(tagOf(await acknowledge(tag)), tagOf(recalled));
 
   const giveUpToo = startTruncate(set);
   const twice = await get(url, knownNow);
