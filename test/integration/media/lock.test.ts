@@ -1,20 +1,35 @@
-import { existsSync, truncateSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
 
-import { DaxdError } from '../../../src/lib/errno.js';
 import { silentLogger as log } from '../../../src/lib/logger.js';
-import type * as FileBackingModule from '../../../src/media/file-backing.js';
-import { mapWindows, type MapRequest } from '../../../src/media/map-windows.js';
-import type { Mapping } from '../../../src/media/mapping.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { WINDOW_BYTES } from '../../../src/media/mapping.js';
 import { openBacking } from '../../../src/media/open-backing.js';
+import { requires } from '../../support/requires.js';
 import { holdLock } from './children.js';
 
 /** A folder with an image of 16 pages that holds 0x5a. */
 function setUp(t: Test): { directory: string; image: string } {
   const directory = t.testdir({ 'pmem0.img': Buffer.alloc(65536, 0x5a) });
   return { directory, image: join(directory, 'pmem0.img') };
+}
+
+/** Runs `work` while this process may have half of `bytes` more address space than it has. */
+async function withoutRoomFor(bytes: number, work: () => Promise<void>): Promise<void> {
+  const pages = Number(readFileSync('/proc/self/statm', 'latin1').split(' ')[0]);
+  limitAddressSpace(pages * PAGE_SIZE + bytes / 2);
+  try {
+    await work();
+  } finally {
+    limitAddressSpace('unlimited');
+  }
+}
+
+function limitAddressSpace(soft: number | 'unlimited'): void {
+  execFileSync('prlimit', ['--pid', `${process.pid}`, `--as=${soft}:`]);
 }
 
 t.test('openBacking: a second opener gets EBUSY with the pid of the first', async (t) => {
@@ -53,25 +68,20 @@ t.test('openBacking: a refused open leaves nothing locked', async (t) => {
   await backing.close();
 });
 
-t.test('open: a mapping that fails half way leaves nothing locked', async (t) => {
-  const { directory, image } = setUp(t);
-  const created = join(directory, 'new');
-  const kept: Mapping[] = [];
-  const { FileBacking } = await t.mockImport<typeof FileBackingModule>(
-    '../../../src/media/file-backing.js',
-    {
-      '../../../src/media/map-windows.js': {
-        mapWindows(request: MapRequest): never {
-          kept.push(mapWindows(request));
-          throw new DaxdError('ENOMEM', 'on cue');
-        },
-      },
-    },
-  );
-  await t.rejects(FileBacking.open(image, { log }), { code: 'ENOMEM', message: 'on cue' });
-  await t.rejects(FileBacking.create(created, 4096, { log }), { code: 'ENOMEM' });
-  t.equal(kept.length, 2, 'both were mapped, and are');
-  t.notOk(existsSync(created));
-  const backing = await openBacking(image, { log });
-  await backing.close();
-});
+t.test(
+  'open: a file that cannot be mapped is not left locked, one made for it not at all',
+  async (t) => {
+    if (!requires(t, { commands: ['prlimit'] })) return;
+    const { directory, image } = setUp(t);
+    const created = join(directory, 'new');
+    truncateSync(image, WINDOW_BYTES);
+    await withoutRoomFor(WINDOW_BYTES, async () => {
+      await t.rejects(openBacking(image, { log }), { code: 'ENOMEM' });
+      const options = { sizeBytes: WINDOW_BYTES, sparse: true, log };
+      await t.rejects(openBacking(created, options), { code: 'ENOMEM' });
+    });
+    t.notOk(existsSync(created));
+    const backing = await openBacking(image, { log });
+    await backing.close();
+  },
+);
