@@ -1,3 +1,4 @@
+import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from './lease-record.js';
 import { wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
@@ -8,6 +9,7 @@ export interface KeptJson {
   readonly fencingToken: number;
   readonly tombstone: LeaseTombstone;
   readonly key: KeptKey;
+  readonly operation: KeptOperation;
   readonly round: RememberedRound;
 }
 

@@ -1,3 +1,4 @@
+import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
 
 /** One change of what is kept. */
@@ -6,6 +7,8 @@ export type StoreChange =
   | { readonly kind: 'deadline'; readonly id: string; readonly deadlineMs: number }
   | { readonly kind: 'remove'; readonly id: string }
   | { readonly kind: 'key'; readonly key: KeptKey }
+  | { readonly kind: 'operation'; readonly operation: KeptOperation }
+  | { readonly kind: 'operation-ended'; readonly id: string }
   | { readonly kind: 'tombstone'; readonly tombstone: LeaseTombstone }
   | { readonly kind: 'header'; readonly header: StoreHeader };
 
@@ -17,7 +20,7 @@ export interface StoredLease {
 }
 
 /**
- * Keeps the leases of one daemon beyond its end. Whoever opened it is its only user.
+ * Keeps the leases of one daemon, and its operations, beyond its end. Whoever opened it is its only user.
  */
 export interface LeaseStore {
   /** For people: where it lies. */
@@ -32,6 +35,12 @@ export interface LeaseStore {
    * @throws DaxdError EBADMSG for one that is damaged.
    */
   stored(): Iterable<StoredLease>;
+  /**
+   * The operations that have not ended, ascending by id.
+   *
+   * @throws DaxdError EBADMSG for one that is damaged.
+   */
+  operations(): Iterable<KeptOperation>;
   /**
    * Makes the changes, all of them or none; settles when they are durable. Calls that come
    * while others are being written share the next sync.

@@ -8,10 +8,12 @@ import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
 import { fileSystemError } from '../media/system-call-error.js';
 import { decodeJson, encodeJson } from './kept-json.js';
+import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
+import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
 import { LmdbWrites } from './lmdb-writes.js';
@@ -46,6 +48,7 @@ export class LmdbStore implements LeaseStore {
   readonly #root: RootDatabase<SummedValue, string>;
   readonly #records: LmdbRecords;
   readonly #remembered: LmdbRemembered;
+  readonly #operations: LmdbOperations;
   #fencingToken: number;
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
@@ -86,6 +89,7 @@ export class LmdbStore implements LeaseStore {
     this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
     this.#records = new LmdbRecords(root);
     this.#remembered = new LmdbRemembered(root, rememberedMax);
+    this.#operations = new LmdbOperations(root);
   }
 
   get fencingToken(): number {
@@ -95,6 +99,14 @@ export class LmdbStore implements LeaseStore {
   *stored(): Generator<StoredLease> {
     try {
       yield* this.#records.stored();
+    } catch (error) {
+      throw unusable(this.name, error);
+    }
+  }
+
+  *operations(): Generator<KeptOperation> {
+    try {
+      yield* this.#operations.stored();
     } catch (error) {
       throw unusable(this.name, error);
     }
@@ -145,7 +157,7 @@ export class LmdbStore implements LeaseStore {
   }
 
   async #remove(removals: readonly Waiting[]): Promise<void> {
-    const changes = changesOf(removals).filter(({ kind }) => kind === 'remove');
+    const changes = changesOf(removals).filter(({ kind }) => kind !== 'tombstone');
     for (let tries = 1; ; tries++) {
       try {
         await this.#transact(changes);
@@ -167,6 +179,7 @@ export class LmdbStore implements LeaseStore {
       await this.#root.batch(() => {
         this.#applyHeader(changes, token);
         this.#records.write(changes);
+        this.#operations.write(changes);
         remembered?.write();
       });
     } catch (error) {
@@ -294,7 +307,8 @@ function changesOf(round: readonly Waiting[]): StoreChange[] {
 }
 
 function isRemoval(changes: readonly StoreChange[]): boolean {
-  return changes.every(({ kind }) => kind === 'remove' || kind === 'tombstone');
+  const removals = ['remove', 'operation-ended', 'tombstone'];
+  return changes.every(({ kind }) => removals.includes(kind));
 }
 
 /** LMDB's own code for a full disk is the errno of the write that failed. */

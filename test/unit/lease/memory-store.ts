@@ -1,3 +1,4 @@
+import type { KeptOperation } from '../../../src/lease/kept-operation.js';
 import type {
   KeptKey,
   LeaseRecord,
@@ -14,6 +15,7 @@ export interface MemoryDisk {
   readonly deadlines: Map<string, number>;
   readonly tombstones: Map<string, string>;
   readonly keys: Map<string, KeptKey>;
+  readonly operations: Map<string, KeptOperation>;
 }
 
 export function emptyDisk(): MemoryDisk {
@@ -23,6 +25,7 @@ export function emptyDisk(): MemoryDisk {
     deadlines: new Map(),
     tombstones: new Map(),
     keys: new Map(),
+    operations: new Map(),
   };
 }
 
@@ -56,6 +59,10 @@ export class MemoryStore implements LeaseStore {
     }
   }
 
+  operations(): KeptOperation[] {
+    return [...this.disk.operations.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
   async commit(changes: readonly StoreChange[]): Promise<void> {
     await this.gate;
     if (this.failure !== undefined) throw this.failure;
@@ -85,6 +92,10 @@ export class MemoryStore implements LeaseStore {
       this.disk.tombstones.set(tombstone.terms.id, JSON.stringify(tombstone));
     } else if (change.kind === 'key') {
       this.disk.keys.set(change.key.id, change.key);
+    } else if (change.kind === 'operation') {
+      this.disk.operations.set(change.operation.id, change.operation);
+    } else if (change.kind === 'operation-ended') {
+      this.disk.operations.delete(change.id);
     } else if (change.kind === 'remove') {
       records.delete(change.id);
       deadlines.delete(change.id);
