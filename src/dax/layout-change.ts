@@ -44,6 +44,16 @@ export interface LayoutChangeRequest {
    * holders, or ends these holders' rights. To go with `defer`.
    */
   readonly evict?: Evict | undefined;
+  /** Where it is one that an earlier daemon began to wait with. */
+  readonly resumed?: ResumedChange | undefined;
+}
+
+/** What a change keeps when it is taken up again after a restart. */
+export interface ResumedChange {
+  readonly id: string;
+  /** When it started: on the clock of this boot, and in milliseconds since the epoch. */
+  readonly startedMs: number;
+  readonly startedWallMs: number;
 }
 
 /** Settles when no holder of the change's pages has rights any more, and soon after an abort. */
@@ -119,9 +129,9 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
     this.pages = pages;
     this.deadlineMs = request.deadlineMs;
     this.onWait = request.onWait;
-    this.startedWallMs = clock.wallMs();
+    this.startedWallMs = request.resumed?.startedWallMs ?? clock.wallMs();
     this.#clock = clock;
-    this.#startedMs = clock.nowMs();
+    this.#startedMs = request.resumed?.startedMs ?? clock.nowMs();
     const { signal } = request;
     if (signal !== undefined) this.follow(signal, () => reasonOf(signal) ?? this.#cancelled());
   }

@@ -153,7 +153,7 @@ export class Layouts {
    */
   async breakLayouts(request: LayoutChangeRequest): Promise<BrokenLayout> {
     const { ids, clock, truncateWait } = this.#options;
-    const change = new LayoutChange(ids.next(), request, clock);
+    const change = new LayoutChange(request.resumed?.id ?? ids.next(), request, clock);
     try {
       this.#raise(change);
       this.#recall(change);

@@ -33,11 +33,14 @@ export interface Acknowledgement {
  */
 export class RecallClock {
   readonly #clock: Clock;
+  /** Before it nobody could see a recall, however long a change waits: the daemon started. */
+  readonly #startMs: number;
   /** By change, then by lease. */
   readonly #answers = new Map<string, Map<string, RecallAnswer>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
+    this.#startMs = clock.nowMs();
   }
 
   /** Notes that a reply that shows the recall goes to the holder. */
@@ -82,7 +85,7 @@ export class RecallClock {
   restMs(lease: Lease, change: RecallingChange): number {
     if (lease.state !== 'active' && lease.state !== 'reclaimable') return 0;
     const nowMs = this.#clock.nowMs();
-    const recalledMs = nowMs - change.waitedMs();
+    const recalledMs = Math.max(this.#startMs, nowMs - change.waitedMs());
     const answer = this.#answers.get(change.id)?.get(lease.id);
     const seenMs = Math.min(answer?.seenMs ?? Infinity, recalledMs + lease.terms.ttlMs / 3);
     const untilMs = Math.min(answer?.untilMs ?? 0, recalledMs + RECALL_MS_MAX);

@@ -134,6 +134,7 @@ async function shiftRange(
   const from = span.from * BLOCK_SIZE;
   const request = { ...change, op, inode: number, from, to: Infinity };
   return await changeLayout(volume, request, async (layout) => {
+    await change.onBegin?.();
     const now = rereadWritable(volume, volume, before);
     const kept = { from: gone.to, to: Infinity };
     const copies = await PinnedCopies.ofSpan(volume, now, kept, layout);

@@ -55,6 +55,7 @@ export async function punchHole(
   const request = requestFor(volume, number, range, { ...change, op: 'punch-hole' });
   const before = readWritable(volume, volume, number);
   return await changeLayout(volume, request, async (layout) => {
+    await change.onBegin?.();
     const now = rereadWritable(volume, volume, before);
     const { size } = now;
     const end = range.offset + range.length;
@@ -108,6 +109,7 @@ export async function zeroRange(
   const request = requestFor(volume, number, range, { ...change, op: 'zero-range' });
   const before = readWritable(volume, volume, number);
   return await changeLayout(volume, request, async (layout) => {
+    await change.onBegin?.();
     const bytes = { from: range.offset, to: range.offset + range.length };
     const left = await leaveZeroed(volume, before, bytes, layout);
     await allocate(volume, before, range, wholeBlocks(bytes));

@@ -49,9 +49,10 @@ export async function truncateFile(
     const request = { ...change, op: 'truncate', inode: number, from, to: Infinity } as const;
     const done = await changeLayout(volume, request, async (layout) => {
       waitedMs += layout.waitedMs;
-      const inode = rereadWritable(volume, volume, before);
       // Another change made the file shorter meanwhile: its last page is not waited for yet.
-      if (waitFrom(inode, size) < from) return undefined;
+      if (waitFrom(rereadWritable(volume, volume, before), size) < from) return undefined;
+      await change.onBegin?.();
+      const inode = rereadWritable(volume, volume, before);
       if (size > inode.size) return await grow(volume, inode, size, layout);
       return await shrink(volume, inode, size, layout);
     });

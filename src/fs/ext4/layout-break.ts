@@ -1,5 +1,10 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import type { Evict, LayoutChangeRequest, PendingChange } from '../../dax/layout-change.js';
+import type {
+  Evict,
+  LayoutChangeRequest,
+  PendingChange,
+  ResumedChange,
+} from '../../dax/layout-change.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { pagesOf } from './block-pages.js';
@@ -26,6 +31,13 @@ export interface Change {
   readonly defer?: boolean | undefined;
   /** Takes the leases of those blocks from their holders first: see `LayoutChangeRequest.evict`. */
   readonly evict?: Evict | undefined;
+  /**
+   * Awaited once the wait is over, right before the file changes; where it throws, the file is as
+   * it was. A change that does not happen after all, for what the file is by then, has called it too.
+   */
+  readonly onBegin?: (() => Promise<void>) | undefined;
+  /** Where it is one that an earlier daemon began to wait with: see `LayoutChangeRequest.resumed`. */
+  readonly resumed?: ResumedChange | undefined;
 }
 
 /** A layout change of a file; which pages it means, the extents say. */

@@ -198,3 +198,20 @@ t.test('tryBreakLayouts: at once, or not at all and no barrier is left', async (
   t.equal(told.length, 1, 'only the one that waits is recalled');
   t.strictSame(waits, ['truncate done 0', 'truncate done 0', 'truncate done 0']);
 });
+
+t.test(
+  'breakLayouts: one of an earlier daemon keeps its id, and waits since its start',
+  async (t) => {
+    const { layouts, pin, unpin, clock, waits } = await setUpLayouts();
+    pin(3);
+    const resumed = { id: '01A', startedMs: clock.nowMs() - 5_000, startedWallMs: 1_000 };
+    const truncate = watch(layouts.breakLayouts(truncateOf(0, 10, { resumed })));
+    const [change] = layouts.pending;
+    t.match(change, { id: '01A', startedWallMs: 1_000, state: 'breaking' });
+    t.equal(change?.waitedMs(), 5_000);
+    unpin(3);
+    await settle();
+    truncate.layout?.lift();
+    t.strictSame(waits, ['truncate done 5']);
+  },
+);
