@@ -1,6 +1,5 @@
-import type { Control, MountedFiles } from '../http/control.js';
+import type { AskedOperation, Control, KeptChange, MountedFiles } from '../http/control.js';
 import type { Device } from '../http/schemas/device.js';
-import type { LayoutChanged } from '../http/schemas/file.js';
 import type { NbdExports } from '../http/schemas/nbd.js';
 import type { Operation } from '../http/schemas/operation.js';
 import type { Partition as PartitionBody } from '../http/schemas/partition.js';
@@ -13,6 +12,7 @@ import type { Backing } from '../media/backing.js';
 import type { NbdServer } from '../nbd/nbd-server.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
+import type { KeptOperations } from './kept-operations.js';
 import type { Mounts } from './mounts.js';
 import type { Operations } from './operations.js';
 import { attestEntry, quarantineEntries } from './quarantine-report.js';
@@ -26,6 +26,7 @@ export interface DaemonControlOptions {
   readonly mounts: Mounts;
   readonly leases: Leases;
   readonly operations: Operations;
+  readonly kept: KeptOperations;
   readonly log: Logger;
 }
 
@@ -60,6 +61,7 @@ export class DaemonControl implements Control {
   drain(): void {
     this.#changes.kill();
     this.#options.mounts.drain();
+    this.#options.kept.drain();
     this.leases.drain();
     this.#nbd?.drain();
   }
@@ -164,12 +166,8 @@ export class DaemonControl implements Control {
     return this.#options.operations.cancel(id);
   }
 
-  keepOperation(
-    id: string,
-    work: Promise<LayoutChanged>,
-    cancel: (reason: DaxdError) => void,
-  ): Operation {
-    return this.#options.operations.keep(id, work, cancel);
+  keptChange(asked: AskedOperation): KeptChange {
+    return this.#options.kept.keptChange(asked);
   }
 
   quarantine(): QuarantineEntry[] {

@@ -1,5 +1,3 @@
-import { basename, join, resolve as resolvePath } from 'node:path';
-
 import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
@@ -13,7 +11,6 @@ import { Leases } from '../lease/leases.js';
 import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
 import type { LeaseStore } from '../lease/lease-store.js';
-import { LmdbStore } from '../lease/lmdb-store.js';
 import { ProcFs, readBootId } from '../lease/proc-fs.js';
 import { recallsFor } from '../lease/recalls.js';
 import { assert } from '../lib/assert.js';
@@ -34,7 +31,9 @@ import { attach } from './attach.js';
 import type { Attached } from './attach.js';
 import { FenceCommand } from './fence-command.js';
 import { DaemonControl } from './daemon-control.js';
+import { KeptOperations } from './kept-operations.js';
 import { Mounts } from './mounts.js';
+import { openStore } from './open-store.js';
 import { Operations } from './operations.js';
 import type { OperationsOptions } from './operations.js';
 import { pinnedPagesIn } from './reports.js';
@@ -93,11 +92,12 @@ export class Daemon {
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
-    const store = await openStore(options, attached);
+    const store = await openStore(config, attached, log);
     const parts = assemble(options, attached, { memremap, waiters, store, fence });
     try {
       // Whoever mounts, or is served, finds the pages of the leases pinned.
       await parts.leases.restore();
+      await parts.kept.restore();
       await parts.mounts.mountAtStart(config.mount);
       parts.leases.revocation.resume();
       const nbd = await serveNbd(options, attached);
@@ -105,7 +105,10 @@ export class Daemon {
       const listeners = await listen(options, parts, access);
       return new Daemon(options, attached, parts, listeners);
     } catch (error) {
+      // The next start goes on with what waits.
+      parts.control.drain();
       await parts.control.nbd?.close();
+      await parts.control.whenUnchanging();
       await parts.mounts.unmountAll();
       await parts.leases.close();
       await attached.pmem.detach();
@@ -176,6 +179,7 @@ export class Daemon {
 interface Parts {
   readonly mounts: Mounts;
   readonly leases: Leases;
+  readonly kept: KeptOperations;
   readonly control: DaemonControl;
   readonly metrics: Metrics;
   readonly latencies: RequestLatencies;
@@ -208,9 +212,15 @@ function assemble(
     },
     changes: operations,
     quarantine: () => leases.quarantine,
+    onMount: (mount) => {
+      kept.mounted(mount);
+    },
   });
   const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring, fence };
-  const leases: Leases = new Leases({ ...ports, ...hostOf(attached) });
+  const host = hostOf(attached);
+  const leases: Leases = new Leases({ ...ports, ...host });
+  const { bootId } = host;
+  const kept = new KeptOperations({ store, operations, mounts, leases, ids, bootId, clock, log });
   const latencies = new RequestLatencies();
   const metrics = new Metrics({
     version,
@@ -238,9 +248,9 @@ function assemble(
         pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
       })),
   });
-  const parts = { backing, pmem, memremap, mounts, leases, operations, log };
+  const parts = { backing, pmem, memremap, mounts, leases, operations, kept, log };
   const control: DaemonControl = new DaemonControl(parts);
-  return { mounts, leases, control, metrics, latencies, events };
+  return { mounts, leases, kept, control, metrics, latencies, events };
 }
 
 /** The changes that wait for leases, which come to be later. */
@@ -269,23 +279,6 @@ interface Ground {
   readonly waiters: PageWaiters;
   readonly store: LeaseStore;
   readonly fence: Fence | undefined;
-}
-
-/** Opens what keeps the leases; on a failure the device is detached again. */
-async function openStore(
-  { config, log }: DaemonOptions,
-  { backing, pmem }: Attached,
-): Promise<LeaseStore> {
-  const beside = backing.kind === 'file' ? backing.path : join('daxd-data', basename(backing.path));
-  const directory = resolvePath(config.stateDirectory ?? `${beside}.leases`);
-  try {
-    const store = LmdbStore.open(directory, config.rememberedLeases);
-    log.info({ directory }, 'leases are kept');
-    return store;
-  } catch (error) {
-    await pmem.detach();
-    throw error;
-  }
 }
 
 /** What leases know of the machine and of the media. */

@@ -51,6 +51,8 @@ export interface MountsOptions {
   /** Asked of each filesystem before anybody uses it, and told of what changes defer there. */
   readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'verify'>;
   readonly changes: ChangeWatcher;
+  /** Told of each mount before anybody else has it. */
+  readonly onMount: (mount: Mount) => void;
 }
 
 /** The filesystems of one device: what is mounted where, and what leases can stand on. */
@@ -167,6 +169,7 @@ export class Mounts implements LeaseTargets {
       this.#mounts.set(name, mount);
       this.#failures.delete(name);
       if (this.#draining) mount.layouts.drain();
+      this.#options.onMount(mount);
     } catch (error) {
       if (error instanceof DaxdError && !this.#mounts.has(name)) {
         this.#failures.set(name, { code: error.code, detail: error.message });

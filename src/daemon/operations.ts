@@ -37,8 +37,9 @@ export interface OperationsOptions {
 
 interface Tracked {
   readonly partition: string;
-  readonly change: PendingChange;
-  readonly cancelTimer: CancelTimer;
+  /** One that was taken up after a restart has another one once its partition is mounted. */
+  change: PendingChange;
+  cancelTimer: CancelTimer;
   /** Whether its wait was told of, and its end not yet. */
   isAnnounced: boolean;
   /** There once the operation has outlived its call. */
@@ -77,11 +78,21 @@ export class Operations implements ChangeWatcher {
     for (const { change } of this.#pending.values()) if (isWaiting(change)) yield change;
   }
 
-  /** Takes note of a change as its barrier goes up. */
+  /**
+   * Takes note of a change as its barrier goes up. One that was kept, and waited for its
+   * partition, goes on under its id.
+   */
   track(partition: string, change: PendingChange): void {
     const cancelTimer = this.#options.clock.setTimer(() => {
       this.#logWait(partition, change);
     }, LONG_WAIT_MS);
+    const known = this.#pending.get(change.id);
+    if (known !== undefined) {
+      known.cancelTimer();
+      known.change = change;
+      known.cancelTimer = cancelTimer;
+      return;
+    }
     const onEnd = new Set<() => void>();
     this.#pending.set(change.id, { partition, change, cancelTimer, isAnnounced: false, onEnd });
   }

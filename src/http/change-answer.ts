@@ -1,11 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 
-import type { ChangeResult } from '../fs/ext4/file-truncate.js';
-import type { Evicted } from '../lease/revocation.js';
+import type { PendingChange } from '../dax/layout-change.js';
+import type { FileChange } from '../lease/kept-operation.js';
 import { systemClock } from '../lib/clock.js';
 import { subject } from './change-subject.js';
-import type { AskedChange, Subject } from './change-subject.js';
+import type { AskedChange } from './change-subject.js';
 import type { Control } from './control.js';
+import { changeFile, withEvicted } from './file-change.js';
 import { asyncPreference } from './prefer.js';
 import type { AsyncPreference } from './prefer.js';
 import type { LayoutChanged } from './schemas/file.js';
@@ -13,19 +14,6 @@ import type { Operation } from './schemas/operation.js';
 
 /** How long a change waits that outlives its connection, where it does not say, in milliseconds. */
 const KEPT_DEADLINE_MS = 3_600_000;
-
-/** What a change answers. */
-export function changedBody(
-  size: number,
-  { waitedMs, freedBytes, quarantinedBytes }: ChangeResult,
-): LayoutChanged {
-  return {
-    size,
-    waited_ms: waitedMs,
-    freed_bytes: freedBytes,
-    quarantined_bytes: quarantinedBytes,
-  };
-}
 
 /** What the routes that change a layout have of a request. */
 interface ChangeRequest extends Pick<FastifyRequest, 'headers'> {
@@ -43,30 +31,23 @@ export async function answerChange(
   control: Control,
   { params: { partition }, body, headers }: ChangeRequest,
   reply: FastifyReply,
-  run: (subject: Subject) => Promise<LayoutChanged>,
+  change: FileChange,
 ): Promise<LayoutChanged | Operation> {
   const preference = asyncPreference(headers['prefer']);
+  const { on_conflict: onConflict = 'wait' } = body;
   // What does not wait has nothing to go on with.
-  if (preference !== undefined && body.on_conflict !== 'fail') {
-    const kept = body.on_conflict === 'revoke' ? {} : { deadline_ms: KEPT_DEADLINE_MS };
-    const asked = { ...kept, ...body };
-    return answerWaiting(control, { partition, asked, reply, preference }, run);
+  if (preference !== undefined && onConflict !== 'fail') {
+    const kept = onConflict === 'revoke' ? {} : { deadline_ms: KEPT_DEADLINE_MS };
+    const asked = { ...kept, ...body, on_conflict: onConflict };
+    return answerWaiting(control, { partition, asked, reply, preference }, change);
   }
-  const { subject: found, limit, evicted } = subject(control, partition, body, reply);
-  return withEvicted(run(found), evicted).finally(limit.done);
-}
-
-async function withEvicted(
-  work: Promise<LayoutChanged>,
-  evicted: readonly Evicted[] | undefined,
-): Promise<LayoutChanged> {
-  const changed = await work;
-  return evicted === undefined ? changed : { ...changed, evicted: [...evicted] };
+  const { fs, inode, options, terms, limit } = subject(control, partition, body, reply);
+  return withEvicted(changeFile(fs, inode, change, options), terms).finally(limit.done);
 }
 
 interface KeptRequest {
   readonly partition: string;
-  readonly asked: AskedChange;
+  readonly asked: AskedChange & { readonly on_conflict: 'wait' | 'defer' | 'revoke' };
   readonly reply: FastifyReply;
   readonly preference: AsyncPreference;
 }
@@ -74,24 +55,29 @@ interface KeptRequest {
 async function answerWaiting(
   control: Control,
   { partition, asked, reply, preference }: KeptRequest,
-  run: (subject: Subject) => Promise<LayoutChanged>,
+  change: FileChange,
 ): Promise<LayoutChanged | Operation> {
-  const { subject: found, limit, evicted } = subject(control, partition, asked, reply);
-  let tell: ((id: string) => void) | undefined;
-  const waits = new Promise<string>((resolve) => {
+  const { fs, inode, options, terms, limit } = subject(control, partition, asked, reply);
+  const { path, deadlineMs } = options;
+  const onConflict = asked.on_conflict;
+  const kept = control.keptChange({ partition, inode, path, change, onConflict, deadlineMs });
+  let tell: ((change: PendingChange) => void) | undefined;
+  const waits = new Promise<PendingChange>((resolve) => {
     tell = resolve;
   });
-  const onWait = ({ id }: { readonly id: string }): void => {
+  const onWait = (waiting: PendingChange): void => {
     systemClock.setTimer(() => {
-      tell?.(id);
+      tell?.(waiting);
     }, preference.waitMs);
   };
-  const changing = run({ ...found, change: { ...found.change, onWait } });
-  const work = withEvicted(changing, evicted).finally(limit.done);
+  const { onBegin } = kept;
+  const changing = changeFile(fs, inode, change, { ...options, onWait, onBegin });
+  const work = kept.until(withEvicted(changing, terms)).finally(limit.done);
   const first = await Promise.race([waits, work]);
   // Ended already, or its client is gone and will never hear of an operation.
-  if (typeof first !== 'string' || limit.signal.aborted) return work;
-  const operation = control.keepOperation(first, work, limit.cancel);
+  if (!('state' in first) || limit.signal.aborted) return work;
+  const operation = await kept.keep(first, work, limit.cancel);
+  if (operation === undefined) return work;
   void reply
     .code(202)
     .header('location', `/v1/operations/${operation.id}`)

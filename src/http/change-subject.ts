@@ -1,29 +1,20 @@
 import type { FastifyReply } from 'fastify';
 
-import type { Evict, PendingChange } from '../dax/layout-change.js';
-import type { Evicted } from '../lease/revocation.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
+import { conflictTerms } from './file-change.js';
+import type { ChangeOptions, ConflictTerms } from './file-change.js';
 import { pathFromText } from './file-path.js';
-import { limitWait } from './patience.js';
+import { holdersIn, limitWait } from './patience.js';
 import type { Patience, WaitLimit } from './patience.js';
 
-/** The file that a change of its layout is about. */
+/** The file that a change of its layout is about, and how it goes about it. */
 export interface Subject {
   readonly fs: FileSystem;
   readonly inode: number;
-  readonly change: {
-    readonly path: string;
-    readonly signal: AbortSignal;
-    /** When `signal` gives up, in milliseconds; 0: it does not wait. */
-    readonly deadlineMs: number | undefined;
-    /** What is pinned goes into quarantine instead. */
-    readonly defer: boolean;
-    /** Takes the leases in the way from their holders first. */
-    readonly evict?: Evict | undefined;
-    /** Told when the change has to wait. */
-    readonly onWait?: (change: PendingChange) => void;
-  };
+  readonly options: ChangeOptions;
+  readonly terms: ConflictTerms;
+  readonly limit: WaitLimit;
 }
 
 /** What such a change asks for, beside what it does. */
@@ -37,44 +28,27 @@ export function subject(
   partition: string,
   asked: AskedChange,
   reply: FastifyReply,
-): {
-  readonly subject: Subject;
-  readonly limit: WaitLimit;
-  /** What became of the leases that it took; undefined where it takes none. */
-  readonly evicted: readonly Evicted[] | undefined;
-} {
+): Subject {
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
-  const limit = limitWait(asked, reply, () =>
-    control
-      .operations()
-      .filter((one) => one.partition === partition && one.inode === inode)
-      .flatMap((one) => one.blocked_by),
-  );
+  const limit = limitWait(asked, reply, () => holdersIn(control.operations(), partition, inode));
   const { signal, deadlineMs } = limit;
-  if (asked.on_conflict !== 'revoke') {
-    const defer = asked.on_conflict === 'defer';
-    const change = { path, signal, deadlineMs, defer };
-    return { subject: { fs, inode, change }, limit, evicted: undefined };
-  }
-  const evicted: Evicted[] = [];
-  const evict: Evict = async (pending, aborted) => {
-    evicted.push(...(await control.leases.revocation.evict(partition, pending, aborted)));
-  };
-  const change = { path, signal, deadlineMs, defer: true, evict };
-  return { subject: { fs, inode, change }, limit, evicted };
+  const terms = conflictTerms(control.leases.revocation, partition, asked.on_conflict);
+  const { defer, evict } = terms;
+  return { fs, inode, options: { path, signal, deadlineMs, defer, evict }, terms, limit };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */
-export function checkedRange<R extends { readonly offset: number; readonly length: number }>(
-  range: R,
-): R {
-  if (!Number.isSafeInteger(range.offset + range.length)) {
-    throw new DaxdError(
-      'EFBIG',
-      `offset ${range.offset} and length ${range.length} end at 2^53 or beyond`,
-    );
+export function checkedRange({
+  offset,
+  length,
+}: {
+  readonly offset: number;
+  readonly length: number;
+}): { readonly offset: number; readonly length: number } {
+  if (!Number.isSafeInteger(offset + length)) {
+    throw new DaxdError('EFBIG', `offset ${offset} and length ${length} end at 2^53 or beyond`);
   }
-  return range;
+  return { offset, length };
 }

@@ -1,5 +1,7 @@
+import type { PendingChange } from '../dax/layout-change.js';
 import type { FileExtent } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
+import type { KeptOperation } from '../lease/kept-operation.js';
 import type { Leases } from '../lease/leases.js';
 import type { DaxdError } from '../lib/errno.js';
 import type { Device } from './schemas/device.js';
@@ -62,6 +64,34 @@ export interface MountedFiles {
   pinnedPages(extents: readonly FileExtent[]): number;
 }
 
+/** What is known of a change before it waits. */
+export type AskedOperation = Pick<
+  KeptOperation,
+  'partition' | 'inode' | 'path' | 'change' | 'onConflict' | 'deadlineMs'
+>;
+
+/** A change that may come to outlive its call, and then the daemon. */
+export interface KeptChange {
+  /** To be awaited by the change right before the file changes. */
+  readonly onBegin: () => Promise<void>;
+  /** Settles as the work of the change does, once what was kept of it is gone, durably. */
+  until(work: Promise<LayoutChanged>): Promise<LayoutChanged>;
+  /**
+   * Keeps it beyond its call, durably: it ends when `work` does, and shows how. Undefined where
+   * it does not go on: its wait is over, or the store failed and gave it up. Then `work` says how
+   * it ends.
+   *
+   * @param work what {@link until} gave.
+   * @param cancel gives `work` up.
+   * @throws DaxdError ENOENT when it neither waits nor waited lately.
+   */
+  keep(
+    change: PendingChange,
+    work: Promise<LayoutChanged>,
+    cancel: (reason: DaxdError) => void,
+  ): Promise<Operation | undefined>;
+}
+
 /** What the routes ask of the daemon, which implements it. */
 export interface Control {
   /** Whether new leases and changes are refused because the daemon is going down. */
@@ -100,17 +130,8 @@ export interface Control {
   operation(id: string, waitMs: number, signal: AbortSignal): Promise<Operation>;
   /** Ends its wait; the file stays as it is. @throws DaxdError ENOENT. */
   cancelOperation(id: string): Operation;
-  /**
-   * Keeps an operation that waits beyond its call: it ends when `work` does, and shows how.
-   *
-   * @param cancel gives `work` up.
-   * @throws DaxdError ENOENT.
-   */
-  keepOperation(
-    id: string,
-    work: Promise<LayoutChanged>,
-    cancel: (reason: DaxdError) => void,
-  ): Operation;
+  /** What a change needs to go on without its client. @throws DaxdError ENODEV, ENOENT. */
+  keptChange(asked: AskedOperation): KeptChange;
   quarantine(): QuarantineEntry[];
   /** @throws DaxdError ENOENT for what is not in quarantine. */
   attest(id: string, reason: string): Promise<void>;

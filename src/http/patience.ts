@@ -2,9 +2,11 @@ import type { FastifyReply } from 'fastify';
 
 import { RECALL_GRACE_MS } from '../lease/limits.js';
 import { systemClock } from '../lib/clock.js';
+import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { abortOnDisconnect } from './disconnect.js';
 import { HeldError } from './problem.js';
+import type { Operation } from './schemas/operation.js';
 
 /** How a client wants to wait for pinned pages. */
 export interface Patience {
@@ -57,6 +59,45 @@ export function limitWait(
     cancel(onConflict === 'fail' ? pagesPinned(holders()) : deadlinePassed(deadlineMs, holders()));
   }, deadlineMs);
   return { signal, deadlineMs, cancel, done };
+}
+
+/** What is there of the patience of a client that is gone. */
+export interface RestOfPatience {
+  /** As it was asked for, in milliseconds. */
+  readonly deadlineMs: number | undefined;
+  /** What is left of it; undefined where it ends no wait. */
+  readonly restMs: number | undefined;
+}
+
+/** The limit of a change that waited already in an earlier daemon: as {@link limitWait} for the rest. */
+export function limitRest(
+  { deadlineMs, restMs }: RestOfPatience,
+  clock: Clock,
+  holders: () => readonly string[],
+): WaitLimit {
+  const over = new AbortController();
+  const { signal } = over;
+  const cancel = (reason: DaxdError): void => {
+    over.abort(reason);
+  };
+  if (deadlineMs === undefined || restMs === undefined) {
+    return { signal, deadlineMs, cancel, done: () => {} };
+  }
+  const fire = (): void => {
+    cancel(deadlinePassed(deadlineMs, holders()));
+  };
+  return { signal, deadlineMs, cancel, done: clock.setTimer(fire, Math.max(0, restMs)) };
+}
+
+/** The leases that changes of a file wait for. */
+export function holdersIn(
+  operations: readonly Operation[],
+  partition: string,
+  inode: number,
+): string[] {
+  return operations
+    .filter((one) => one.partition === partition && one.inode === inode)
+    .flatMap((one) => one.blocked_by);
 }
 
 function pagesPinned(holders: readonly string[]): HeldError {

@@ -44,6 +44,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   draining: { status: 503, title: 'The daemon is draining' },
   'idempotency-in-progress': { status: 409, title: 'The same request is under way' },
   'idempotency-mismatch': { status: 422, title: 'The key is that of another request' },
+  interrupted: { status: 500, title: 'What became of it is not known' },
   'lease-revoked': { status: 410, title: 'The lease cannot be gone on with' },
   'pages-pinned': { status: 409, title: 'Pages are pinned' },
   'quarantine-full': { status: 507, title: 'No more may be quarantined' },

@@ -1,7 +1,7 @@
 import type { MediaIdentity } from './lease-terms.js';
 
 /** What a change does to a file; offsets, lengths and sizes are bytes. */
-type FileChange =
+export type FileChange =
   | { readonly op: 'truncate'; readonly size: number }
   | {
       readonly op: 'punch-hole' | 'collapse-range' | 'insert-range';

@@ -157,7 +157,8 @@ class Places {
   }
 }
 
-function whyOther(then: MediaIdentity, now: MediaIdentity): string | undefined {
+/** Why media are not those that they were; undefined where they are. */
+export function whyOther(then: MediaIdentity, now: MediaIdentity): string | undefined {
   if (then.partition !== now.partition) {
     return `its uuid was ${then.partition} and is ${now.partition}`;
   }

@@ -35,6 +35,7 @@ export const ERROR_CODES = [
   'draining',
   'idempotency-in-progress',
   'idempotency-mismatch',
+  'interrupted',
   'lease-revoked',
   'pages-pinned',
   'quarantine-full',

@@ -1,6 +1,6 @@
 /**
- * Under strace: the reply to each grant and each release leaves after the sync of a commit that
- * began after the request had come. A killed process loses nothing from the page cache, so only
+ * Under strace: the reply to each grant and each release, and each 202 to a change that waits,
+ * leaves after the sync of a commit that began after the request had come. A killed process loses nothing from the page cache, so only
  * this shows that the lease would outlive a power cut.
  */
 import { once } from 'node:events';
@@ -22,7 +22,8 @@ const PAIRS = 12;
 
 /** One call on a connection of its own, kept alive; its status and body. */
 async function call(agent: Agent, url: string, method: string, body = '') {
-  const headers = body === '' ? {} : { 'content-type': 'application/json' };
+  const json = { 'content-type': 'application/json', prefer: 'respond-async' };
+  const headers = body === '' ? {} : json;
   const asked = request(url, { agent, method, headers });
   asked.end(body);
   const [response] = await once(asked, 'response');
@@ -31,7 +32,7 @@ async function call(agent: Agent, url: string, method: string, body = '') {
   return { status: response.statusCode, text };
 }
 
-async function client(t: Test, url: string): Promise<void> {
+async function client(t: Test, url: string, number: number): Promise<void> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.teardown(() => {
     agent.destroy();
@@ -44,7 +45,16 @@ async function client(t: Test, url: string): Promise<void> {
     const released = await call(agent, `${url}/v1/leases/${id}`, 'DELETE');
     if (granted.status !== 201 || released.status !== 204) throw new Error(granted.text);
   }
+  const own = { ...asked, path: `own-${number}`, ttl_ms: 60_000 };
+  const held = await call(agent, `${url}/v1/leases`, 'POST', JSON.stringify(own));
+  const truncate = `${url}/v1/partitions/pmem0p1/truncate`;
+  const cut = await call(agent, truncate, 'POST', JSON.stringify({ path: own.path, size: 0 }));
+  if (cut.status !== 202) throw new Error(cut.text);
+  await call(agent, `${url}/v1/leases/${JSON.parse(held.text).id}`, 'DELETE');
 }
+
+/** The calls that are to be durable before their reply. */
+const ASKED = /^read\(.*"(POST \/v1\/(leases |partitions\/\S+\/truncate )|DELETE \/v1\/leases\/)/;
 
 interface Judged {
   readonly replies: number;
@@ -92,8 +102,8 @@ function judgeTrace(trace: string): Judged {
     metaFd = /leases\.mdb", .*O_DSYNC.*\) = (\d+)/.exec(text)?.[1] ?? metaFd;
     const isMeta = text.startsWith(`pwrite64(${metaFd}<`);
     if (isMeta) durable.push({ from: syncedFrom, at: end });
-    if (/^read\(.*"(POST \/v1\/leases |DELETE \/v1\/leases\/)/.test(text)) asked.set(socket, end);
-    if (!/^writev?\(.*"HTTP\/1\.1 20[14]/.test(text)) continue;
+    if (ASKED.test(text)) asked.set(socket, end);
+    if (!/^writev?\(.*"HTTP\/1\.1 20[124]/.test(text)) continue;
     const since = asked.get(socket);
     if (since === undefined) continue;
     asked.delete(socket);
@@ -111,9 +121,12 @@ async function judge(t: Test, program: string): Promise<Judged> {
   const backing = ['--backing', join(directory, 'pmem0.img'), '--size', '16M', '--init'];
   const daxd = await startDaxd(t, backing, undefined, [...traced, program]);
   const agent = new Agent();
-  const file = `${daxd.url}/v1/partitions/pmem0p1/files/file`;
-  await call(agent, file, 'PUT', 'x'.repeat(4096));
-  await Promise.all(Array.from({ length: CLIENTS }, () => client(t, daxd.url)));
+  const files = `${daxd.url}/v1/partitions/pmem0p1/files`;
+  const numbers = Array.from({ length: CLIENTS }, (_, number) => number);
+  for (const name of ['file', ...numbers.map((number) => `own-${number}`)]) {
+    await call(agent, `${files}/${name}`, 'PUT', 'x'.repeat(4096));
+  }
+  await Promise.all(numbers.map(async (number) => client(t, daxd.url, number)));
   t.equal(await daxd.stop(), 0);
   // strace pads a pid to five places.
   const end = new RegExp(`^${daxd.child.pid} +\\+\\+\\+ exited`, 'm');
@@ -125,10 +138,10 @@ async function judge(t: Test, program: string): Promise<Judged> {
   throw new Error('the trace does not end');
 }
 
-t.test('each grant and release is on the disk before its reply', async (t) => {
+t.test('each grant, release and 202 is on the disk before its reply', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
   const { replies, early } = await judge(t, resolve('bin/daxd.js'));
-  t.equal(replies, 2 * CLIENTS * PAIRS);
+  t.equal(replies, CLIENTS * (2 * PAIRS + 3));
   t.equal(early, 0);
 });
 
@@ -145,4 +158,12 @@ t.test('control: with the reply before the commit, replies are early', async (t)
   const program = mutant(t, 'lease/lmdb-store.js', 'await written;', 'void written;');
   const { replies, early } = await judge(t, program);
   t.ok(early > replies / 2, `${early} of ${replies} are early`);
+});
+
+t.test('control: with a 202 before its commit, some are early', async (t) => {
+  if (!requires(t, { commands: ['strace'] })) return;
+  const text = 'this.#storing = this.#store(this.#kept);';
+  const program = mutant(t, 'daemon/kept-change.js', text, 'void this.#store(this.#kept);');
+  const { early } = await judge(t, program);
+  t.ok(early > 0, `${early} are early`);
 });

@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { answerChange, changedBody } from '../change-answer.js';
+import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { ChangeRange, LayoutChanged, PunchHole, Truncate } from '../schemas/file.js';
@@ -21,23 +21,16 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
   app.post(
     '/v1/partitions/:partition/truncate',
     { config, schema: { operationId: 'truncate', params, body: Truncate, response } },
-    async (request, reply) => {
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.truncate(inode, request.body.size, change);
-        return changedBody(request.body.size, result);
-      });
-    },
+    async (request, reply) =>
+      answerChange(control, request, reply, { op: 'truncate', size: request.body.size }),
   );
 
   app.post(
     '/v1/partitions/:partition/punch-hole',
     { config, schema: { operationId: 'punchHole', params, body: PunchHole, response } },
     async (request, reply) => {
-      const { offset, length } = checkedRange(request.body);
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.punchHole(inode, offset, length, change);
-        return changedBody(fs.stat(inode).size, result);
-      });
+      const change = { op: 'punch-hole', ...checkedRange(request.body) } as const;
+      return answerChange(control, request, reply, change);
     },
   );
 
@@ -45,14 +38,9 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/zero-range',
     { config, schema: { operationId: 'zeroRange', params, body: ChangeRange, response } },
     async (request, reply) => {
-      const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.zeroRange(inode, offset, length, {
-          ...change,
-          keepSize,
-        });
-        return changedBody(fs.stat(inode).size, result);
-      });
+      const { keep_size: keepSize = false } = request.body;
+      const change = { op: 'zero-range', ...checkedRange(request.body), keepSize } as const;
+      return answerChange(control, request, reply, change);
     },
   );
 
@@ -60,14 +48,9 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     '/v1/partitions/:partition/fallocate',
     { config, schema: { operationId: 'fallocate', params, body: ChangeRange, response } },
     async (request, reply) => {
-      const { offset, length, keep_size: keepSize = false } = checkedRange(request.body);
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.fallocate(inode, offset, length, {
-          ...change,
-          keepSize,
-        });
-        return changedBody(fs.stat(inode).size, result);
-      });
+      const { keep_size: keepSize = false } = request.body;
+      const change = { op: 'fallocate', ...checkedRange(request.body), keepSize } as const;
+      return answerChange(control, request, reply, change);
     },
   );
   done();

@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { answerChange, changedBody } from '../change-answer.js';
+import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { LayoutChanged, ShiftRange } from '../schemas/file.js';
@@ -22,11 +22,8 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     '/v1/partitions/:partition/collapse-range',
     { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },
     async (request, reply) => {
-      const { offset, length } = checkedRange(request.body);
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.collapseRange(inode, offset, length, change);
-        return changedBody(fs.stat(inode).size, result);
-      });
+      const change = { op: 'collapse-range', ...checkedRange(request.body) } as const;
+      return answerChange(control, request, reply, change);
     },
   );
 
@@ -34,11 +31,8 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     '/v1/partitions/:partition/insert-range',
     { config, schema: { operationId: 'insertRange', params, body: ShiftRange, response } },
     async (request, reply) => {
-      const { offset, length } = checkedRange(request.body);
-      return answerChange(control, request, reply, async ({ fs, inode, change }) => {
-        const result = await fs.insertRange(inode, offset, length, change);
-        return changedBody(fs.stat(inode).size, result);
-      });
+      const change = { op: 'insert-range', ...checkedRange(request.body) } as const;
+      return answerChange(control, request, reply, change);
     },
   );
   done();

@@ -3,43 +3,12 @@ import { EventEmitter, once } from 'node:events';
 import t from 'tap';
 
 import { Operations } from '../../../src/daemon/operations.js';
-import type { PendingChange } from '../../../src/dax/layout-change.js';
 import type { LayoutChanged } from '../../../src/http/schemas/file.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { HandClock } from '../lease/set-up.js';
-
-/** A change that moves on when the test says so. */
-class ToyChange implements PendingChange {
-  readonly op = 'truncate';
-  readonly inode = 12;
-  readonly path = 'file';
-  readonly from = 4096;
-  readonly to = Infinity;
-  readonly startedWallMs = 1_700_000_000_000;
-  readonly id: string;
-  state: PendingChange['state'] = 'breaking';
-  defers = false;
-  readonly evicts = false;
-  wasBroken = false;
-  givenUp: PendingChange['givenUp'];
-  deadlineMs: number | undefined;
-  waited = 0;
-  cancelled = false;
-
-  constructor(id: string) {
-    this.id = id;
-  }
-
-  waitedMs(): number {
-    return this.waited;
-  }
-
-  cancel(): void {
-    this.cancelled = true;
-  }
-}
+import { ToyChange } from './toy-change.js';
 
 function setUp(finishedMax = 10) {
   const clock = new HandClock();

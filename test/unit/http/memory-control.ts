@@ -1,4 +1,4 @@
-import type { Control, MountedFiles } from '../../../src/http/control.js';
+import type { Control, KeptChange, MountedFiles } from '../../../src/http/control.js';
 import type { Device } from '../../../src/http/schemas/device.js';
 import type { Operation } from '../../../src/http/schemas/operation.js';
 import type { Partition } from '../../../src/http/schemas/partition.js';
@@ -143,9 +143,15 @@ export class MemoryControl implements Control {
     return { ...OPERATION, done: true, state: 'ended' };
   }
 
-  keepOperation(id: string): Operation {
-    this.calls.push(['keep', id]);
-    return { ...OPERATION, id };
+  keptChange(): KeptChange {
+    return {
+      onBegin: async () => {},
+      until: async (work) => work,
+      keep: async ({ id }) => {
+        this.calls.push(['keep', id]);
+        return { ...OPERATION, id };
+      },
+    };
   }
 
   ready(): { ready: boolean; reasons: readonly string[] } {
