@@ -2,9 +2,15 @@ import { assert } from '../../lib/assert.js';
 import type { Clock } from '../../lib/clock.js';
 import { randomU32 } from '../../lib/random-u32.js';
 import { JournalSuperblock } from './journal-superblock.js';
-import { JBD2_MAGIC, LOG_BLOCK_SIZE, REVOKES_MAX, TAGS_MAX } from './layout.js';
+import { HEADER_BYTES, JBD2_MAGIC, LOG_BLOCK_SIZE, REVOKES_MAX, TAGS_MAX } from './layout.js';
 import type { LogArea } from './log-area.js';
-import { encodeCommit, encodeDescriptor, encodeRevoke, escapeBlock } from './log-records.js';
+import {
+  encodeCommit,
+  encodeDescriptor,
+  encodeRevoke,
+  escapeBlock,
+  recordType,
+} from './log-records.js';
 import type { LoggedBlock } from './log-records.js';
 
 /** Changed blocks that become durable together, and those whose older copies must not come back. */
@@ -23,13 +29,22 @@ const KEPT_MAX = 1;
 const KEPT_LOG_BLOCKS = logBlocks(KEPT_MAX, 0);
 /** Left free behind every transaction: for those, and the block behind whose first word is cleared. */
 const SPARE_BLOCKS = KEPT_LOG_BLOCKS + 1;
+/**
+ * The start of the log moves after a stretch of a quarter of it, at most 4 MiB, although there is
+ * room: so two stretches of it are in use and stay mapped, and not all of a large log. A move
+ * costs as much as a commit or two, hence the least.
+ */
+const STRETCH_SHARE = 4;
+const STRETCH_BLOCKS_MIN = 64;
+const STRETCH_BLOCKS_MAX = 1024;
 const NONE: ReadonlySet<number> = new Set();
 
 /**
  * The log of a mounted filesystem. Transactions are appended one at a time, around its end, and
- * each is in its place on the media before the next one begins: so the log never runs full. Where
- * a transaction does not fit any more, the start of the log moves up to its end, which is the only
- * change of its superblock meanwhile.
+ * each is in its place on the media before the next one begins: so the log never runs full. After
+ * a stretch, and where a transaction does not fit any more, the start of the log moves: back to the
+ * first blocks, or up to its end where the log lies in those. That is the only change of its
+ * superblock meanwhile.
  *
  * A block may be kept out of its place: then the log holds its newest copy until it stops.
  *
@@ -43,13 +58,15 @@ export class Journal {
   /** Records are made here, one after the other. */
   readonly #record = Buffer.alloc(LOG_BLOCK_SIZE);
   readonly #commitRecord = Buffer.alloc(LOG_BLOCK_SIZE);
-  readonly #firstWord = Buffer.alloc(COMMIT_WORD_BYTES);
+  readonly #header = Buffer.alloc(HEADER_BYTES);
   readonly #kept = new Map<number, Buffer>();
   /** Where the next transaction begins. */
   #head = 0;
   /** Blocks from the start of the log to there. */
   #used = 0;
   #sequence = 0;
+  /** How often it went back to its first blocks. */
+  #returns = 0;
   #state: 'loaded' | 'running' | 'stopped' = 'loaded';
 
   /** @throws DaxdError as {@link JournalSuperblock.load} does */
@@ -106,7 +123,8 @@ export class Journal {
     const { blocks, revoked } = transaction;
     assert(this.fits(blocks.size, revoked.size), 'a transaction fits the log');
     const length = logBlocks(blocks.size, revoked.size);
-    if (this.#used + length + SPARE_BLOCKS > this.#capacity) await this.#moveStart();
+    const isFull = this.#used + length + SPARE_BLOCKS > this.#capacity;
+    if (isFull || this.#used >= this.#stretch) await this.#moveStart();
     await this.#append(transaction, length);
   }
 
@@ -130,17 +148,39 @@ export class Journal {
     return this.superblock.maxLen - this.superblock.first;
   }
 
+  get #stretch(): number {
+    const share = this.#capacity / STRETCH_SHARE;
+    return Math.min(STRETCH_BLOCKS_MAX, Math.max(STRETCH_BLOCKS_MIN, share));
+  }
+
   /**
-   * The log begins where it ended, with what is kept, and with a sequence of its own: until the
-   * start has moved nobody takes that for a part of the old log, of which nothing is overwritten.
+   * The log begins outside of the old one, with what is kept, and with a sequence of its own: until
+   * the start has moved nobody takes that for a part of the old log, of which nothing is overwritten.
    */
   async #moveStart(): Promise<void> {
-    const start = this.#head;
+    const start = this.#nextStart();
+    this.#head = start;
     this.#sequence = this.superblock.sequenceFor(start);
     const length = this.#kept.size > 0 ? logBlocks(this.#kept.size, 0) : 0;
     if (length > 0) await this.#append({ blocks: this.#kept, revoked: NONE }, length);
+    else await this.#clearWords([0]);
     await this.superblock.moveStart(start);
     this.#used = length;
+  }
+
+  /**
+   * Near the first block; at the head where the old log is in the way. One block further each
+   * time: a log that starts where one did before has its sequence, and finds more old records
+   * that could pass for its own.
+   */
+  #nextStart(): number {
+    const { first, start } = this.superblock;
+    const near = first + ((this.#returns + 1) % this.#capacity);
+    const behindStart = (near - start + this.#capacity) % this.#capacity;
+    const isFree = behindStart >= this.#used && behindStart + SPARE_BLOCKS <= this.#capacity;
+    if (!isFree) return this.#head;
+    this.#returns++;
+    return near;
   }
 
   /**
@@ -151,7 +191,10 @@ export class Journal {
     const commit = this.#commitRecord;
     const last = length - 1;
     encodeCommit(commit, this.superblock.seed, this.#sequence, this.#clock.wallMs());
-    await this.#clearWords(recordPlaces(blocks.size, revoked.size));
+    const places = recordPlaces(blocks.size, revoked.size);
+    // With the same sequence, an old commit record would end the transaction before it is whole.
+    if (this.#isRecord(last, this.#sequence)) places.push(last);
+    await this.#clearWords(places);
     this.#writeRecords({ blocks, revoked });
     this.#area.write(this.#index(last), NO_WORD);
     await this.#persist(0, length + this.#clearNext(length));
@@ -202,9 +245,11 @@ export class Journal {
     return 1;
   }
 
-  #isRecord(place: number): boolean {
-    this.#area.readInto(this.#index(place), this.#firstWord);
-    return this.#firstWord.readUInt32BE(0) === JBD2_MAGIC;
+  /** Whether an older record is there; with `sequence`, one that has it. */
+  #isRecord(place: number, sequence?: number): boolean {
+    this.#area.readInto(this.#index(place), this.#header);
+    if (sequence !== undefined) return recordType(this.#header, sequence) !== undefined;
+    return this.#header.readUInt32BE(0) === JBD2_MAGIC;
   }
 
   /** Stores all records but the commit: revocations, then each descriptor and its blocks. */

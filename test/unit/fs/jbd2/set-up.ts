@@ -13,31 +13,34 @@ export const MEDIA_BLOCKS = 256;
 const LOG_BLOCKS = 32;
 /** Block of the media with the log's superblock. */
 export const LOG_START = 100;
-/** Two runs in the wrong order, so that nothing works by accident. */
-const RUNS = [
-  { start: LOG_START, count: 12 },
-  { start: 40, count: 20 },
-];
+/** Blocks of its first run; the second lies in front of it, that of a long log behind all. */
+const FIRST_RUN = 12;
 
 /** A log on media of its own. */
 export interface TestLog {
   readonly range: BackingRange;
   readonly area: LogArea;
-  readonly open: () => Journal;
+  /** @param random the sequence that the log begins with */
+  readonly open: (random?: () => number) => Journal;
   readonly plan: () => ReplayPlan;
   /** First byte of each block that would be replayed, by its home. */
   readonly replayed: () => [number, number][];
 }
 
 /** Makes a log as mke2fs leaves it: without features. */
-export function newLog(): TestLog {
-  const range = new BackingRange(new MemoryBacking(MEDIA_BLOCKS * 4096), 0, MEDIA_BLOCKS * 4096);
-  const area = new LogArea(range, RUNS);
+export function newLog(blocks = LOG_BLOCKS): TestLog {
+  const bytes = (MEDIA_BLOCKS + blocks) * 4096;
+  const range = new BackingRange(new MemoryBacking(bytes), 0, bytes);
+  // Two runs, the short one in the wrong order, so that nothing works by accident.
+  const area = new LogArea(range, [
+    { start: LOG_START, count: FIRST_RUN },
+    { start: blocks === LOG_BLOCKS ? 40 : MEDIA_BLOCKS, count: blocks - FIRST_RUN },
+  ]);
   const jsb = Buffer.alloc(4096);
   jsb.writeUInt32BE(JBD2_MAGIC, HeaderField.Magic);
   jsb.writeUInt32BE(BlockType.SuperblockV2, HeaderField.Type);
   jsb.writeUInt32BE(4096, JsbField.BlockSize);
-  jsb.writeUInt32BE(LOG_BLOCKS, JsbField.MaxLen);
+  jsb.writeUInt32BE(blocks, JsbField.MaxLen);
   jsb.writeUInt32BE(1, JsbField.First);
   jsb.writeUInt32BE(1, JsbField.Sequence);
   jsb.fill(7, JsbField.Uuid, JsbField.Uuid + 16);
@@ -47,7 +50,7 @@ export function newLog(): TestLog {
   return {
     range,
     area,
-    open: () => new Journal(area, systemClock),
+    open: (random) => new Journal(area, systemClock, random),
     plan,
     replayed: () =>
       [...plan().homes].map(([home, copy]) => [home, readLogged(area, copy).readUInt8(0)]),
