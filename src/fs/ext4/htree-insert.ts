@@ -150,10 +150,16 @@ function splitLeaf(
   hashOf: NameHash,
   { leaf, steps }: IndexWalk,
 ): { readonly boundary: number; readonly added: number } | undefined {
-  const records = readRecords(blocks.leaf(leaf)).map((record) => ({
-    ...record,
-    hash: hashOf(record.name),
-  }));
+  // Field by field: a spread takes some times as long, and a leaf holds hundreds.
+  const records: HashedRecord[] = readRecords(blocks.leaf(leaf)).map(
+    ({ inode, entryType, name, recLen }) => ({
+      inode,
+      entryType,
+      name,
+      recLen,
+      hash: hashOf(name),
+    }),
+  );
   const sorted = records.toSorted((a, b) => a.hash - b.hash);
   const cut = medianOf(sorted);
   const [below, above] = [sorted[cut - 1], sorted[cut]];
