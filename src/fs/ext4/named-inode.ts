@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { EntryType } from './directory-block.js';
 import { Directory } from './directory.js';
+import type { FoundEntry } from './directory.js';
 import { isHidden, refuseHidden } from './hidden-name.js';
 import { readInode } from './inode.js';
 import type { Inode, InodeType } from './inode.js';
@@ -20,6 +21,19 @@ const ENTRY_TYPES: Readonly<Record<InodeType, number>> = {
   fifo: EntryType.Fifo,
   socket: EntryType.Socket,
 };
+
+/** The look-up of the last name of a path. */
+interface Lookup {
+  /** Where it was looked up, as the source showed it; undefined where there is no last name. */
+  readonly directory: Directory | undefined;
+  /** What was found there; it stands there until the directory is changed. */
+  readonly entry: FoundEntry | undefined;
+}
+
+const NO_LOOKUP: Lookup = { directory: undefined, entry: undefined };
+
+/** Where a path leads in the tree of names that a source shows. */
+export interface NamedEnd extends PathEnd, Lookup {}
 
 /** What a directory entry for an inode says about its type. */
 export function entryTypeOf(inode: Inode): number {
@@ -88,10 +102,14 @@ export function resolve(
   volume: Volume,
   parts: readonly Buffer[],
   options: { readonly follow: boolean },
-): PathEnd {
-  const end = walkPath(new NamedInodes(source, volume), parts, options);
+): NamedEnd {
+  const inodes = new NamedInodes(source, volume);
+  const end = walkPath(inodes, parts, options);
   refuseHidden(volume, end);
-  return end;
+  const { parents, name, inode } = end;
+  // Without a last name the walk ended in "." or "..": what it looked up before is not its end.
+  const { directory, entry } = name === undefined ? NO_LOOKUP : inodes.lastLookup;
+  return { parents, name, inode, directory, entry };
 }
 
 /**
@@ -113,12 +131,13 @@ export function inodeAt(
   return inodes.read(inode);
 }
 
-/** The tree of names that a source shows, good for one walk: it keeps the inode it read last. */
+/** The tree of names that a source shows, good for one walk: it keeps what it read last. */
 class NamedInodes implements PathTree {
   readonly root = ROOT_INODE;
   readonly #source: BlockSource;
   readonly #volume: Volume;
   #last: Inode | undefined;
+  #lastLookup = NO_LOOKUP;
 
   constructor(source: BlockSource, volume: Volume) {
     this.#source = source;
@@ -131,6 +150,11 @@ class NamedInodes implements PathTree {
     return this.#last;
   }
 
+  /** Of the last name that a directory was asked for. */
+  get lastLookup(): Lookup {
+    return this.#lastLookup;
+  }
+
   kind(number: number): 'directory' | 'symlink' | 'other' {
     const { type } = this.read(number);
     return type === 'directory' || type === 'symlink' ? type : 'other';
@@ -138,7 +162,10 @@ class NamedInodes implements PathTree {
 
   child(directory: number, name: Buffer): number | undefined {
     if (isHidden(this.#volume, directory, name)) return undefined;
-    return new Directory(this.#source, this.#volume, this.read(directory)).lookup(name)?.inode;
+    const within = new Directory(this.#source, this.#volume, this.read(directory));
+    const entry = within.lookup(name);
+    this.#lastLookup = { directory: within, entry };
+    return entry?.inode;
   }
 
   target(symlink: number): Buffer {

@@ -12,6 +12,7 @@ import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
 import { addSubdirectory, dropSubdirectory, LINKS_MAX } from './link-count.js';
 import { entryTypeOf, readNamedInode, resolve } from './named-inode.js';
+import type { NamedEnd } from './named-inode.js';
 import { addOrphan } from './orphans.js';
 import type { PathEnd } from './path.js';
 import { writeTarget } from './symlink.js';
@@ -36,12 +37,12 @@ const SETGID = 0o2000;
 export function addInode(
   txn: Transaction,
   volume: Volume,
-  { end, mode }: { readonly end: PathEnd; readonly mode: number },
+  { end, mode }: { readonly end: NamedEnd; readonly mode: number },
   fill: (inode: Inode, parent: Inode) => void,
 ): number {
   refuseTaken(end);
   const name = nameOf(end);
-  const directory = openParent(txn, volume, end);
+  const directory = parentOf(end);
   const parent = directory.inode;
   refuseFlags(parent, InodeFlag.Immutable);
   const inode = allocateInode(txn, volume, { mode, parent: parent.number });
@@ -103,7 +104,7 @@ export function linkName(
   const to = resolve(txn, volume, paths.to, { follow: false });
   refuseTaken(to);
   const name = nameOf(to);
-  const directory = openParent(txn, volume, to);
+  const directory = parentOf(to);
   refuseFlags(directory.inode, InodeFlag.Immutable);
   const inode = readNamedInode(txn, volume, number);
   refuseFlags(inode, InodeFlag.Immutable | InodeFlag.Append);
@@ -135,14 +136,14 @@ export function removeName(
   leaveOf: LeaveOf,
 ): Inode | undefined {
   const end = resolve(txn, volume, parts, { follow: false });
-  const name = nameOf(end);
-  const directory = openParent(txn, volume, end);
+  const directory = parentOf(end);
   const victim = readNamedInode(txn, volume, inodeOf(end));
   refuseFlags(directory.inode, InodeFlag.Immutable | InodeFlag.Append);
   refuseFlags(victim, InodeFlag.Immutable | InodeFlag.Append);
   refuseNonEmpty(txn, volume, victim, shown(end));
 
-  directory.remove(txn, findName(directory, name));
+  assert(end.entry !== undefined, 'a name that was found stays until it is removed');
+  directory.remove(txn, end.entry);
   if (victim.type === 'directory') dropSubdirectory(directory.inode);
   storeTouched(txn, directory.inode);
   return dropName(txn, volume, victim, leaveOf);
@@ -176,10 +177,10 @@ export function renameName(
   const { fromName, toName, number } = endsOfMove(from, to, move.noReplace);
   if (number === to.inode) return undefined;
 
-  const oldDirectory = openParent(txn, volume, from);
+  const oldDirectory = parentOf(from);
   const isSameParent = from.parents.at(-1) === to.parents.at(-1);
   // One object for one directory: two would each store an inode without the other's changes.
-  const newDirectory = isSameParent ? oldDirectory : openParent(txn, volume, to);
+  const newDirectory = isSameParent ? oldDirectory : parentOf(to);
   const moved = readNamedInode(txn, volume, number);
   const replaced = to.inode === undefined ? undefined : readNamedInode(txn, volume, to.inode);
   checkMove(txn, volume, { from, to, moved, replaced });
@@ -313,10 +314,10 @@ function dropName(
   return inode;
 }
 
-function openParent(txn: Transaction, volume: Volume, end: PathEnd): Directory {
-  const number = end.parents.at(-1);
-  assert(number !== undefined, 'a name stands in a directory');
-  return new Directory(txn, volume, readNamedInode(txn, volume, number));
+/** The directory of the last name. */
+function parentOf({ directory }: NamedEnd): Directory {
+  if (directory !== undefined) return directory;
+  throw rootGiven();
 }
 
 function findName(directory: Directory, name: Buffer): FoundEntry {
@@ -327,7 +328,11 @@ function findName(directory: Directory, name: Buffer): FoundEntry {
 
 function nameOf(end: PathEnd): Buffer {
   if (end.name !== undefined) return end.name;
-  throw new DaxdError('EBUSY', 'the root directory is not made, moved or removed');
+  throw rootGiven();
+}
+
+function rootGiven(): DaxdError {
+  return new DaxdError('EBUSY', 'the root directory is not made, moved or removed');
 }
 
 /** @throws DaxdError EEXIST */

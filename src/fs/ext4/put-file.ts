@@ -4,9 +4,9 @@ import { goalOf } from './extent-tree.js';
 import type { Change } from './layout-break.js';
 import { ModeType } from './layout.js';
 import { readNamedInode, resolve } from './named-inode.js';
+import type { NamedEnd } from './named-inode.js';
 import { addInode } from './namespace.js';
 import { parsePath } from './path.js';
-import type { PathEnd } from './path.js';
 import { readWritable } from './regular-file.js';
 import { replaceData } from './replace-data.js';
 import { stageContent } from './staged-content.js';
@@ -45,7 +45,7 @@ export async function putFile(
   { exclusive = false, ...change }: PutChange,
 ): Promise<PutResult> {
   const parts = parsePath(path);
-  const target = (tree: BlockSource): PathEnd => {
+  const target = (tree: BlockSource): NamedEnd => {
     const end = resolve(tree, volume, parts, { follow: !exclusive });
     if (!exclusive || end.inode === undefined) return end;
     throw new DaxdError('EEXIST', `${JSON.stringify(path)} is there, as inode ${end.inode}`);
@@ -74,7 +74,7 @@ export async function putFile(
 function addStaged(
   txn: Transaction,
   volume: Volume,
-  end: PathEnd,
+  end: NamedEnd,
   staged: StagedContent,
 ): number | undefined {
   if (end.inode !== undefined) return undefined;
@@ -84,7 +84,7 @@ function addStaged(
 }
 
 /** A block to be near to: what the file has now, or the group of its directory. */
-function goalFor(volume: Volume, { parents, inode }: PathEnd): number {
+function goalFor(volume: Volume, { parents, inode }: NamedEnd): number {
   if (inode !== undefined) return goalOf(volume, readWritable(volume, volume, inode));
   const parent = parents.at(-1);
   assert(parent !== undefined, 'a name stands in a directory');

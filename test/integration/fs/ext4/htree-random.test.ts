@@ -178,8 +178,10 @@ t.test('hundreds of names with one hash: found by daxd, e2fsck and the kernel', 
   const parent = await fs.mkdir('d');
   const names = Array.from({ length: 300 }, (_, i) => teaTwin(i));
   const add = async (name: Buffer): Promise<void> => {
-    const end = { parents: [2, parent], name, inode: undefined };
-    await volume.transact((txn) => addInode(txn, volume, { end, mode: 0o100644 }, () => {}));
+    await volume.transact((txn) => {
+      const end = resolve(txn, volume, [Buffer.from('d'), name], { follow: false });
+      return addInode(txn, volume, { end, mode: 0o100644 }, () => {});
+    });
   };
   await Promise.all(names.map(add));
   for (let i = 0; i < 100; i++) await fs.create(`d/other-${i}`);
