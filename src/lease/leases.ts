@@ -131,7 +131,7 @@ export class Leases {
       this.#lapse(lease);
     });
     this.#watch = new ProcessWatch(processes, clock, (lease) => {
-      void this.#endWithProcess(lease);
+      void this.revocation.proven(lease.id, 'process gone');
     });
   }
 
@@ -355,20 +355,6 @@ export class Leases {
       'lease granted',
     );
     return lease;
-  }
-
-  /** That its process is gone is proof. Where the store fails, it is looked at again later. */
-  async #endWithProcess(lease: Lease): Promise<void> {
-    try {
-      await lease.inTurn(() =>
-        this.#steps.end(lease, { state: 'released', reason: 'process gone' }),
-      );
-    } catch (error) {
-      if (!(error instanceof DaxdError)) throw error;
-      const { holder } = lease.terms;
-      if (holder !== undefined) this.#watch.add(holder, lease);
-      this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
-    }
   }
 
   /** Expiry ends rights, it never frees pages: the holder may still have a device that writes. */

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 
 import { LEASE_RANGES_MAX } from '../../../src/lease/limits.js';
-import type { ErrorCode } from '../../../src/lib/errno.js';
+import { DaxdError, type ErrorCode } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { ask, askRaw, releaseAll, setUpLeases } from './set-up.js';
 
@@ -134,6 +134,26 @@ t.test('holder: a lease is granted to a process that daxd sees, and goes with it
   t.match(lines.at(-1), { fields: { lease: lease.id, reason: 'process gone' } });
   t.equal(pinnedPages(), 0);
   t.equal(clock.timers, 0, 'nobody is polled for any more');
+});
+
+t.test('holder: where the store fails at its end, its lease ends later', async (t) => {
+  const { leases, fs, clock, processes, store, pinnedPages } = await setUpLeases();
+  fs.create('file', ['w']);
+  const process = { pid: 7, startTicks: 70 };
+  processes.set(process, 'alive');
+  const lease = await leases.acquire(ask({ pid: 7, pidStart: 70 }));
+  processes.set(process, 'gone');
+  store.failure = new DaxdError('EIO', 'the disk is broken');
+  clock.advance(1000);
+  await setImmediate();
+  t.equal(lease.state, 'active');
+  t.equal(pinnedPages(), 1);
+  store.failure = undefined;
+  clock.advance(1000);
+  await setImmediate();
+  t.equal(lease.state, 'released');
+  t.equal(pinnedPages(), 0);
+  t.equal(clock.timers, 0);
 });
 
 t.test('holder: a process that ends during the preparation gets no lease', async (t) => {
