@@ -285,9 +285,9 @@ interface Ground {
 function hostOf({
   backing,
   pmem,
-}: Attached): Pick<LeasesOptions, 'backingPath' | 'bootId' | 'media' | 'processes'> {
+}: Attached): Pick<LeasesOptions, 'backingPath' | 'bootId' | 'media' | 'holders'> {
   return {
-    processes: new ProcFs(),
+    holders: new ProcFs(),
     media: mediaOf(pmem),
     bootId: readBootId(),
     backingPath: backing.path,

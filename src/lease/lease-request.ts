@@ -3,7 +3,7 @@ import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { ByteRange } from './byte-ranges.js';
 import { LEASE_RANGES_MAX, TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
-import type { ProcessRef, ProcessTable } from './process-table.js';
+import type { HolderTable, ProcessRef } from './holder.js';
 import type { GrantKey, LeaseAccess } from './lease-terms.js';
 
 /** What a client asks for. */
@@ -96,9 +96,9 @@ export function checkReleaseRanges(ranges: readonly ByteRange[]): void {
 }
 
 /** @throws DaxdError ESRCH when the process that is to hold a lease is not seen. */
-export function refuseAbsent(holder: ProcessRef | undefined, processes: ProcessTable): void {
+export function refuseAbsent(holder: ProcessRef | undefined, holders: HolderTable): void {
   if (holder === undefined) return;
-  const presence = processes.presence(holder);
+  const presence = holders.presence(holder);
   if (presence === 'alive') return;
   throw new DaxdError(
     'ESRCH',

@@ -1,4 +1,4 @@
-import type { ProcessRef } from './process-table.js';
+import type { ProcessRef } from './holder.js';
 
 /** Tells media apart that may come to lie in the same place. */
 export interface MediaIdentity {

@@ -35,8 +35,8 @@ import { Lease } from './lease.js';
 import { LEASES_MAX } from './limits.js';
 import type { PageRun } from './page-runs.js';
 import { cancelled, isPrepared, prepare } from './prepare-place.js';
-import { ProcessWatch } from './process-watch.js';
-import type { ProcessRef, ProcessTable } from './process-table.js';
+import { HolderWatch } from './holder-watch.js';
+import type { HolderTable, ProcessRef } from './holder.js';
 import { Revocation } from './revocation.js';
 import { logRestored, restoredLeases } from './restored-leases.js';
 import { RecallClock } from './recall-clock.js';
@@ -47,7 +47,7 @@ import type { RecalledView } from './recalls.js';
 export interface LeasesOptions {
   readonly targets: LeaseTargets;
   readonly memremap: Memremap;
-  readonly processes: ProcessTable;
+  readonly holders: HolderTable;
   readonly store: LeaseStore;
   /** What {@link StoreHeader} names: the namespace, and the boot of the machine. */
   readonly media: string;
@@ -79,7 +79,7 @@ export class Leases {
   readonly #steps: LeaseSteps;
   readonly #keyed: KeyedGrants;
   readonly #deadlines: Deadlines<Lease>;
-  readonly #watch: ProcessWatch<Lease>;
+  readonly #watch: HolderWatch<Lease>;
   readonly #checkpoint: Checkpoint;
   /** Leases whose pages left their files. */
   readonly quarantine: LeaseQuarantine;
@@ -92,7 +92,7 @@ export class Leases {
   #draining = false;
 
   constructor(options: LeasesOptions) {
-    const { clock, processes } = options;
+    const { clock, holders } = options;
     this.#options = options;
     this.#fencingToken = options.store.fencingToken;
     this.#held = new HeldLeases(options);
@@ -130,7 +130,7 @@ export class Leases {
     this.#deadlines = new Deadlines(clock, (lease) => {
       this.#lapse(lease);
     });
-    this.#watch = new ProcessWatch(processes, clock, (lease) => {
+    this.#watch = new HolderWatch(holders, clock, (lease) => {
       void this.revocation.proven(lease.id, 'process gone');
     });
   }
@@ -389,7 +389,7 @@ export class Leases {
     if (this.#held.index.size >= LEASES_MAX) {
       throw new DaxdError('ENOSPC', `${LEASES_MAX} leases are held, no more fit: release some`);
     }
-    refuseAbsent(holder, this.#options.processes);
+    refuseAbsent(holder, this.#options.holders);
   }
 
   #refuseDraining(): void {

@@ -28,11 +28,11 @@ export const HOLDERS_NAMED_MAX = 1_000;
  */
 export const PREPARE_ATTEMPTS_MAX = 8;
 
-/** How often holders' processes are looked for, in milliseconds. */
-export const PROCESS_POLL_MS = 1_000;
-/** How many processes one turn of the event loop looks for, and the pause to the next turn. */
-export const PROCESSES_PER_TURN = 256;
-export const PROCESS_TURN_MS = 10;
+/** How often holders are looked for, in milliseconds. */
+export const HOLDER_POLL_MS = 1_000;
+/** How many holders one turn of the event loop looks for, and the pause to the next turn. */
+export const HOLDERS_PER_TURN = 256;
+export const HOLDER_TURN_MS = 10;
 
 /** How long a holder has to answer a recall before its lease is revoked, in milliseconds, where nothing is said: the kernel's lease-break-time (Documentation/admin-guide/sysctl/fs.rst). */
 export const RECALL_GRACE_MS = 45_000;

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-import type { Presence, ProcessRef, ProcessTable } from './process-table.js';
+import type { Presence, ProcessRef, HolderTable } from './holder.js';
 
 interface ProcStat {
   readonly state: string;
@@ -19,7 +19,7 @@ export function readBootId(): string {
 }
 
 /** The processes of this machine, as this process's own /proc shows them (proc(5)). */
-export class ProcFs implements ProcessTable {
+export class ProcFs implements HolderTable {
   readonly #root: string;
   readonly #exists: (pid: number) => boolean;
 

@@ -10,14 +10,14 @@ import type { LeaseSteps } from './lease-steps.js';
 import type { Lease } from './lease.js';
 import { FENCE_PAUSE_MS_MAX, FENCE_PAUSE_MS_MIN } from './limits.js';
 import { runEnd } from './page-runs.js';
-import type { ProcessTable } from './process-table.js';
+import type { HolderTable } from './holder.js';
 import type { RecallClock, RecallingChange } from './recall-clock.js';
 
 /** What {@link Revocation} stands on. */
 export interface RevocationOptions {
   readonly held: HeldLeases;
   readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
-  readonly processes: ProcessTable;
+  readonly holders: HolderTable;
   readonly recallClock: Pick<RecallClock, 'restMs'>;
   /** Undefined: no proof is to be had but from holders and their processes. */
   readonly fence: Fence | undefined;
@@ -88,11 +88,11 @@ export class Revocation {
    * @throws DaxdError ENOSPC, EIO when the store fails, what `check` throws: the lease is as it was.
    */
   async revoke(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
-    const { steps, processes } = this.#options;
+    const { steps, holders } = this.#options;
     await lease.inTurn(async () => {
       check?.(lease);
       const { holder } = lease.terms;
-      const isGone = holder !== undefined && processes.presence(holder) === 'gone';
+      const isGone = holder !== undefined && holders.presence(holder) === 'gone';
       if (isGone) await steps.end(lease, { state: 'released', reason: 'process gone' });
       else await steps.revoke(lease, reason);
     });

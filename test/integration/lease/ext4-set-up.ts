@@ -107,7 +107,7 @@ export async function setUpExt4(
       identify: () => media,
     },
     memremap,
-    processes: new ProcFs(),
+    holders: new ProcFs(),
     store: new MemoryStore(),
     media: 'namespace',
     bootId: readBootId(),

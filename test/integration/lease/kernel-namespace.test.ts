@@ -59,11 +59,11 @@ async function setUp(t: Test) {
     mounted
       ? { kind: 'filesystem', media, fs, layouts, range }
       : { kind: 'raw', media, range, claim: (holder) => partition.claim(holder) };
-  const processes = new ProcFs();
+  const holders = new ProcFs();
   const leases = new Leases({
     targets: { target, identify: () => media },
     memremap,
-    processes,
+    holders,
     store: new MemoryStore(),
     media: 'namespace',
     bootId: readBootId(),

@@ -6,7 +6,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { ProcFs } from '../../../src/lease/proc-fs.js';
-import type { ProcessRef } from '../../../src/lease/process-table.js';
+import type { ProcessRef } from '../../../src/lease/holder.js';
 import { requires } from '../../support/requires.js';
 
 /** What a holder does: it reads field 22 of its own stat line. */

@@ -108,15 +108,15 @@ t.test('a cancelled change leaves nothing: the lease is as it was, new ones pass
 });
 
 t.test('a lapsed lease is waited for; its process being gone ends the wait', async (t) => {
-  const { leases, clock, processes, change } = await setUp();
+  const { leases, clock, holders, change } = await setUp();
   const process = { pid: 7, startTicks: 70 };
-  processes.set(process, 'alive');
+  holders.set(process, 'alive');
   await leases.acquire(ask({ pid: 7, pidStart: 70, ttlMs: 1000 }));
   const { state, done } = change();
   clock.advance(100_000);
   await settle();
   t.equal(state.through, false, 'expiry frees no page');
-  processes.set(process, 'gone');
+  holders.set(process, 'gone');
   clock.advance(1000);
   (await done).lift();
 });

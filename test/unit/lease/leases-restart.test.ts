@@ -246,7 +246,7 @@ t.test('checkpoint: the deadlines of renewed leases are noted within five second
 t.test('restore: after a reboot of the machine', async (t) => {
   const { disk, start } = runs();
   const first = await start();
-  first.processes.set({ pid: 7, startTicks: 70 }, 'alive');
+  first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
   const bound = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
   const free = await first.leases.acquire(ask({ offset: P, ttlMs: 100_000 }));
   const { leases, pinnedPages, clock } = await start('boot-2');
@@ -261,10 +261,10 @@ t.test('restore: after a reboot of the machine', async (t) => {
 t.test('restore: a process that went while no daemon looked', async (t) => {
   const { clock, start } = runs();
   const first = await start();
-  first.processes.set({ pid: 7, startTicks: 70 }, 'alive');
+  first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
   const lease = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
   const next = await start();
-  next.processes.set({ pid: 7, startTicks: 70 }, 'gone');
+  next.holders.set({ pid: 7, startTicks: 70 }, 'gone');
   t.equal(next.leases.get(lease.id).state, 'reclaimable');
   clock.advance(1_000);
   await next.leases.release(lease.id);

@@ -110,24 +110,24 @@ t.test('release: bad ranges change nothing', async (t) => {
 });
 
 t.test('holder: a lease is granted to a process that daxd sees, and goes with it', async (t) => {
-  const { leases, fs, clock, processes, pinnedPages, lines } = await setUpLeases();
+  const { leases, fs, clock, holders, pinnedPages, lines } = await setUpLeases();
   fs.create('file', ['w']);
   const process = { pid: 7, startTicks: 70 };
   const request = ask({ pid: 7, pidStart: 70, ttlMs: 5000 });
   await t.rejects(leases.acquire(request), refusal('ESRCH'), 'unseen');
-  processes.set(process, 'gone');
+  holders.set(process, 'gone');
   await t.rejects(leases.acquire(request), refusal('ESRCH'), 'gone');
   t.equal(leases.size, 0);
 
-  processes.set(process, 'alive');
+  holders.set(process, 'alive');
   const lease = await leases.acquire(request);
   t.match(lease.view(), { pid: 7, pid_start: 70 });
   const asked = await leases.acquire(request);
   await leases.release(asked.id);
-  processes.set(process, 'unseen');
+  holders.set(process, 'unseen');
   clock.advance(60_000);
   t.equal(lease.state, 'suspect', 'lapsed, but not gone');
-  processes.set(process, 'gone');
+  holders.set(process, 'gone');
   clock.advance(1000);
   await setImmediate();
   t.equal(lease.state, 'released');
@@ -137,12 +137,12 @@ t.test('holder: a lease is granted to a process that daxd sees, and goes with it
 });
 
 t.test('holder: where the store fails at its end, its lease ends later', async (t) => {
-  const { leases, fs, clock, processes, store, pinnedPages } = await setUpLeases();
+  const { leases, fs, clock, holders, store, pinnedPages } = await setUpLeases();
   fs.create('file', ['w']);
   const process = { pid: 7, startTicks: 70 };
-  processes.set(process, 'alive');
+  holders.set(process, 'alive');
   const lease = await leases.acquire(ask({ pid: 7, pidStart: 70 }));
-  processes.set(process, 'gone');
+  holders.set(process, 'gone');
   store.failure = new DaxdError('EIO', 'the disk is broken');
   clock.advance(1000);
   await setImmediate();
@@ -157,12 +157,12 @@ t.test('holder: where the store fails at its end, its lease ends later', async (
 });
 
 t.test('holder: a process that ends during the preparation gets no lease', async (t) => {
-  const { leases, fs, processes, pinnedPages } = await setUpLeases();
+  const { leases, fs, holders, pinnedPages } = await setUpLeases();
   fs.create('file', ['-']);
   const process = { pid: 7, startTicks: 70 };
-  processes.set(process, 'alive');
+  holders.set(process, 'alive');
   fs.afterPrepare = () => {
-    processes.set(process, 'gone');
+    holders.set(process, 'gone');
   };
   await t.rejects(leases.acquire(ask({ pid: 7, pidStart: 70, access: 'write' })), refusal('ESRCH'));
   t.equal(pinnedPages(), 0);
@@ -184,9 +184,9 @@ t.test('drain: no new leases and no renewals, releases go on', async (t) => {
 });
 
 t.test('release: every lease ends, and nothing is left behind', async (t) => {
-  const { leases, fs, clock, claims, processes, pinnedPages } = await setUpLeases();
+  const { leases, fs, clock, claims, holders, pinnedPages } = await setUpLeases();
   fs.create('file', ['www']);
-  processes.set({ pid: 7, startTicks: 70 }, 'alive');
+  holders.set({ pid: 7, startTicks: 70 }, 'alive');
   await leases.acquire(ask({ length: 2 * P, pid: 7, pidStart: 70 }));
   await leases.acquire(ask({ length: 3 * P, ttlMs: 1000 }));
   await leases.acquire(askRaw());

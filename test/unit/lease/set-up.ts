@@ -6,7 +6,7 @@ import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import type { LeaseStore } from '../../../src/lease/lease-store.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import { Leases } from '../../../src/lease/leases.js';
-import type { Presence, ProcessRef, ProcessTable } from '../../../src/lease/process-table.js';
+import type { Presence, ProcessRef, HolderTable } from '../../../src/lease/holder.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { EventRing } from '../../../src/lib/event-ring.js';
@@ -64,7 +64,7 @@ export class HandClock implements Clock {
 }
 
 /** Processes as a test wants them; those it does not name are unseen. */
-export class ToyProcesses implements ProcessTable {
+export class ToyHolders implements HolderTable {
   readonly #presence = new Map<string, Presence>();
   looks = 0;
 
@@ -101,7 +101,7 @@ export interface LeaseSetUp {
   /** What is there to lease; a test may take one away. */
   readonly targets: Map<string, LeaseTarget>;
   readonly lines: readonly { level: string; fields: LogFields; message: string }[];
-  readonly processes: ToyProcesses;
+  readonly holders: ToyHolders;
   readonly leases: Leases;
   readonly store: MemoryStore;
   /** What the leases told of. */
@@ -184,13 +184,13 @@ export async function setUpLeases(
     warn: logTo('warn'),
     error: logTo('error'),
   };
-  const processes = new ToyProcesses();
+  const holders = new ToyHolders();
   const ring = new EventRing('toy', 100);
   const store = new MemoryStore(options.disk);
   const leases = new Leases({
     targets: { target, identify: (name) => targets.get(name)?.media },
     memremap,
-    processes,
+    holders,
     store: options.store ?? store,
     media: 'namespace-1',
     bootId: options.bootId ?? 'boot-1',
@@ -212,7 +212,7 @@ export async function setUpLeases(
     claims,
     targets,
     lines,
-    processes,
+    holders,
     leases,
     store,
     ring,

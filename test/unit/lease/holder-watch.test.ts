@@ -1,48 +1,48 @@
 import t from 'tap';
 
-import { PROCESSES_PER_TURN, PROCESS_POLL_MS } from '../../../src/lease/limits.js';
-import { ProcessWatch } from '../../../src/lease/process-watch.js';
-import { HandClock, ToyProcesses } from './set-up.js';
+import { HOLDERS_PER_TURN, HOLDER_POLL_MS } from '../../../src/lease/limits.js';
+import { HolderWatch } from '../../../src/lease/holder-watch.js';
+import { HandClock, ToyHolders } from './set-up.js';
 
 function setUp() {
   const clock = new HandClock();
-  const processes = new ToyProcesses();
+  const holders = new ToyHolders();
   const gone: string[] = [];
-  const watch = new ProcessWatch<string>(processes, clock, (held) => gone.push(held));
-  return { clock, processes, gone, watch };
+  const watch = new HolderWatch<string>(holders, clock, (held) => gone.push(held));
+  return { clock, holders, gone, watch };
 }
 
 t.test('watch: tells each thing that a process held once it is gone, and only then', async (t) => {
-  const { clock, processes, gone, watch } = setUp();
+  const { clock, holders, gone, watch } = setUp();
   const one = { pid: 1, startTicks: 10 };
   const two = { pid: 2, startTicks: 20 };
-  processes.set(one, 'alive');
-  processes.set(two, 'alive');
+  holders.set(one, 'alive');
+  holders.set(two, 'alive');
   watch.add(one, 'a');
   watch.add(one, 'b');
   watch.add(two, 'c');
-  clock.advance(PROCESS_POLL_MS);
+  clock.advance(HOLDER_POLL_MS);
   t.strictSame(gone, []);
-  processes.set(one, 'gone');
-  clock.advance(PROCESS_POLL_MS);
+  holders.set(one, 'gone');
+  clock.advance(HOLDER_POLL_MS);
   t.strictSame(gone, ['a', 'b']);
   t.equal(watch.size, 1);
 });
 
 t.test('watch: what is unseen is never taken for gone', async (t) => {
-  const { clock, processes, gone, watch } = setUp();
+  const { clock, holders, gone, watch } = setUp();
   const one = { pid: 1, startTicks: 10 };
-  processes.set(one, 'unseen');
+  holders.set(one, 'unseen');
   watch.add(one, 'a');
-  clock.advance(100 * PROCESS_POLL_MS);
+  clock.advance(100 * HOLDER_POLL_MS);
   t.strictSame(gone, []);
-  t.ok(processes.looks >= 99, `${processes.looks} looks`);
+  t.ok(holders.looks >= 99, `${holders.looks} looks`);
 });
 
 t.test('watch: looks only while somebody is watched', async (t) => {
-  const { clock, processes, watch } = setUp();
+  const { clock, holders, watch } = setUp();
   const one = { pid: 1, startTicks: 10 };
-  processes.set(one, 'alive');
+  holders.set(one, 'alive');
   t.equal(clock.timers, 0);
   watch.add(one, 'a');
   watch.add(one, 'b');
@@ -52,19 +52,19 @@ t.test('watch: looks only while somebody is watched', async (t) => {
   watch.delete(one, 'b');
   watch.delete(one, 'b');
   t.equal(clock.timers, 0);
-  clock.advance(10 * PROCESS_POLL_MS);
-  t.equal(processes.looks, 0);
+  clock.advance(10 * HOLDER_POLL_MS);
+  t.equal(holders.looks, 0);
 });
 
 t.test('watch: many processes take several turns, none of them long', async (t) => {
-  const { clock, processes, gone, watch } = setUp();
-  const count = 3 * PROCESSES_PER_TURN + 1;
+  const { clock, holders, gone, watch } = setUp();
+  const count = 3 * HOLDERS_PER_TURN + 1;
   for (let pid = 1; pid <= count; pid++) {
-    processes.set({ pid, startTicks: 1 }, 'gone');
+    holders.set({ pid, startTicks: 1 }, 'gone');
     watch.add({ pid, startTicks: 1 }, String(pid));
   }
-  clock.advance(PROCESS_POLL_MS);
-  t.equal(processes.looks, PROCESSES_PER_TURN);
+  clock.advance(HOLDER_POLL_MS);
+  t.equal(holders.looks, HOLDERS_PER_TURN);
   clock.advance(100);
   t.equal(gone.length, count);
   t.equal(clock.timers, 0);

@@ -12,7 +12,7 @@ export interface ProcessRef {
  */
 export type Presence = 'alive' | 'gone' | 'unseen';
 
-/** Which processes there are; only `gone` may free what a process holds. */
-export interface ProcessTable {
-  presence(process: ProcessRef): Presence;
+/** Which holders there are; only `gone` may free what a holder has. */
+export interface HolderTable {
+  presence(holder: ProcessRef): Presence;
 }
