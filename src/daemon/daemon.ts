@@ -11,7 +11,8 @@ import { Leases } from '../lease/leases.js';
 import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
 import type { LeaseStore } from '../lease/lease-store.js';
-import { ProcFs, readBootId } from '../lease/proc-fs.js';
+import { HostHolders } from '../lease/host-holders.js';
+import { readBootId } from '../lease/proc-fs.js';
 import { recallsFor } from '../lease/recalls.js';
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
@@ -287,7 +288,7 @@ function hostOf({
   pmem,
 }: Attached): Pick<LeasesOptions, 'backingPath' | 'bootId' | 'media' | 'holders'> {
   return {
-    holders: new ProcFs(),
+    holders: new HostHolders(),
     media: mediaOf(pmem),
     bootId: readBootId(),
     backingPath: backing.path,

@@ -14,7 +14,7 @@ const OUTPUT_MAX = 1024;
 /**
  * Fences holders by a program of the operator's: exit 0 says that no device of the holder
  * reaches the pages of the lease any more. It is run without a shell as
- * `PROGRAM LEASE [CLIENT]`, with DAXD_LEASE_ID, DAXD_CLIENT, DAXD_PID and DAXD_EXTENTS
+ * `PROGRAM LEASE [CLIENT]`, with DAXD_LEASE_ID, DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and DAXD_EXTENTS
  * (offset:length in the backing, with commas) in its environment, and killed after
  * FENCE_MS_MAX. At most FENCES_MAX run at a time, so that one holder cannot hold up others for
  * long, nor a crowd of them the machine.
@@ -80,7 +80,8 @@ export class FenceCommand implements Fence {
       PATH: COMMAND_PATH,
       DAXD_LEASE_ID: id,
       DAXD_CLIENT: terms.client,
-      DAXD_PID: terms.holder === undefined ? undefined : String(terms.holder.pid),
+      DAXD_PID: terms.holder?.pid?.toString(),
+      DAXD_CGROUP: terms.holder?.cgroup,
       DAXD_EXTENTS: runs.map(({ deviceOffset, length }) => `${deviceOffset}:${length}`).join(','),
     };
   }

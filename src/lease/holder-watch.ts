@@ -1,9 +1,9 @@
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { HOLDERS_PER_TURN, HOLDER_POLL_MS, HOLDER_TURN_MS } from './limits.js';
-import type { HolderTable, ProcessRef } from './holder.js';
+import type { HolderTable, Holder } from './holder.js';
 
 interface Watched<Held> {
-  readonly holder: ProcessRef;
+  readonly holder: Holder;
   readonly held: Set<Held>;
 }
 
@@ -14,13 +14,13 @@ interface Watched<Held> {
 export class HolderWatch<Held> {
   readonly #holders: HolderTable;
   readonly #clock: Clock;
-  readonly #onGone: (held: Held) => void;
+  readonly #onGone: (held: Held, holder: Holder) => void;
   readonly #watched = new Map<string, Watched<Held>>();
   #round: Iterator<[string, Watched<Held>]> | undefined;
   #cancelTimer: CancelTimer | undefined;
 
   /** `onGone` runs from a timer, once for each thing that the holder has. */
-  constructor(holders: HolderTable, clock: Clock, onGone: (held: Held) => void) {
+  constructor(holders: HolderTable, clock: Clock, onGone: (held: Held, holder: Holder) => void) {
     this.#holders = holders;
     this.#clock = clock;
     this.#onGone = onGone;
@@ -31,7 +31,7 @@ export class HolderWatch<Held> {
     return this.#watched.size;
   }
 
-  add(holder: ProcessRef, held: Held): void {
+  add(holder: Holder, held: Held): void {
     const key = keyOf(holder);
     const watched = this.#watched.get(key) ?? { holder, held: new Set() };
     watched.held.add(held);
@@ -40,7 +40,7 @@ export class HolderWatch<Held> {
   }
 
   /** Does nothing when it is not watched. */
-  delete(holder: ProcessRef, held: Held): void {
+  delete(holder: Holder, held: Held): void {
     const key = keyOf(holder);
     const watched = this.#watched.get(key);
     if (watched === undefined) return;
@@ -81,10 +81,13 @@ export class HolderWatch<Held> {
   #look(key: string, { holder, held }: Watched<Held>): void {
     if (this.#holders.presence(holder) !== 'gone') return;
     this.#watched.delete(key);
-    for (const one of held) this.#onGone(one);
+    for (const one of held) this.#onGone(one, holder);
   }
 }
 
-function keyOf({ pid, startTicks }: ProcessRef): string {
-  return `${pid}:${startTicks}`;
+/** Those of one holder are seen through one lease as through another. */
+function keyOf(holder: Holder): string {
+  return holder.cgroup === undefined
+    ? `${holder.pid}:${holder.startTicks}`
+    : `${holder.inode}:${holder.rootInode}:${holder.cgroup}`;
 }

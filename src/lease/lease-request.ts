@@ -3,7 +3,6 @@ import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { ByteRange } from './byte-ranges.js';
 import { LEASE_RANGES_MAX, TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
-import type { HolderTable, ProcessRef } from './holder.js';
 import type { GrantKey, LeaseAccess } from './lease-terms.js';
 
 /** What a client asks for. */
@@ -32,15 +31,12 @@ export interface LeaseRequest {
   readonly pid?: number | undefined;
   /** Field 22 of /proc/PID/stat, read by the holder. */
   readonly pidStart?: number | undefined;
+  /** In the place of a process a cgroup: what the line 0:: of /proc/PID/cgroup says of it. */
+  readonly cgroup?: string | undefined;
 }
 
-/**
- * Checks what can be told without looking at the file.
- *
- * @returns the process with whose end the lease is to end, if one is named.
- * @throws DaxdError EINVAL
- */
-export function checkLeaseRequest(request: LeaseRequest): ProcessRef | undefined {
+/** Checks what can be told without looking at anything. @throws DaxdError EINVAL */
+export function checkLeaseRequest(request: LeaseRequest): void {
   checkByteRange('lease', request);
   const { ttlMs } = request;
   if (!Number.isSafeInteger(ttlMs) || ttlMs < TTL_MS_MIN || ttlMs > TTL_MS_MAX) {
@@ -49,7 +45,6 @@ export function checkLeaseRequest(request: LeaseRequest): ProcessRef | undefined
       `ttl_ms ${ttlMs} is not a whole number from ${TTL_MS_MIN} to ${TTL_MS_MAX}`,
     );
   }
-  return holderOf(request);
 }
 
 /** @throws DaxdError EINVAL unless both are whole numbers, length 1 or more, and the end is below 2 ** 53. */
@@ -67,23 +62,6 @@ function checkByteRange(
   }
 }
 
-function holderOf({ pid, pidStart }: LeaseRequest): ProcessRef | undefined {
-  if (pid === undefined && pidStart === undefined) return undefined;
-  if (pid === undefined || pidStart === undefined) {
-    throw new DaxdError(
-      'EINVAL',
-      'pid and pid_start go together: pid_start is field 22 of /proc/PID/stat',
-    );
-  }
-  if (!Number.isSafeInteger(pid) || pid < 1 || !Number.isSafeInteger(pidStart) || pidStart < 0) {
-    throw new DaxdError(
-      'EINVAL',
-      `pid ${pid} and pid_start ${pidStart}: give a pid of 1 or more and field 22 of its /proc/PID/stat`,
-    );
-  }
-  return { pid, startTicks: pidStart };
-}
-
 /** @throws DaxdError EINVAL for a bad range, or for more than LEASE_RANGES_MAX. */
 export function checkReleaseRanges(ranges: readonly ByteRange[]): void {
   if (ranges.length > LEASE_RANGES_MAX) {
@@ -93,17 +71,6 @@ export function checkReleaseRanges(ranges: readonly ByteRange[]): void {
     );
   }
   for (const range of ranges) checkByteRange('release', range);
-}
-
-/** @throws DaxdError ESRCH when the process that is to hold a lease is not seen. */
-export function refuseAbsent(holder: ProcessRef | undefined, holders: HolderTable): void {
-  if (holder === undefined) return;
-  const presence = holders.presence(holder);
-  if (presence === 'alive') return;
-  throw new DaxdError(
-    'ESRCH',
-    `process ${holder.pid} with start time ${holder.startTicks} is ${presence} for daxd: name a pid and start time that daxd's own /proc shows, or none`,
-  );
 }
 
 /** Says in the log who asked for what in vain. */

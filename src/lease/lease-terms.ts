@@ -1,4 +1,4 @@
-import type { ProcessRef } from './holder.js';
+import type { Holder } from './holder.js';
 
 /** Tells media apart that may come to lie in the same place. */
 export interface MediaIdentity {
@@ -43,8 +43,8 @@ export interface LeaseTerms {
   readonly secretHash?: string | undefined;
   /** What the secret was made from beside the key of the request, where that had one. */
   readonly secretSalt?: string | undefined;
-  /** The process with whose end the lease ends. */
-  readonly holder?: ProcessRef | undefined;
+  /** With whose end the lease ends. */
+  readonly holder?: Holder | undefined;
   /** On the clock of the boot in which it was granted, in milliseconds. */
   readonly grantedMs: number;
 }

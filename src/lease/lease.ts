@@ -59,6 +59,7 @@ export interface LeaseView {
   readonly client?: string | undefined;
   readonly pid?: number | undefined;
   readonly pid_start?: number | undefined;
+  readonly cgroup?: string | undefined;
 }
 
 /** Where bytes of the lease lie; `device_offset` counts from the start of the backing. */
@@ -207,6 +208,7 @@ export class Lease implements Timed {
       client,
       pid: holder?.pid,
       pid_start: holder?.startTicks,
+      cgroup: holder?.cgroup,
     };
   }
 

@@ -18,12 +18,7 @@ import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
 import { findPlace, mountedTarget, runsOf, termsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
-import {
-  checkLeaseRequest,
-  checkReleaseRanges,
-  logRefusal,
-  refuseAbsent,
-} from './lease-request.js';
+import { checkLeaseRequest, checkReleaseRanges, logRefusal } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
 import { grantedDeadlineMs } from './lease-terms.js';
 import { LeaseTurn } from './lease-turn.js';
@@ -33,10 +28,12 @@ import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import { LeaseQuarantine } from './lease-quarantine.js';
 import { Lease } from './lease.js';
 import { LEASES_MAX } from './limits.js';
+import { namedHolder, refuseAbsent } from './named-holder.js';
 import type { PageRun } from './page-runs.js';
 import { cancelled, isPrepared, prepare } from './prepare-place.js';
 import { HolderWatch } from './holder-watch.js';
-import type { HolderTable, ProcessRef } from './holder.js';
+import { endOf } from './holder.js';
+import type { Holder, HolderTable } from './holder.js';
 import { Revocation } from './revocation.js';
 import { logRestored, restoredLeases } from './restored-leases.js';
 import { RecallClock } from './recall-clock.js';
@@ -130,8 +127,8 @@ export class Leases {
     this.#deadlines = new Deadlines(clock, (lease) => {
       this.#lapse(lease);
     });
-    this.#watch = new HolderWatch(holders, clock, (lease) => {
-      void this.revocation.proven(lease.id, 'process gone');
+    this.#watch = new HolderWatch(holders, clock, (lease, holder) => {
+      void this.revocation.proven(lease.id, endOf(holder));
     });
   }
 
@@ -197,7 +194,7 @@ export class Leases {
    * was granted before: that lease, as it is now, whether it has ended or not.
    *
    * @throws DaxdError EINVAL, ENOENT, EISDIR, EROFS, EFBIG, EOPNOTSUPP, EBUSY as the range and
-   * its target demand (see {@link findPlace}); ESRCH when the named process is not seen;
+   * its target demand (see {@link findPlace}); ESRCH when the holder that is named is not seen;
    * ENXIO when the device is going; ENOSPC when LEASES_MAX are held, or the filesystem or the
    * disk of the store is full; EIO when the store fails; `recall-conflict` when a layout change
    * is pending there, at once or after the time that the request waits; `cancelled`; `draining`; what {@link KeyedGrants} refuses.
@@ -302,10 +299,11 @@ export class Leases {
   async #acquire(request: LeaseRequest, signal: AbortSignal | undefined): Promise<Lease> {
     const turn = new LeaseTurn(request, this.#options.clock, signal);
     try {
-      const holder = checkLeaseRequest(request);
+      checkLeaseRequest(request);
+      const holder = namedHolder(request, this.#options.holders);
       let prepared: FilePlace | undefined;
       for (let prepares = 0; ;) {
-        // All of this is looked at anew after each wait: the file, its size, the process.
+        // All of this is looked at anew after each wait: the file, its size, the holder.
         this.#refuseUnfit(holder, signal);
         const place = findPlace(this.#options.targets, request);
         if (turn.mustWait(place)) {
@@ -329,7 +327,7 @@ export class Leases {
   /** No await from {@link findPlace} to the pins, so what was checked still holds. */
   async #grant(
     request: LeaseRequest,
-    holder: ProcessRef | undefined,
+    holder: Holder | undefined,
     place: LeasePlace,
     runs: readonly PageRun[],
   ): Promise<Lease> {
@@ -383,7 +381,7 @@ export class Leases {
     this.#checkpoint.delete(lease);
   }
 
-  #refuseUnfit(holder: ProcessRef | undefined, signal: AbortSignal | undefined): void {
+  #refuseUnfit(holder: Holder | undefined, signal: AbortSignal | undefined): void {
     if (signal?.aborted === true) throw cancelled(signal);
     this.#refuseDraining();
     if (this.#held.index.size >= LEASES_MAX) {

@@ -28,6 +28,9 @@ export const HOLDERS_NAMED_MAX = 1_000;
  */
 export const PREPARE_ATTEMPTS_MAX = 8;
 
+/** How long the path of a cgroup is, in bytes: less than PATH_MAX of the kernel. */
+export const CGROUP_PATH_BYTES_MAX = 4095;
+
 /** How often holders are looked for, in milliseconds. */
 export const HOLDER_POLL_MS = 1_000;
 /** How many holders one turn of the event loop looks for, and the pause to the next turn. */

@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
-import type { Presence, ProcessRef, HolderTable } from './holder.js';
+import type { Presence, ProcessRef } from './holder.js';
 
 interface ProcStat {
   readonly state: string;
@@ -19,7 +19,7 @@ export function readBootId(): string {
 }
 
 /** The processes of this machine, as this process's own /proc shows them (proc(5)). */
-export class ProcFs implements HolderTable {
+export class ProcFs {
   readonly #root: string;
   readonly #exists: (pid: number) => boolean;
 

@@ -28,11 +28,11 @@ export interface Restored {
   readonly changes: readonly StoreChange[];
   /** Leases that ended, and whose blocks are to be freed once their filesystem is mounted. */
   readonly ended: readonly LeaseRecord[];
-  /** Leases whose process ended with the boot of the machine. */
+  /** Leases whose holder ended with the boot of the machine. */
   readonly dead: number;
 }
 
-/** That a process ended with its machine is proof enough. */
+/** That its processes ended with its machine is proof enough. */
 const REBOOT = { state: 'released', reason: 'reboot' } as const;
 
 /**

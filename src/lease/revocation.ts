@@ -10,6 +10,7 @@ import type { LeaseSteps } from './lease-steps.js';
 import type { Lease } from './lease.js';
 import { FENCE_PAUSE_MS_MAX, FENCE_PAUSE_MS_MIN } from './limits.js';
 import { runEnd } from './page-runs.js';
+import { endOf } from './holder.js';
 import type { HolderTable } from './holder.js';
 import type { RecallClock, RecallingChange } from './recall-clock.js';
 
@@ -19,7 +20,7 @@ export interface RevocationOptions {
   readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
   readonly holders: HolderTable;
   readonly recallClock: Pick<RecallClock, 'restMs'>;
-  /** Undefined: no proof is to be had but from holders and their processes. */
+  /** Undefined: no proof is to be had but from holders and their end. */
   readonly fence: Fence | undefined;
   readonly clock: Clock;
   readonly log: Logger;
@@ -92,9 +93,11 @@ export class Revocation {
     await lease.inTurn(async () => {
       check?.(lease);
       const { holder } = lease.terms;
-      const isGone = holder !== undefined && holders.presence(holder) === 'gone';
-      if (isGone) await steps.end(lease, { state: 'released', reason: 'process gone' });
-      else await steps.revoke(lease, reason);
+      if (holder !== undefined && holders.presence(holder) === 'gone') {
+        await steps.end(lease, { state: 'released', reason: endOf(holder) });
+      } else {
+        await steps.revoke(lease, reason);
+      }
     });
     await this.#fence(lease);
   }

@@ -25,20 +25,7 @@ export function addLeaseVerbs(
 ): void {
   const lease = program.command('lease').description('ranges pinned for DMA');
 
-  verb(
-    lease
-      .command('acquire')
-      .description('pin a range of a file, or without --path of a raw partition')
-      .option('--path <PATH>', 'a file')
-      .option('--offset <BYTES>', 'first byte', '0')
-      .option('--length <BYTES>', 'default: to the end of the file')
-      .option('--access <ACCESS>', 'read or write', 'read')
-      .option('--ttl-ms <MS>', 'renew within this time', '60000')
-      .option('--client <NAME>', 'who holds it')
-      .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
-      .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
-  ).action(acquire);
+  verb(acquireCommand(lease)).action(acquire);
 
   verb(
     lease.command('renew').description('give a lease its full time again').argument('<ID>'),
@@ -89,6 +76,22 @@ export function addLeaseVerbs(
   });
 }
 
+function acquireCommand(lease: Command): Command {
+  return lease
+    .command('acquire')
+    .description('pin a range of a file, or without --path of a raw partition')
+    .option('--path <PATH>', 'a file')
+    .option('--offset <BYTES>', 'first byte', '0')
+    .option('--length <BYTES>', 'default: to the end of the file')
+    .option('--access <ACCESS>', 'read or write', 'read')
+    .option('--ttl-ms <MS>', 'renew within this time', '60000')
+    .option('--client <NAME>', 'who holds it')
+    .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
+    .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
+    .option('--cgroup <PATH>', 'the cgroup with whose last process the lease ends')
+    .option('-p, --partition <NAME>', 'default: the only one mounted');
+}
+
 async function acquire(context: VerbContext): Promise<void> {
   const { client, terminal, options } = context;
   const { partition, path, offset, length } = await lentRange(context);
@@ -100,6 +103,7 @@ async function acquire(context: VerbContext): Promise<void> {
     access: options['access'],
     ttl_ms: countValue(options['ttlMs'], '--ttl-ms'),
     client: options['client'],
+    cgroup: options['cgroup'],
     ...countOption(options, 'pid', { option: 'pid', flag: '--pid' }),
     ...countOption(options, 'pid_start', { option: 'pidStart', flag: '--pid-start' }),
   };

@@ -31,7 +31,7 @@ export interface LeasesRoutesOptions {
 
 /** What a body asks for, its members always in this order. */
 function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
-  const { partition, path, offset, length, access, client, pid } = body;
+  const { partition, path, offset, length, access, client, pid, cgroup } = body;
   return {
     partition,
     path: path === undefined ? undefined : pathFromText(path),
@@ -43,6 +43,7 @@ function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
     client,
     pid,
     pidStart: body.pid_start,
+    cgroup,
   };
 }
 

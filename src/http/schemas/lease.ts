@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { RecalledView } from '../../lease/recalls.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
 import {
+  CGROUP_PATH_BYTES_MAX,
   LEASE_RANGES_MAX,
   LIST_LEASES_MAX,
   RECALL_MS_MAX,
@@ -41,6 +42,13 @@ export const AcquireLease = strict({
   ),
   pid: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
   pid_start: Type.Optional(count('field 22 of /proc/PID/stat, as the holder reads it')),
+  cgroup: Type.Optional(
+    Type.String({
+      maxLength: CGROUP_PATH_BYTES_MAX,
+      description:
+        'ends with its last process; what the line 0:: of /proc/PID/cgroup says; no pid then',
+    }),
+  ),
 });
 
 /** Headers of `POST /v1/leases`. */
@@ -93,6 +101,7 @@ const LeaseBody = Type.Object({
   client: Type.Optional(Type.String()),
   pid: Type.Optional(Type.Integer()),
   pid_start: Type.Optional(Type.Integer()),
+  cgroup: Type.Optional(Type.String()),
 });
 
 /** What answers carry beside a lease, for the document. */

@@ -18,7 +18,8 @@ import { mountExt4 } from '../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import { Leases } from '../../../src/lease/leases.js';
-import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
+import { HostHolders } from '../../../src/lease/host-holders.js';
+import { readBootId } from '../../../src/lease/proc-fs.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
@@ -107,7 +108,7 @@ export async function setUpExt4(
       identify: () => media,
     },
     memremap,
-    holders: new ProcFs(),
+    holders: new HostHolders(),
     store: new MemoryStore(),
     media: 'namespace',
     bootId: readBootId(),

@@ -10,7 +10,8 @@ import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { Leases } from '../../../src/lease/leases.js';
-import { ProcFs, readBootId } from '../../../src/lease/proc-fs.js';
+import { HostHolders } from '../../../src/lease/host-holders.js';
+import { readBootId } from '../../../src/lease/proc-fs.js';
 import { silentEvents } from '../../../src/lib/event-ring.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { assert } from '../../../src/lib/assert.js';
@@ -59,7 +60,7 @@ async function setUp(t: Test) {
     mounted
       ? { kind: 'filesystem', media, fs, layouts, range }
       : { kind: 'raw', media, range, claim: (holder) => partition.claim(holder) };
-  const holders = new ProcFs();
+  const holders = new HostHolders();
   const leases = new Leases({
     targets: { target, identify: () => media },
     memremap,

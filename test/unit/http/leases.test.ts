@@ -89,6 +89,10 @@ t.test('lease: requests that cannot be granted', async (t) => {
     [{ ...ASKED, partition: 'none' }, 404, 'ENOENT'],
     [{ ...ASKED, pid: 1, pid_start: 1 }, 422, 'ESRCH'],
     [{ ...ASKED, pid: 1 }, 400, 'EINVAL'],
+    [{ ...ASKED, pid: 1, pid_start: 1, cgroup: '/a' }, 400, 'EINVAL'],
+    [{ ...ASKED, cgroup: 'a' }, 400, 'EINVAL'],
+    [{ ...ASKED, cgroup: `/${'a'.repeat(4095)}` }, 400, 'EINVAL'],
+    [{ ...ASKED, cgroup: '/a' }, 422, 'ESRCH'],
   ] as const) {
     const reply = await post('/v1/leases', body);
     t.equal(reply.statusCode, status, JSON.stringify(body));

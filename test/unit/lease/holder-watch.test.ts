@@ -39,6 +39,24 @@ t.test('watch: what is unseen is never taken for gone', async (t) => {
   t.ok(holders.looks >= 99, `${holders.looks} looks`);
 });
 
+t.test('watch: cgroups and processes, each by what it is for all time', async (t) => {
+  const { clock, holders, gone, watch } = setUp();
+  const process = { pid: 1, startTicks: 10 };
+  const older = { cgroup: '/one', inode: 5, rootInode: 1 };
+  const newer = { cgroup: '/one', inode: 6, rootInode: 1 };
+  for (const holder of [process, older, newer]) holders.set(holder, 'alive');
+  watch.add(process, 'process');
+  watch.add(older, 'older');
+  watch.add(newer, 'newer');
+  t.equal(watch.size, 3);
+  holders.set(older, 'gone');
+  clock.advance(HOLDER_POLL_MS);
+  t.strictSame(gone, ['older']);
+  watch.delete(newer, 'newer');
+  watch.delete(process, 'process');
+  t.equal(clock.timers, 0);
+});
+
 t.test('watch: looks only while somebody is watched', async (t) => {
   const { clock, holders, watch } = setUp();
   const one = { pid: 1, startTicks: 10 };

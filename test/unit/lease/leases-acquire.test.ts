@@ -158,6 +158,20 @@ t.test('acquire: the range starts inside the file and ends with its last page', 
     { pidStart: 1 },
     { pid: 0, pidStart: 1 },
     { pid: 1, pidStart: -1 },
+    { cgroup: '/there', pid: 7, pidStart: 70 },
+    { cgroup: '/there', pidStart: 70 },
+    ...[
+      '',
+      'there',
+      '/there/',
+      '//there',
+      '/a/./there',
+      '/../there',
+      '/a/..',
+      '/a\0',
+      '/\ud800',
+    ].map((cgroup) => ({ cgroup })),
+    { cgroup: `/${'a'.repeat(4095)}` },
   ];
   for (const request of wrong) {
     await t.rejects(leases.acquire(ask(request)), refusal('EINVAL'), JSON.stringify(request));

@@ -248,8 +248,11 @@ t.test('restore: after a reboot of the machine', async (t) => {
   const first = await start();
   first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
   const bound = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
+  first.holders.set({ cgroup: '/one', inode: 5, rootInode: 1 }, 'alive');
+  const grouped = await first.leases.acquire(ask({ cgroup: '/one' }));
   const free = await first.leases.acquire(ask({ offset: P, ttlMs: 100_000 }));
   const { leases, pinnedPages, clock } = await start('boot-2');
+  t.match(leases.get(grouped.id).view(), { state: 'released', ended: 'reboot', cgroup: '/one' });
   t.equal(leases.get(bound.id).state, 'released', 'its process ended with the boot');
   t.notOk(disk.records.has(bound.id));
   t.equal(leases.get(free.id).state, 'reclaimable');

@@ -136,6 +136,46 @@ t.test('holder: a lease is granted to a process that daxd sees, and goes with it
   t.equal(clock.timers, 0, 'nobody is polled for any more');
 });
 
+t.test('holder: a cgroup, as the one that it was at the grant', async (t) => {
+  const { leases, fs, clock, holders, pinnedPages, lines } = await setUpLeases();
+  fs.create('file', ['w']);
+  const request = ask({ cgroup: '/one' });
+  await t.rejects(leases.acquire(request), refusal('ESRCH'), 'none');
+  const cgroup = { cgroup: '/one', inode: 5, rootInode: 1 };
+  holders.set(cgroup, 'gone');
+  await t.rejects(leases.acquire(request), { ...refusal('ESRCH'), message: /empty/ });
+  holders.set(cgroup, 'unseen');
+  await t.rejects(leases.acquire(request), { ...refusal('ESRCH'), message: /unseen/ });
+
+  holders.set(cgroup, 'alive');
+  const lease = await leases.acquire(request);
+  t.match(lease.view(), { cgroup: '/one', pid: undefined, pid_start: undefined });
+  holders.set(cgroup, 'gone');
+  holders.set({ cgroup: '/one', inode: 6, rootInode: 1 }, 'alive');
+  clock.advance(1000);
+  await setImmediate();
+  t.equal(lease.state, 'released', 'another one has its path');
+  t.match(lines.at(-1), { fields: { lease: lease.id, reason: 'cgroup empty' } });
+  t.equal(pinnedPages(), 0);
+
+  const late = await leases.acquire(request);
+  holders.set({ cgroup: '/one', inode: 6, rootInode: 1 }, 'gone');
+  await leases.revocation.revoke(late, 'it is wanted');
+  t.match(late.view(), { state: 'released', ended: 'cgroup empty' });
+});
+
+t.test('holder: a cgroup that is replaced during the preparation gets no lease', async (t) => {
+  const { leases, fs, holders, pinnedPages } = await setUpLeases();
+  fs.create('file', ['-']);
+  holders.set({ cgroup: '/one', inode: 5, rootInode: 1 }, 'alive');
+  fs.afterPrepare = () => {
+    holders.set({ cgroup: '/one', inode: 5, rootInode: 1 }, 'gone');
+    holders.set({ cgroup: '/one', inode: 6, rootInode: 1 }, 'alive');
+  };
+  await t.rejects(leases.acquire(ask({ cgroup: '/one', access: 'write' })), refusal('ESRCH'));
+  t.equal(pinnedPages(), 0);
+});
+
 t.test('holder: where the store fails at its end, its lease ends later', async (t) => {
   const { leases, fs, clock, holders, store, pinnedPages } = await setUpLeases();
   fs.create('file', ['w']);

@@ -31,7 +31,12 @@ const terms = object({
   client: maybe(fc.string({ unit: 'binary' })),
   secretHash: maybe(fc.string({ minLength: 1 })),
   secretSalt: maybe(fc.string({ minLength: 1 })),
-  holder: maybe(object({ pid: fc.nat(), startTicks: fc.nat() })),
+  holder: maybe(
+    fc.oneof(
+      object({ pid: fc.nat(), startTicks: fc.nat() }),
+      object({ cgroup: fc.string({ unit: 'binary' }), inode: bytes, rootInode: bytes }),
+    ),
+  ),
   grantedMs: fc.double({ noNaN: true, min: 1e-9 }),
 });
 const record: fc.Arbitrary<LeaseRecord> = object({

@@ -6,7 +6,7 @@ import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import type { LeaseStore } from '../../../src/lease/lease-store.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import { Leases } from '../../../src/lease/leases.js';
-import type { Presence, ProcessRef, HolderTable } from '../../../src/lease/holder.js';
+import type { CgroupRef, Holder, HolderTable, Presence } from '../../../src/lease/holder.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { EventRing } from '../../../src/lib/event-ring.js';
@@ -63,19 +63,32 @@ export class HandClock implements Clock {
   }
 }
 
-/** Processes as a test wants them; those it does not name are unseen. */
+/** Holders as a test wants them; those it does not name are unseen. */
 export class ToyHolders implements HolderTable {
   readonly #presence = new Map<string, Presence>();
+  readonly #cgroups = new Map<string, CgroupRef>();
   looks = 0;
 
-  set({ pid, startTicks }: ProcessRef, presence: Presence): void {
-    this.#presence.set(`${pid}:${startTicks}`, presence);
+  /** A later cgroup with the path of an earlier one takes its name. */
+  set(holder: Holder, presence: Presence): void {
+    this.#presence.set(keyOf(holder), presence);
+    if (holder.cgroup !== undefined) this.#cgroups.set(holder.cgroup, holder);
   }
 
-  presence({ pid, startTicks }: ProcessRef): Presence {
+  presence(holder: Holder): Presence {
     this.looks++;
-    return this.#presence.get(`${pid}:${startTicks}`) ?? 'unseen';
+    return this.#presence.get(keyOf(holder)) ?? 'unseen';
   }
+
+  cgroup(path: string): CgroupRef {
+    const cgroup = this.#cgroups.get(path);
+    if (cgroup === undefined) throw new DaxdError('ESRCH', `there is no cgroup ${path}`);
+    return cgroup;
+  }
+}
+
+function keyOf({ pid, startTicks, cgroup, inode }: Holder & { readonly inode?: number }): string {
+  return JSON.stringify([pid, startTicks, cgroup, inode]);
 }
 
 const SIZE_BYTES = 64 * MIB;
