@@ -45,8 +45,8 @@ export interface LeaseStore {
    * Makes the changes, all of them or none; settles when they are durable. Calls that come
    * while others are being written share the next sync.
    *
-   * @throws DaxdError ENOSPC on a full disk, where removals still go through, without their
-   *   tombstones; EIO.
+   * @throws DaxdError ENOSPC on a disk that is nearly full, for what takes more of it: removals,
+   *   deadlines and headers still go through, at the worst without their tombstones; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
   /**

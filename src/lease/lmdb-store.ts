@@ -16,6 +16,7 @@ import { checkLmdbFile } from './lmdb-file-check.js';
 import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
+import { LmdbRoom } from './lmdb-room.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
@@ -46,6 +47,7 @@ export class LmdbStore implements LeaseStore {
   /** The directory, open and locked. */
   readonly #lock: number;
   readonly #root: RootDatabase<SummedValue, string>;
+  readonly #room: LmdbRoom;
   readonly #records: LmdbRecords;
   readonly #remembered: LmdbRemembered;
   readonly #operations: LmdbOperations;
@@ -90,6 +92,7 @@ export class LmdbStore implements LeaseStore {
     this.#records = new LmdbRecords(root);
     this.#remembered = new LmdbRemembered(root, rememberedMax);
     this.#operations = new LmdbOperations(root);
+    this.#room = new LmdbRoom(join(directory, FILE_NAME));
   }
 
   get fencingToken(): number {
@@ -131,6 +134,7 @@ export class LmdbStore implements LeaseStore {
   async close(): Promise<void> {
     await this.#writing;
     await this.#root.close();
+    this.#room.close();
     closeSync(this.#lock);
   }
 
@@ -144,7 +148,9 @@ export class LmdbStore implements LeaseStore {
   }
 
   /** One transaction for all; where it fails, removals get one of their own, without tombstones. */
-  async #writeRound(round: readonly Waiting[]): Promise<void> {
+  async #writeRound(asked: readonly Waiting[]): Promise<void> {
+    const round = this.#room.has(changesOf(asked)) ? asked : this.#refuseGrowth(asked);
+    if (round.length === 0) return;
     try {
       await this.#transact(changesOf(round));
     } catch (error) {
@@ -154,6 +160,13 @@ export class LmdbStore implements LeaseStore {
       return;
     }
     for (const { resolve } of round) resolve();
+  }
+
+  /** Refuses what a full disk has no room for, and gives the rest. */
+  #refuseGrowth(round: readonly Waiting[]): Waiting[] {
+    const full = new DaxdError('ENOSPC', 'its disk is full');
+    for (const { changes, reject } of round) if (takesRoom(changes)) reject(this.#failure(full));
+    return round.filter(({ changes }) => !takesRoom(changes));
   }
 
   async #remove(removals: readonly Waiting[]): Promise<void> {
@@ -309,6 +322,11 @@ function changesOf(round: readonly Waiting[]): StoreChange[] {
 function isRemoval(changes: readonly StoreChange[]): boolean {
   const removals = ['remove', 'operation-ended', 'tombstone'];
   return changes.every(({ kind }) => removals.includes(kind));
+}
+
+function takesRoom(changes: readonly StoreChange[]): boolean {
+  const growth = ['put', 'key', 'operation'];
+  return changes.some(({ kind }) => growth.includes(kind));
 }
 
 /** LMDB's own code for a full disk is the errno of the write that failed. */

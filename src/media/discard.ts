@@ -1,17 +1,6 @@
-import koffi from 'koffi';
-
 import { DaxdError } from '../lib/errno.js';
+import { FallocateMode, fallocate } from './fallocate.js';
 import type { RawMemory } from './raw-memory.js';
-import { systemCallError } from './system-call-error.js';
-
-/** Values of Linux (linux/falloc.h). */
-const FALLOC_FL_KEEP_SIZE = 1;
-const FALLOC_FL_PUNCH_HOLE = 2;
-const FALLOC_FL_ZERO_RANGE = 16;
-
-const fallocate: (fd: number, mode: number, offset: number, length: number) => number = koffi
-  .load('libc.so.6')
-  .func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
 
 /**
  * Makes a hole of a range of a file: it reads as zeros, through every mapping, and its blocks
@@ -21,7 +10,7 @@ const fallocate: (fd: number, mode: number, offset: number, length: number) => n
  *   was done; EIO, ENOSPC.
  */
 export function punchHole(memory: RawMemory, offset: number, length: number): void {
-  call(memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  change(memory, FallocateMode.PunchHole, offset, length);
 }
 
 /**
@@ -30,11 +19,10 @@ export function punchHole(memory: RawMemory, offset: number, length: number): vo
  * @throws DaxdError as {@link punchHole}.
  */
 export function zeroRange(memory: RawMemory, offset: number, length: number): void {
-  call(memory, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length);
+  change(memory, FallocateMode.ZeroRange, offset, length);
 }
 
-function call({ kind, path, fd }: RawMemory, mode: number, offset: number, length: number): void {
+function change({ kind, path, fd }: RawMemory, mode: number, offset: number, length: number): void {
   if (kind !== 'file') throw new DaxdError('EOPNOTSUPP', `${path} is a device, which has no holes`);
-  if (fallocate(fd, mode, offset, length) === 0) return;
-  throw systemCallError('fallocate', `${path}, ${length} bytes at ${offset}`, koffi.errno());
+  fallocate({ fd, path, offset, length }, mode | FallocateMode.KeepSize);
 }
