@@ -55,7 +55,8 @@ export class LmdbRoom {
       this.#end = end;
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
-      if (error.code === 'ENOSPC') return false;
+      // A quota is as full as a disk, under whatever name.
+      if (error.code !== 'EOPNOTSUPP') return false;
       // Where the filesystem reserves nothing, LMDB has to find out after all.
       this.#end = Infinity;
     }
