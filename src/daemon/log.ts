@@ -20,7 +20,8 @@ export interface DaemonLog extends Logger {
  * the call returns, the rest a moment later, in the same order: a grant and a release a lease
  * are many.
  *
- * @param fd where they go: standard error by default.
+ * @param fd where they go: standard error by default. Who closes it calls `flush` before, or the last
+ *   lines go to the file that gets its number next.
  */
 export function openLog(level: LogLevel, clock: Clock, fd = 2): DaemonLog {
   const output = new LogOutput(fd);

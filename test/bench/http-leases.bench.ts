@@ -10,6 +10,7 @@ import type { Static } from 'typebox';
 import { loadServeConfig } from '../../src/config/load.js';
 import { Daemon } from '../../src/daemon/daemon.js';
 import { openLog } from '../../src/daemon/log.js';
+import type { DaemonLog } from '../../src/daemon/log.js';
 import { AcquireLease, GrantedLease, LeaseParams } from '../../src/http/schemas/lease.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
@@ -74,7 +75,8 @@ async function rows(
   peers: readonly Peer[],
 ): Promise<BenchRow[]> {
   const sink = openSync('/dev/null', 'w');
-  const daemon = await openDaemon(directory, sink);
+  const log = openLog('info', systemClock, sink);
+  const daemon = await openDaemon(directory, log);
   const daxd = { of: 'daxd', port: Number(new URL(daemon.urls[0] ?? '').port) } as const;
   try {
     await load(daxd, connections, PAIRS);
@@ -93,6 +95,7 @@ async function rows(
   } finally {
     await daemon.close();
     for (const peer of peers) await peer.close();
+    log.flush();
     closeSync(sink);
   }
 }
@@ -103,12 +106,12 @@ async function openEtcdPeer(directory: string): Promise<Peer> {
 }
 
 /** A whole daemon, logging as it does by default, but to nowhere. */
-async function openDaemon(directory: string, sink: number): Promise<Daemon> {
+async function openDaemon(directory: string, log: DaemonLog): Promise<Daemon> {
   const backing = join(directory, 'pmem0.img');
   const daemon = await Daemon.open({
     config: loadServeConfig({ backing, size: '64M', init: true, listen: ['127.0.0.1:0'] }),
     version: '0',
-    log: openLog('info', systemClock, sink),
+    log,
     clock: systemClock,
     onFatal: (error) => {
       throw error;
