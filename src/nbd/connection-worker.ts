@@ -41,6 +41,11 @@ export interface End {
   readonly end: true;
 }
 
+/** The worker can serve: said once, after its modules were loaded. */
+export interface Started {
+  readonly started: true;
+}
+
 /** The worker is done with its connection; `why` says what the client did wrong, if anything. */
 export interface Done {
   readonly done: true;
@@ -62,6 +67,8 @@ port.on('message', (message: Serve | End) => {
   if ('end' in message) parentPort?.close();
   else void serveAndReport(message);
 });
+const started: Started = { started: true };
+port.postMessage(started);
 
 async function serveAndReport(message: Serve): Promise<void> {
   const done: Done = { done: true, why: await serve(message) };

@@ -41,17 +41,13 @@ export class Connection implements ServedConnection {
   #export: OpenExport | undefined;
   #timedOut = false;
   #ended = false;
-  readonly #cancelTimer: CancelTimer;
+  #cancelTimer: CancelTimer = () => {};
 
   constructor(options: ConnectionOptions, worker: NbdWorker) {
     this.fd = options.fd;
     this.tls = options.tls;
     this.#options = options;
     this.#worker = worker;
-    this.#cancelTimer = options.clock.setTimer(() => {
-      this.#timedOut = true;
-      this.cut();
-    }, options.handshakeTimeoutMs);
   }
 
   /** The name of what it has open; undefined during the handshake. */
@@ -67,7 +63,11 @@ export class Connection implements ServedConnection {
   /** Has its worker serve it to the end; gives what the client did wrong, if anything. */
   async serve(): Promise<string | undefined> {
     try {
-      return await this.#worker.serve(this);
+      const served = this.#worker.serve(this);
+      // What a thread takes to start is no time of the client's.
+      await this.#worker.started;
+      this.#startTimer();
+      return await served;
     } finally {
       this.#ended = true;
       this.#cancelTimer();
@@ -107,6 +107,15 @@ export class Connection implements ServedConnection {
   /** Ends it where it stands. */
   cut(): void {
     if (!this.#ended) shutdownBoth(this.fd);
+  }
+
+  /** Ends the handshake when its time is up. */
+  #startTimer(): void {
+    const { clock, handshakeTimeoutMs } = this.#options;
+    this.#cancelTimer = clock.setTimer(() => {
+      this.#timedOut = true;
+      this.cut();
+    }, handshakeTimeoutMs);
   }
 
   #open(name: string): OpenExport {

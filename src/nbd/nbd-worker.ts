@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { SharedUses } from '../lib/shared-uses.js';
-import type { Done, End, Serve, WorkerBirth } from './connection-worker.js';
+import type { Done, End, Serve, Started, WorkerBirth } from './connection-worker.js';
 import type { Answer, Ask } from './main-calls.js';
 import { NbdCounters } from './nbd-counters.js';
 import type { TlsState } from './negotiation.js';
@@ -30,6 +30,8 @@ export class NbdWorker {
   readonly uses = new SharedUses();
   /** What was counted of the connection. */
   readonly counters = new NbdCounters();
+  /** Settles when it can serve; what it was given before waits until then. */
+  readonly started: Promise<void>;
   readonly #answers = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #worker: Worker;
   #connection: ServedConnection | undefined;
@@ -44,9 +46,12 @@ export class NbdWorker {
       counters: this.counters.memory,
     };
     this.#worker = new Worker(new URL('./connection-worker.js', import.meta.url), { workerData });
-    this.#worker.on('message', (message: Ask | Done) => {
-      if ('done' in message) this.#end(message.why);
-      else this.#answer(message);
+    this.started = new Promise((resolve) => {
+      this.#worker.on('message', (message: Ask | Done | Started) => {
+        if ('done' in message) this.#end(message.why);
+        else if ('ask' in message) this.#answer(message);
+        else resolve();
+      });
     });
     this.#worker.on('error', onFailure);
   }
