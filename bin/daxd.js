@@ -1,2 +1,4 @@
 #!/usr/bin/env node
-await import('../dist/cli/main.js');
+// Stack traces name lines of src.
+process.setSourceMapsEnabled(true);
+await import('../dist/bin/main.js');

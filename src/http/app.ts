@@ -39,7 +39,8 @@ import { shiftRangeRoutes } from './routes/shift-ranges.js';
 import { statRoutes } from './routes/stat.js';
 import { writeFileRoutes } from './routes/write-files.js';
 import { changeXattrRoutes, readXattrRoutes } from './routes/xattrs.js';
-import { VALIDATOR_OPTIONS, addSchemaRules, describeViolation } from './schema-rules.js';
+import { compileWhenCalled } from './schema-compilers.js';
+import { addSchemaRules, describeViolation } from './schema-rules.js';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -79,7 +80,6 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     bodyLimit: limits.jsonBodyBytesMax,
     requestIdHeader: false,
     routerOptions: { maxParamLength: PARAM_LENGTH_MAX },
-    ajv: { customOptions: VALIDATOR_OPTIONS },
     schemaErrorFormatter: describeViolation,
     // A target that is not percent-encoded UTF-8 fails before there is a route.
     frameworkErrors: (error, request, reply) => {
@@ -94,6 +94,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   authorise(app, { callers: options.callers, leases: control.leases });
   refuseWhileDraining(app, control);
   measureRequests(app, options.latencies, options.clock);
+  compileWhenCalled(app);
   addSchemaRules(app);
   parseStrictJson(app);
   app.setErrorHandler(onError);

@@ -7,15 +7,6 @@ import { strict } from './schemas/values.js';
 /** Decimal digits of an integer, no sign, no leading zero, no exponent: nothing else is a number in a query. */
 const QUERY_INTEGER = /^(0|[1-9][0-9]{0,15})$/;
 
-/** Validator settings: Fastify's own drop unknown members and turn "1" into 1. */
-export const VALIDATOR_OPTIONS = {
-  removeAdditional: false,
-  coerceTypes: false,
-  useDefaults: false,
-  allErrors: false,
-  verbose: true,
-} as const;
-
 /** One violation as the validator reports it. */
 interface Violation {
   readonly instancePath: string;
