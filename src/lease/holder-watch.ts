@@ -88,6 +88,6 @@ export class HolderWatch<Held> {
 /** Those of one holder are seen through one lease as through another. */
 function keyOf(holder: Holder): string {
   return holder.cgroup === undefined
-    ? `${holder.pid}:${holder.startTicks}`
+    ? `${holder.pid}:${holder.startTicks}:${holder.view}`
     : `${holder.inode}:${holder.rootInode}:${holder.cgroup}`;
 }

@@ -3,6 +3,8 @@ export interface ProcessRef {
   readonly pid: number;
   /** Field 22 of /proc/PID/stat: clock ticks from boot to the start of the process. */
   readonly startTicks: number;
+  /** What both numbers count in, as daxd saw it: see `readProcView`. */
+  readonly view: string;
   readonly cgroup?: undefined;
 }
 
@@ -19,6 +21,7 @@ export interface CgroupRef {
   readonly rootInode: number;
   readonly pid?: undefined;
   readonly startTicks?: undefined;
+  readonly view?: undefined;
 }
 
 /** With whose end a lease ends. */
@@ -28,13 +31,16 @@ export type Holder = ProcessRef | CgroupRef;
  * - `alive`: this very process is there and has a thread that runs, or this very cgroup has
  *   such a process;
  * - `gone`: proof that it has none any more;
- * - `unseen`: neither, for instance because another user's processes are hidden.
+ * - `unseen`: neither, for instance because another user's processes are hidden, or because
+ *   it was seen from another container.
  */
 export type Presence = 'alive' | 'gone' | 'unseen';
 
 /** Which holders there are; only `gone` may free what a holder has. */
 export interface HolderTable {
   presence(holder: Holder): Presence;
+  /** The process that has these numbers where daxd is, if there is one. */
+  process(pid: number, startTicks: number): ProcessRef;
   /** The cgroup that a path names now. @throws DaxdError EOPNOTSUPP, ESRCH, EINVAL */
   cgroup(path: string): CgroupRef;
 }

@@ -1,5 +1,5 @@
 import { CgroupFs } from './cgroup-fs.js';
-import type { CgroupRef, Holder, HolderTable, Presence } from './holder.js';
+import type { CgroupRef, Holder, HolderTable, Presence, ProcessRef } from './holder.js';
 import { ProcFs } from './proc-fs.js';
 
 /** The holders on this machine. */
@@ -11,6 +11,10 @@ export class HostHolders implements HolderTable {
     return holder.cgroup === undefined
       ? this.#processes.presence(holder)
       : this.#cgroups.presence(holder);
+  }
+
+  process(pid: number, startTicks: number): ProcessRef {
+    return this.#processes.ref(pid, startTicks);
   }
 
   cgroup(path: string): CgroupRef {

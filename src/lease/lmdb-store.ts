@@ -22,7 +22,7 @@ import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
 /** What this daxd writes, and the only one that it reads. */
-const VERSION = 3;
+const VERSION = 4;
 const HEADER_KEY = 'header';
 const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';

@@ -11,7 +11,7 @@ import type { LeaseRequest } from './lease-request.js';
  */
 export function namedHolder(request: LeaseRequest, holders: HolderTable): Holder | undefined {
   const { pid, pidStart, cgroup } = request;
-  if (cgroup === undefined) return namedProcess(request);
+  if (cgroup === undefined) return namedProcess(request, holders);
   if (pid !== undefined || pidStart !== undefined) {
     throw new DaxdError('EINVAL', 'pid and cgroup name two holders: give one of them');
   }
@@ -36,7 +36,10 @@ export function refuseAbsent(holder: Holder | undefined, holders: HolderTable): 
   );
 }
 
-function namedProcess({ pid, pidStart }: LeaseRequest): ProcessRef | undefined {
+function namedProcess(
+  { pid, pidStart }: LeaseRequest,
+  holders: HolderTable,
+): ProcessRef | undefined {
   if (pid === undefined && pidStart === undefined) return undefined;
   if (pid === undefined || pidStart === undefined) {
     throw new DaxdError(
@@ -50,7 +53,7 @@ function namedProcess({ pid, pidStart }: LeaseRequest): ProcessRef | undefined {
       `pid ${pid} and pid_start ${pidStart}: give a pid of 1 or more and field 22 of its /proc/PID/stat`,
     );
   }
-  return { pid, startTicks: pidStart };
+  return holders.process(pid, pidStart);
 }
 
 /** A process in none of the cgroups that daxd sees has one that begins with `/..`. */

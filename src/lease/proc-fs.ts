@@ -1,6 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
 import type { Presence, ProcessRef } from './holder.js';
+import { readProcView } from './proc-view.js';
 
 interface ProcStat {
   readonly state: string;
@@ -22,15 +23,23 @@ export function readBootId(): string {
 export class ProcFs {
   readonly #root: string;
   readonly #exists: (pid: number) => boolean;
+  readonly #view: string | undefined;
 
   /** `exists` asks the kernel past /proc, which may hide other users' processes (hidepid). */
   constructor(root = '/proc', exists: (pid: number) => boolean = pidExists) {
     this.#root = root;
     this.#exists = exists;
+    this.#view = readProcView(root);
+  }
+
+  /** What is known of the process with these numbers once this /proc has shown it. */
+  ref(pid: number, startTicks: number): ProcessRef {
+    return { pid, startTicks, view: this.#view ?? '' };
   }
 
   /** Reads /proc synchronously: some tens of microseconds, so that a grant can rely on it. */
-  presence({ pid, startTicks }: ProcessRef): Presence {
+  presence({ pid, startTicks, view }: ProcessRef): Presence {
+    if (view !== this.#view) return 'unseen';
     const reading = this.#read(`${pid}/stat`);
     if (reading === 'unreadable') return 'unseen';
     if (reading === 'absent') return this.#exists(pid) ? 'unseen' : 'gone';

@@ -6,7 +6,6 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { ProcFs } from '../../../src/lease/proc-fs.js';
-import type { ProcessRef } from '../../../src/lease/holder.js';
 import { requires } from '../../support/requires.js';
 
 /** What a holder does: it reads field 22 of its own stat line. */
@@ -41,7 +40,7 @@ t.test(
   'presence: this process is alive under its start time, and gone under another',
   async (t) => {
     const proc = new ProcFs();
-    const me: ProcessRef = { pid: process.pid, startTicks: readStartTicks(process.pid) };
+    const me = proc.ref(process.pid, readStartTicks(process.pid));
     t.equal(proc.presence(me), 'alive');
     t.equal(proc.presence({ ...me, startTicks: me.startTicks - 1 }), 'gone');
   },
@@ -51,7 +50,7 @@ t.test('presence: a killed process is gone, first as a zombie, then without a tr
   const proc = new ProcFs();
   const child = spawn('sleep', ['100']);
   t.teardown(() => child.kill('SIGKILL'));
-  const held = { pid: pidOf(child), startTicks: readStartTicks(pidOf(child)) };
+  const held = proc.ref(pidOf(child), readStartTicks(pidOf(child)));
   t.equal(proc.presence(held), 'alive');
   child.kill('SIGSTOP');
   t.equal(proc.presence(held), 'alive', 'stopped is not gone');
@@ -74,7 +73,8 @@ sys.stdin.read()
   const { line } = await startPython(t, source);
   const pid = Number(line);
   t.equal(stateOf(pid, pid), 'Z');
-  t.equal(new ProcFs().presence({ pid, startTicks: readStartTicks(pid) }), 'gone');
+  const proc = new ProcFs();
+  t.equal(proc.presence(proc.ref(pid, readStartTicks(pid))), 'gone');
 });
 
 t.test('presence: a zombie whose threads still run is not gone', async (t) => {
@@ -96,12 +96,12 @@ ctypes.CDLL(None).syscall(93 if platform.machine() == 'aarch64' else 60, 0)
 `;
   const { child, line } = await startPython(t, source);
   const pid = pidOf(child);
-  const held = { pid, startTicks: readStartTicks(pid) };
   const proc = new ProcFs();
+  const held = proc.ref(pid, readStartTicks(pid));
   t.equal(stateOf(pid, pid), 'Z');
   t.equal(proc.presence(held), 'alive');
   const thread = Number(line);
-  t.equal(proc.presence({ pid: thread, startTicks: readStartTicks(thread) }), 'unseen', 'a thread');
+  t.equal(proc.presence(proc.ref(thread, readStartTicks(thread))), 'unseen', 'a thread');
   child.stdin?.end();
   await once(child, 'exit');
   t.equal(proc.presence(held), 'gone');

@@ -19,7 +19,7 @@ export function recordOf(id: string, client = 'nic0', fencingToken = 1): LeaseRe
       client,
       secretHash: `hash of ${id}`,
       secretSalt: `salt of ${id}`,
-      holder: { pid: 7, startTicks: 8 },
+      holder: { pid: 7, startTicks: 8, view: '' },
       grantedMs: 0.5,
     },
     ranges: [{ offset: 0, length: 4096 }],

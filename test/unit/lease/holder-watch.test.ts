@@ -14,8 +14,8 @@ function setUp() {
 
 t.test('watch: tells each thing that a process held once it is gone, and only then', async (t) => {
   const { clock, holders, gone, watch } = setUp();
-  const one = { pid: 1, startTicks: 10 };
-  const two = { pid: 2, startTicks: 20 };
+  const one = { pid: 1, startTicks: 10, view: '' };
+  const two = { pid: 2, startTicks: 20, view: '' };
   holders.set(one, 'alive');
   holders.set(two, 'alive');
   watch.add(one, 'a');
@@ -31,7 +31,7 @@ t.test('watch: tells each thing that a process held once it is gone, and only th
 
 t.test('watch: what is unseen is never taken for gone', async (t) => {
   const { clock, holders, gone, watch } = setUp();
-  const one = { pid: 1, startTicks: 10 };
+  const one = { pid: 1, startTicks: 10, view: '' };
   holders.set(one, 'unseen');
   watch.add(one, 'a');
   clock.advance(100 * HOLDER_POLL_MS);
@@ -41,7 +41,7 @@ t.test('watch: what is unseen is never taken for gone', async (t) => {
 
 t.test('watch: cgroups and processes, each by what it is for all time', async (t) => {
   const { clock, holders, gone, watch } = setUp();
-  const process = { pid: 1, startTicks: 10 };
+  const process = { pid: 1, startTicks: 10, view: '' };
   const older = { cgroup: '/one', inode: 5, rootInode: 1 };
   const newer = { cgroup: '/one', inode: 6, rootInode: 1 };
   for (const holder of [process, older, newer]) holders.set(holder, 'alive');
@@ -59,7 +59,7 @@ t.test('watch: cgroups and processes, each by what it is for all time', async (t
 
 t.test('watch: looks only while somebody is watched', async (t) => {
   const { clock, holders, watch } = setUp();
-  const one = { pid: 1, startTicks: 10 };
+  const one = { pid: 1, startTicks: 10, view: '' };
   holders.set(one, 'alive');
   t.equal(clock.timers, 0);
   watch.add(one, 'a');
@@ -78,8 +78,8 @@ t.test('watch: many processes take several turns, none of them long', async (t) 
   const { clock, holders, gone, watch } = setUp();
   const count = 3 * HOLDERS_PER_TURN + 1;
   for (let pid = 1; pid <= count; pid++) {
-    holders.set({ pid, startTicks: 1 }, 'gone');
-    watch.add({ pid, startTicks: 1 }, String(pid));
+    holders.set({ pid, startTicks: 1, view: '' }, 'gone');
+    watch.add({ pid, startTicks: 1, view: '' }, String(pid));
   }
   clock.advance(HOLDER_POLL_MS);
   t.equal(holders.looks, HOLDERS_PER_TURN);

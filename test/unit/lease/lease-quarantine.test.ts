@@ -102,7 +102,7 @@ t.test('defer: a crash between the release and the freeing of the blocks', async
 t.test('defer: a reboot of the machine ends a process, and its blocks are freed', async (t) => {
   const { disk, start } = runs();
   const first = await start();
-  first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
+  first.holders.set({ pid: 7, startTicks: 70, view: '' }, 'alive');
   const lease = await first.leases.acquire(ask({ length: 2 * P, pid: 7, pidStart: 70 }));
   first.fs.moveAway('file', 1);
   await verify(first);

@@ -67,7 +67,7 @@ t.test(
       path: undefined,
       inode: undefined,
       client: 'me',
-      holder: { pid: 4, startTicks: 5 },
+      holder: { pid: 4, startTicks: 5, view: '' },
     });
     const view = shown(raw.lease);
     t.notOk('path' in view, 'a raw lease has no path');

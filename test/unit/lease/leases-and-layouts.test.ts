@@ -109,7 +109,7 @@ t.test('a cancelled change leaves nothing: the lease is as it was, new ones pass
 
 t.test('a lapsed lease is waited for; its process being gone ends the wait', async (t) => {
   const { leases, clock, holders, change } = await setUp();
-  const process = { pid: 7, startTicks: 70 };
+  const process = { pid: 7, startTicks: 70, view: '' };
   holders.set(process, 'alive');
   await leases.acquire(ask({ pid: 7, pidStart: 70, ttlMs: 1000 }));
   const { state, done } = change();

@@ -246,7 +246,7 @@ t.test('checkpoint: the deadlines of renewed leases are noted within five second
 t.test('restore: after a reboot of the machine', async (t) => {
   const { disk, start } = runs();
   const first = await start();
-  first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
+  first.holders.set({ pid: 7, startTicks: 70, view: '' }, 'alive');
   const bound = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
   first.holders.set({ cgroup: '/one', inode: 5, rootInode: 1 }, 'alive');
   const grouped = await first.leases.acquire(ask({ cgroup: '/one' }));
@@ -264,10 +264,10 @@ t.test('restore: after a reboot of the machine', async (t) => {
 t.test('restore: a process that went while no daemon looked', async (t) => {
   const { clock, start } = runs();
   const first = await start();
-  first.holders.set({ pid: 7, startTicks: 70 }, 'alive');
+  first.holders.set({ pid: 7, startTicks: 70, view: '' }, 'alive');
   const lease = await first.leases.acquire(ask({ pid: 7, pidStart: 70 }));
   const next = await start();
-  next.holders.set({ pid: 7, startTicks: 70 }, 'gone');
+  next.holders.set({ pid: 7, startTicks: 70, view: '' }, 'gone');
   t.equal(next.leases.get(lease.id).state, 'reclaimable');
   clock.advance(1_000);
   await next.leases.release(lease.id);

@@ -112,7 +112,7 @@ t.test('release: bad ranges change nothing', async (t) => {
 t.test('holder: a lease is granted to a process that daxd sees, and goes with it', async (t) => {
   const { leases, fs, clock, holders, pinnedPages, lines } = await setUpLeases();
   fs.create('file', ['w']);
-  const process = { pid: 7, startTicks: 70 };
+  const process = { pid: 7, startTicks: 70, view: '' };
   const request = ask({ pid: 7, pidStart: 70, ttlMs: 5000 });
   await t.rejects(leases.acquire(request), refusal('ESRCH'), 'unseen');
   holders.set(process, 'gone');
@@ -179,7 +179,7 @@ t.test('holder: a cgroup that is replaced during the preparation gets no lease',
 t.test('holder: where the store fails at its end, its lease ends later', async (t) => {
   const { leases, fs, clock, holders, store, pinnedPages } = await setUpLeases();
   fs.create('file', ['w']);
-  const process = { pid: 7, startTicks: 70 };
+  const process = { pid: 7, startTicks: 70, view: '' };
   holders.set(process, 'alive');
   const lease = await leases.acquire(ask({ pid: 7, pidStart: 70 }));
   holders.set(process, 'gone');
@@ -199,7 +199,7 @@ t.test('holder: where the store fails at its end, its lease ends later', async (
 t.test('holder: a process that ends during the preparation gets no lease', async (t) => {
   const { leases, fs, holders, pinnedPages } = await setUpLeases();
   fs.create('file', ['-']);
-  const process = { pid: 7, startTicks: 70 };
+  const process = { pid: 7, startTicks: 70, view: '' };
   holders.set(process, 'alive');
   fs.afterPrepare = () => {
     holders.set(process, 'gone');
@@ -226,7 +226,7 @@ t.test('drain: no new leases and no renewals, releases go on', async (t) => {
 t.test('release: every lease ends, and nothing is left behind', async (t) => {
   const { leases, fs, clock, claims, holders, pinnedPages } = await setUpLeases();
   fs.create('file', ['www']);
-  holders.set({ pid: 7, startTicks: 70 }, 'alive');
+  holders.set({ pid: 7, startTicks: 70, view: '' }, 'alive');
   await leases.acquire(ask({ length: 2 * P, pid: 7, pidStart: 70 }));
   await leases.acquire(ask({ length: 3 * P, ttlMs: 1000 }));
   await leases.acquire(askRaw());

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import t from 'tap';
 import type { Test } from 'tap';
 
@@ -10,12 +10,21 @@ function statLine(pid: number, name: string, state: string, startTicks: number):
   return [pid, `(${name})`, state, ...between, startTicks, 1234, 56].join(' ') + '\n';
 }
 
+/** What /proc says of the process that looks. */
+function see(root: string, { namespace = 1, boottime = '0 0', pids = '7' } = {}): void {
+  rmSync(`${root}/self`, { recursive: true, force: true });
+  mkdirSync(`${root}/self/ns`, { recursive: true });
+  symlinkSync(`pid:[${namespace}]`, `${root}/self/ns/pid`);
+  writeFileSync(`${root}/self/status`, `Name:\tnode\nNSpid:\t${pids.replace(' ', '\t')}\n`);
+  writeFileSync(`${root}/self/timens_offsets`, `monotonic 0 0\nboottime ${boottime}\n`);
+}
+
 interface ToyThread {
   readonly tid: number;
   readonly state: string;
 }
 
-/** A /proc of one process, 42, that started at tick 777. */
+/** A /proc of one process, 42, that started at tick 777, and of the one that looks, 7. */
 function setUp(t: Test, options: { name?: string; state?: string; threads?: ToyThread[] } = {}) {
   const root = t.testdir({});
   const { name = 'toy', state = 'S', threads = [] } = options;
@@ -31,7 +40,9 @@ function setUp(t: Test, options: { name?: string; state?: string; threads?: ToyT
     mkdirSync(`${root}/42/task/${thread.tid}`, { recursive: true });
     writeFileSync(`${root}/42/task/${thread.tid}/stat`, line);
   }
-  return { root, proc: new ProcFs(root, () => false), at: { pid: 42, startTicks: 777 } };
+  see(root);
+  const proc = new ProcFs(root, () => false);
+  return { root, proc, at: proc.ref(42, 777) };
 }
 
 t.test('presence: the same pid and start time are alive, another start time is gone', async (t) => {
@@ -49,7 +60,7 @@ t.test('presence: a name with spaces and parentheses hides no field', async (t) 
 
 t.test('presence: a pid that is not there is gone only if the kernel says so too', async (t) => {
   const { root } = setUp(t);
-  const hidden = { pid: 43, startTicks: 1 };
+  const hidden = new ProcFs(root).ref(43, 1);
   t.equal(new ProcFs(root, () => false).presence(hidden), 'gone');
   t.equal(new ProcFs(root, () => true).presence(hidden), 'unseen', 'hidden from /proc');
 });
@@ -78,5 +89,28 @@ t.test('presence: what cannot be read proves nothing', async (t) => {
 
 t.test('presence: a thread id names no process', async (t) => {
   const { proc } = setUp(t, { threads: [{ tid: 50, state: 'S' }] });
-  t.equal(proc.presence({ pid: 50, startTicks: 777 }), 'unseen');
+  t.equal(proc.presence(proc.ref(50, 777)), 'unseen');
 });
+
+t.test(
+  'presence: what was seen from another container is unseen, and proves nothing',
+  async (t) => {
+    const { root, at } = setUp(t);
+    const later = (how: Parameters<typeof see>[1]): ProcFs => {
+      see(root, how);
+      return new ProcFs(root, () => false);
+    };
+    t.equal(later({ namespace: 2 }).presence(at), 'unseen', 'other pids');
+    t.equal(later({ boottime: '1000         0' }).presence(at), 'unseen', 'other start times');
+    t.equal(later({}).presence(at), 'alive', 'seen as before');
+    rmSync(`${root}/self/timens_offsets`);
+    t.equal(new ProcFs(root).presence(at), 'alive', 'by a kernel without time namespaces');
+
+    const around = later({ pids: '900 7' });
+    t.equal(around.presence(at), 'unseen');
+    t.equal(around.presence(around.ref(42, 777)), 'unseen', 'a /proc of the namespace around');
+    rmSync(`${root}/self`, { recursive: true });
+    const another = new ProcFs(root);
+    t.equal(another.presence(another.ref(42, 777)), 'unseen', 'a /proc that does not show daxd');
+  },
+);

@@ -33,7 +33,7 @@ const terms = object({
   secretSalt: maybe(fc.string({ minLength: 1 })),
   holder: maybe(
     fc.oneof(
-      object({ pid: fc.nat(), startTicks: fc.nat() }),
+      object({ pid: fc.nat(), startTicks: fc.nat(), view: fc.string() }),
       object({ cgroup: fc.string({ unit: 'binary' }), inode: bytes, rootInode: bytes }),
     ),
   ),

@@ -6,7 +6,13 @@ import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import type { LeaseStore } from '../../../src/lease/lease-store.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
 import { Leases } from '../../../src/lease/leases.js';
-import type { CgroupRef, Holder, HolderTable, Presence } from '../../../src/lease/holder.js';
+import type {
+  CgroupRef,
+  Holder,
+  HolderTable,
+  Presence,
+  ProcessRef,
+} from '../../../src/lease/holder.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { EventRing } from '../../../src/lib/event-ring.js';
@@ -78,6 +84,10 @@ export class ToyHolders implements HolderTable {
   presence(holder: Holder): Presence {
     this.looks++;
     return this.#presence.get(keyOf(holder)) ?? 'unseen';
+  }
+
+  process(pid: number, startTicks: number): ProcessRef {
+    return { pid, startTicks, view: '' };
   }
 
   cgroup(path: string): CgroupRef {
