@@ -2,6 +2,7 @@ import { assert } from '../lib/assert.js';
 import { groupBy } from '../lib/group-by.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import { coalesce } from './byte-ranges.js';
+import type { ByteRange } from './byte-ranges.js';
 import { IntervalTree } from './interval-tree.js';
 import type { Interval } from './interval-tree.js';
 import { LeaseRoll } from './lease-roll.js';
@@ -96,10 +97,12 @@ function* allIntervals(leases: readonly Lease[]): Generator<Interval<Lease>> {
 
 /** Neighbours in the file are one interval, wherever they lie on the media. */
 function pinnedIntervals(lease: Lease): Interval<Lease>[] {
-  return coalesce(lease.runs).map(({ offset, length }) => ({
-    start: offset,
-    end: offset + length,
-    id: lease.id,
-    owner: lease,
-  }));
+  const [first] = lease.runs;
+  // As in coalesce, which makes another one of it first.
+  if (first !== undefined && lease.runs.length === 1) return [intervalOf(lease, first)];
+  return coalesce(lease.runs).map((run) => intervalOf(lease, run));
+}
+
+function intervalOf(lease: Lease, { offset, length }: ByteRange): Interval<Lease> {
+  return { start: offset, end: offset + length, id: lease.id, owner: lease };
 }
