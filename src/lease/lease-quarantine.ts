@@ -68,7 +68,10 @@ export class LeaseQuarantine {
     this.#ended.set(partition, ended.add(record));
   }
 
-  /** Puts the leases over moved blocks into quarantine, durably. To be awaited by the change. */
+  /**
+   * Puts the leases over moved blocks into quarantine, durably, and frees blocks whose lease has
+   * ended meanwhile. To be awaited by the change.
+   */
   async deferred(partition: string, startBytes: number, move: DeferredMove): Promise<void> {
     const moved = move.runs
       .map(({ mediaOffset, length }) => ({ offset: startBytes + mediaOffset, length }))
@@ -79,6 +82,7 @@ export class LeaseQuarantine {
     );
     for (const lease of leases) this.#put(lease, { reason, cause: 'deferred' });
     await this.#commit(leases);
+    await this.#freeUnclaimed(partition, moved);
   }
 
   /**
@@ -146,6 +150,19 @@ export class LeaseQuarantine {
       places.filter((one) => one !== place),
     );
     return freed;
+  }
+
+  /** A lease that ended before its move was known has left nobody to free its blocks. */
+  async #freeUnclaimed(partition: string, moved: readonly ByteRange[]): Promise<void> {
+    const target = mountedTarget(this.#options.targets, partition);
+    if (target === undefined) return;
+    try {
+      await freeIdlePlaces(target, moved, this.#options.memremap);
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#options.log.warn({ partition, code: error.code }, `blocks not freed: ${error.message}`);
+      this.#findUnknown(partition, quarantinedPlaces(target));
+    }
   }
 
   async #freeEnded(record: LeaseRecord, target: FilesystemTarget): Promise<void> {

@@ -5,6 +5,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { LeaseCheck } from './lease-check.js';
+import type { QuarantineCause } from './lease-record.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
@@ -113,11 +114,12 @@ export class LeaseSteps {
    */
   async revoke(lease: Lease, reason: string): Promise<void> {
     if (hasEnded(lease.state) || lease.quarantined?.isRevoked === true) return;
-    const cause = { cause: 'revoked', reason, ...lease.quarantined, isRevoked: true } as const;
-    const record = { ...lease.record(), quarantined: cause };
+    const record = { ...lease.record(), quarantined: revokedCause(lease, reason) };
     const { held, store, onQuarantine } = this.#options;
     await store.commit([{ kind: 'put', record, deadlineMs: lease.deadlineMs }]);
     onQuarantine(lease);
+    // A change that would not wait may have moved its pages meanwhile.
+    const cause = revokedCause(lease, reason);
     if (lease.state === 'quarantined') lease.quarantine(cause);
     else held.quarantine(lease, cause);
   }
@@ -146,6 +148,11 @@ export class LeaseSteps {
     onForget(lease);
     held.remove(lease, how);
   }
+}
+
+/** Where its pages left its file, that goes on to be why they are kept. */
+function revokedCause({ quarantined }: Lease, reason: string): QuarantineCause {
+  return { cause: 'revoked', reason, ...quarantined, isRevoked: true };
 }
 
 function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {

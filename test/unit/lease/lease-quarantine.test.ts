@@ -1,6 +1,8 @@
 import t from 'tap';
 
+import type { LeaseRecord } from '../../../src/lease/lease-record.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { Gate } from '../base/gate.js';
 import { refusal, runs, verify } from './restarts.js';
 import { FS_START, ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
@@ -61,6 +63,53 @@ t.test(
     t.equal(set.pinnedPages(), 1);
   },
 );
+
+for (const when of ['before the move is known', 'while it is being kept'] as const) {
+  t.test(`defer: a lease that ends ${when} leaves no blocks behind`, async (t) => {
+    const { disk, start } = runs();
+    const { leases, fs, store, pinnedPages } = await start();
+    const lease = await leases.acquire(ask({ length: 3 * P }));
+    const other = await leases.acquire(ask({ offset: P }));
+    const gate = new Gate();
+    store.gate = gate.passed;
+    const released = leases.release(lease.id);
+    if (when === 'before the move is known') {
+      gate.open();
+      await released;
+    }
+    const move = { change: '01OP', op: 'truncate', inode: lease.terms.inode ?? 0 };
+    const moved = [0, 1, 2].map((page) => fs.moveAway('file', page));
+    const deferred = leases.quarantine.deferred('pmem0p1', FS_START, { ...move, runs: moved });
+    gate.open();
+    await Promise.all([released, deferred]);
+    t.equal(lease.state, 'released');
+    t.strictSame(fs.kept, [moved[1]], 'but for what another lease still pins');
+    t.equal(pinnedPages(), 1);
+    await leases.release(other.id);
+    t.strictSame(fs.kept, []);
+    t.equal(disk.records.size, 0);
+  });
+}
+
+t.test('defer: a lease that is being revoked keeps to why its pages moved', async (t) => {
+  const { disk, start } = runs();
+  const { leases, fs, store } = await start();
+  const lease = await leases.acquire(ask({ length: P }));
+  const gate = new Gate();
+  store.gate = gate.passed;
+  const revoked = leases.revocation.revoke(lease, 'asked for');
+  const move = { change: '01OP', op: 'truncate', inode: lease.terms.inode ?? 0 };
+  const moved = [fs.moveAway('file', 0)];
+  const deferred = leases.quarantine.deferred('pmem0p1', FS_START, { ...move, runs: moved });
+  gate.open();
+  await Promise.all([revoked, deferred]);
+  const kept: LeaseRecord = JSON.parse(disk.records.get(lease.id) ?? '');
+  for (const quarantined of [lease.quarantined, kept.quarantined]) {
+    t.match(quarantined, { cause: 'deferred', isRevoked: true });
+  }
+  await leases.release(lease.id);
+  t.strictSame(fs.kept, [], 'so that its end frees them');
+});
 
 t.test('defer: a crash before the store heard of it is no change of others', async (t) => {
   const { start } = runs();
