@@ -10,12 +10,20 @@ export interface Clock {
   nowMs(): number;
   /** Milliseconds since the epoch, for what goes to media or to people. */
   wallMs(): number;
-  /** Runs `fire` once after `delayMs` (0 or more); the timer does not keep the process alive. */
+  /**
+   * Runs `fire` once after `delayMs` (0 or more); the timer does not keep the process alive. Where
+   * the process stood still meanwhile (stopped, frozen, at work), what came for it in that time
+   * comes first: a renewal that was sent in time is read before the lease lapses.
+   */
   setTimer(fire: () => void, delayMs: number): CancelTimer;
 }
 
 /** setTimeout fires at once when asked for more than a signed 32-bit count of milliseconds. */
 const DELAY_MS_MAX = 2 ** 31 - 1;
+/** A timer that fires later than this, in milliseconds, tells of a process that stood still. */
+const STALL_MS = 250;
+/** How long it then waits once more: as long as it is late, and at most this. */
+const STALL_GRACE_MS_MAX = 1_000;
 
 /** From the start of this process, where `performance` counts from, back to the zero of the machine. */
 const PROCESS_START_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
@@ -24,8 +32,14 @@ export const systemClock: Clock = {
   nowMs: () => PROCESS_START_MS + performance.now(),
   wallMs: () => Date.now(),
   setTimer(fire, delayMs) {
-    const timer = setTimeout(fire, Math.min(delayMs, DELAY_MS_MAX));
-    timer.unref();
+    const setMs = Math.min(delayMs, DELAY_MS_MAX);
+    const dueMs = performance.now() + setMs;
+    const reached = (): void => {
+      const lateMs = performance.now() - dueMs;
+      if (lateMs < STALL_MS) fire();
+      else timer = setTimeout(fire, Math.min(lateMs, STALL_GRACE_MS_MAX)).unref();
+    };
+    let timer = setTimeout(reached, setMs).unref();
     return () => {
       clearTimeout(timer);
     };

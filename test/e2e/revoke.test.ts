@@ -10,7 +10,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { requires } from '../support/requires.js';
-import { curl, post, runVerb, startDaxd, startRefused, until } from './daxd.js';
+import { curl, post, runVerb, startCurl, startDaxd, startRefused, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 import { judge, leaseHalf } from './half-leased.js';
 
@@ -189,4 +189,31 @@ t.test('revoke: a fence command that is not there, and one named badly', async (
   const absent = startRefused([...backing, '--fence-command', '/none/fence']);
   t.match(absent, { exit: 1, stderr: /ENOENT.*--fence-command \/none\/fence cannot be run/ });
   t.match(startRefused([...backing, '--fence-command', 'fence']), { exit: 2, stderr: /absolute/ });
+});
+
+t.test('stall: a daemon that stood still takes no lease that was renewed in time', async (t) => {
+  if (!requires(t, JUDGES)) return;
+  const up = await setUp(t, { lease: { ttl_ms: 2000 } });
+  const waiting = startCurl(
+    post(`${up.daxd.url}/v1/partitions/pmem0p1/truncate`, { path: 'a', size: 0 }),
+  );
+  await pollUntil(async () => (await leaseOf(up.daxd, up.lease.id)).state === 'recalling');
+  const url = `${up.daxd.url}/v1/leases/${up.lease.id}/renew`;
+  const renew = async (): Promise<number> => {
+    const answer = await fetch(url, { method: 'POST' });
+    await answer.arrayBuffer();
+    return answer.status;
+  };
+  t.equal(await renew(), 200);
+  up.daxd.child.kill('SIGSTOP');
+  const sent = Promise.all([renew(), renew()]);
+  // Longer than its ttl.
+  await setTimeout(3000);
+  up.daxd.child.kill('SIGCONT');
+  t.strictSame(await sent, [200, 200]);
+  t.equal(await renew(), 200);
+  t.equal((await leaseOf(up.daxd, up.lease.id)).state, 'recalling');
+  t.strictSame(up.calls(), [], 'nobody was fenced');
+  await curl('-X', 'DELETE', `${up.daxd.url}/v1/leases/${up.lease.id}`);
+  t.equal((await waiting.answer).status, 200);
 });
