@@ -164,6 +164,12 @@ export class HeldLeases {
     );
   }
 
+  /** Settles when no durable step of a lease is under way. */
+  async untilIdle(): Promise<void> {
+    const busy = this.index.all().filter(({ isBusy }) => isBusy);
+    await Promise.all(busy.map((lease) => lease.inTurn(async () => {})));
+  }
+
   /** Unpins everything, for a process that ends: who holds what is in the store. */
   unpinAll(): void {
     for (const lease of this.index.all()) this.#unpin(lease);

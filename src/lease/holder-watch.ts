@@ -50,6 +50,12 @@ export class HolderWatch<Held> {
     if (this.#watched.size === 0) this.#stop();
   }
 
+  /** Watches nobody any more. */
+  close(): void {
+    this.#watched.clear();
+    this.#stop();
+  }
+
   #arm(delayMs: number): void {
     this.#cancelTimer?.();
     this.#cancelTimer = this.#clock.setTimer(() => {

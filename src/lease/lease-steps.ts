@@ -58,10 +58,15 @@ export class LeaseSteps {
     }
     this.#unkept.add(lease);
     try {
-      await lease.inTurn(() => store.commit(changes));
-    } catch (error) {
-      this.#forget(lease, { state: 'released', reason: 'not kept' });
-      throw error;
+      await lease.inTurn(async () => {
+        try {
+          await store.commit(changes);
+        } catch (error) {
+          // In its turn: the end of its holder may be next, and finds it over.
+          this.#forget(lease, { state: 'released', reason: 'not kept' });
+          throw error;
+        }
+      });
     } finally {
       this.#unkept.delete(lease);
     }

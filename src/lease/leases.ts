@@ -290,7 +290,9 @@ export class Leases {
    * they mapped.
    */
   async close(): Promise<void> {
+    this.#watch.close();
     await this.revocation.close();
+    await this.#held.untilIdle();
     await this.#checkpoint.write();
     this.#held.unpinAll();
     await this.#options.store.close();

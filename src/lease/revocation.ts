@@ -65,21 +65,29 @@ export class Revocation {
   /**
    * Gets the pages of a change back from those that have them, each in its time. To be awaited
    * while the barrier of the change keeps new leases out. What is pinned afterwards has no
-   * holder with rights any more. Settles early when `signal` aborts.
+   * holder with rights any more. Settles early when `signal` aborts; a holder that is being
+   * fenced then goes on being fenced.
    *
-   * @throws DaxdError ENOSPC, EIO when the store fails.
+   * @throws DaxdError ENOSPC, EIO when the store fails: no other lease is taken then.
    */
   async evict(partition: string, change: EvictingChange, signal: AbortSignal): Promise<Evicted[]> {
     const { inode, from, to } = change;
     const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
-    return Promise.all(
-      leases.map(async (lease) => {
-        await this.#evictOne(lease, change, signal);
-        const { ended, quarantined } = lease.view();
-        const detail = ended ?? quarantined;
-        return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
-      }),
-    );
+    const failed = new AbortController();
+    const over = AbortSignal.any([signal, failed.signal]);
+    const evictions = leases.map(async (lease) => {
+      try {
+        await this.#evictOne(lease, change, over);
+      } catch (error) {
+        failed.abort();
+        throw error;
+      }
+      const { ended, quarantined } = lease.view();
+      const detail = ended ?? quarantined;
+      return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
+    });
+    await Promise.allSettled(evictions);
+    return Promise.all(evictions);
   }
 
   /**
@@ -89,6 +97,11 @@ export class Revocation {
    * @throws DaxdError ENOSPC, EIO when the store fails, what `check` throws: the lease is as it was.
    */
   async revoke(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
+    await this.#takeRights(lease, reason, check);
+    await this.#fence(lease);
+  }
+
+  async #takeRights(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
     const { steps, holders } = this.#options;
     await lease.inTurn(async () => {
       check?.(lease);
@@ -99,7 +112,6 @@ export class Revocation {
         await steps.revoke(lease, reason);
       }
     });
-    await this.#fence(lease);
   }
 
   /**
@@ -158,11 +170,27 @@ export class Revocation {
     while (!signal.aborted && isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
       if (restMs <= 0) {
-        await this.revoke(lease, `revoked by ${change.op} ${change.id}`);
+        await this.#takeRights(lease, `revoked by ${change.op} ${change.id}`);
+        await this.#fenceUntil(lease, signal);
         return;
       }
       await this.#untilLess(restMs, signal);
     }
+  }
+
+  /** Fences a holder, in the background once a signal aborts. */
+  async #fenceUntil(lease: Lease, signal: AbortSignal): Promise<void> {
+    const fencing = this.#fence(lease);
+    if (!signal.aborted) {
+      await new Promise<void>((resolve, reject) => {
+        const settle = (): void => {
+          resolve();
+        };
+        signal.addEventListener('abort', settle, { once: true });
+        fencing.then(settle, reject);
+      });
+    }
+    if (signal.aborted) this.#inBackground(fencing, lease);
   }
 
   async #untilLess(restMs: number, signal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@ import { Device } from '../../../src/base/device.js';
 import type { Claim } from '../../../src/block/claims.js';
 import { Claims } from '../../../src/block/claims.js';
 import { Layouts } from '../../../src/dax/layouts.js';
+import type { Fence } from '../../../src/lease/fence.js';
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import type { LeaseStore } from '../../../src/lease/lease-store.js';
 import type { LeaseTarget } from '../../../src/lease/lease-target.js';
@@ -142,6 +143,7 @@ export async function setUpLeases(
     clock?: HandClock;
     fs?: ToyFs;
     store?: LeaseStore;
+    fence?: Fence;
   } = {},
 ): Promise<LeaseSetUp> {
   const clock = options.clock ?? new HandClock();
@@ -215,6 +217,7 @@ export async function setUpLeases(
     memremap,
     holders,
     store: options.store ?? store,
+    fence: options.fence,
     media: 'namespace-1',
     bootId: options.bootId ?? 'boot-1',
     backingPath: '(memory)',

@@ -1,0 +1,114 @@
+import { setImmediate } from 'node:timers/promises';
+
+import t from 'tap';
+
+import type { FenceOutcome } from '../../../src/lease/fence.js';
+import type { EvictingChange } from '../../../src/lease/revocation.js';
+import { DaxdError } from '../../../src/lib/errno.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { Gate } from '../base/gate.js';
+import { refusal } from './restarts.js';
+import { ask, setUpLeases } from './set-up.js';
+import type { LeaseSetUp } from './set-up.js';
+
+const FULL = new DaxdError('ENOSPC', 'full');
+
+function change({ fs }: LeaseSetUp, waitedMs = () => 0): EvictingChange {
+  const { inode } = fs.fileAt('file');
+  return { id: '01C', op: 'truncate', deadlineMs: 1_000, inode, from: 0, to: Infinity, waitedMs };
+}
+
+async function setUp(options: Parameters<typeof setUpLeases>[0] = {}) {
+  const set = await setUpLeases(options);
+  set.fs.create('file', ['www']);
+  return set;
+}
+
+t.test('evict: where the store fails for one, no other is taken later', async (t) => {
+  const set = await setUp();
+  const { leases, clock, store } = set;
+  const lapsed = await leases.acquire(ask({ ttlMs: 1_000 }));
+  const healthy = await leases.acquire(ask({ offset: PAGE_SIZE, ttlMs: 60_000 }));
+  clock.advance(1_000);
+  t.equal(lapsed.state, 'suspect');
+  store.failure = FULL;
+  const never = new AbortController();
+  await t.rejects(leases.revocation.evict('pmem0p1', change(set), never.signal), refusal('ENOSPC'));
+  store.failure = undefined;
+  clock.advance(120_000);
+  await setImmediate();
+  t.equal(healthy.state, 'suspect', 'it lapsed, and nobody waits');
+  t.equal(set.pinnedPages(), 2);
+});
+
+t.test('evict: whoever gives up does not wait for a fence, which goes on', async (t) => {
+  const gate = new Gate();
+  const fence = {
+    fence: async (): Promise<FenceOutcome> => {
+      await gate.passed;
+      return { isFenced: true, detail: 'shut' };
+    },
+  };
+  const set = await setUp({ fence });
+  const { leases, clock } = set;
+  const lease = await leases.acquire(ask({ ttlMs: 1_000 }));
+  clock.advance(1_000);
+  const asked = new AbortController();
+  const evicted = leases.revocation.evict('pmem0p1', change(set), asked.signal);
+  await setImmediate();
+  t.match(lease, { state: 'quarantined', quarantined: { isRevoked: true } });
+  asked.abort();
+  t.match(await evicted, [{ lease: lease.id, state: 'quarantined' }]);
+  gate.open();
+  await setImmediate();
+  t.equal(lease.state, 'revoked');
+  t.equal(set.pinnedPages(), 0);
+});
+
+t.test('keep: the end of a holder behind a grant that fails finds it over', async (t) => {
+  const set = await setUp();
+  const { leases, store, holders, clock } = set;
+  const process = holders.process(7, 70);
+  holders.set(process, 'alive');
+  const gate = new Gate();
+  store.gate = gate.passed;
+  const granted = leases.acquire(ask({ pid: 7, pidStart: 70 }));
+  await setImmediate();
+  holders.set(process, 'gone');
+  clock.advance(2_000);
+  store.gate = undefined;
+  store.failure = FULL;
+  gate.open();
+  await t.rejects(granted, refusal('ENOSPC'));
+  store.failure = undefined;
+  await setImmediate();
+  t.equal(leases.size, 0);
+  t.equal(set.pinnedPages(), 0);
+});
+
+t.test('close: a release under way comes to its end before the pages are let go', async (t) => {
+  const set = await setUp();
+  const { leases, store } = set;
+  const lease = await leases.acquire(ask());
+  const gate = new Gate();
+  store.gate = gate.passed;
+  const released = leases.release(lease.id);
+  const closed = leases.close();
+  await setImmediate();
+  gate.open();
+  t.equal((await released).state, 'released');
+  await closed;
+  t.equal(store.isClosed, true);
+  t.equal(store.disk.records.size, 0);
+});
+
+t.test('close: the end of a holder is no longer looked for', async (t) => {
+  const { leases, clock, holders, store } = await setUp();
+  holders.set(holders.process(7, 70), 'alive');
+  await leases.acquire(ask({ pid: 7, pidStart: 70 }));
+  await leases.close();
+  holders.set(holders.process(7, 70), 'gone');
+  clock.advance(10_000);
+  await setImmediate();
+  t.equal(store.disk.records.size, 1, 'the next daemon sees it');
+});
