@@ -47,9 +47,10 @@ export class LeaseSteps {
   /**
    * Makes a new lease durable, and what key it was granted to; or undoes it.
    *
-   * @throws DaxdError ENOSPC, EIO when the store fails: nothing is held then.
+   * @param until what is to be durable before.
+   * @throws DaxdError ENOSPC, EIO when the store fails, and what `until` throws: nothing is held then.
    */
-  async keep(lease: Lease, key?: GrantKey): Promise<void> {
+  async keep(lease: Lease, key: GrantKey | undefined, until?: Promise<void>): Promise<void> {
     const { store, clock } = this.#options;
     const changes = [putOf(lease)];
     if (key !== undefined) {
@@ -60,6 +61,7 @@ export class LeaseSteps {
     try {
       await lease.inTurn(async () => {
         try {
+          if (until !== undefined) await until;
           await store.commit(changes);
         } catch (error) {
           // In its turn: the end of its holder may be next, and finds it over.

@@ -40,6 +40,8 @@ export interface LeasableFs {
   fileOf(inode: number): LeasableFile;
   /** For write: holes and unwritten extents become zeroed, written blocks, durably. */
   prepareDma(inode: number, offset: number, length: number, access: LeaseAccess): Promise<unknown>;
+  /** Settles when all that is to be seen now is durable; undefined where it is. @throws DaxdError EIO */
+  whenDurable(): Promise<void> | undefined;
 }
 
 /** A mounted filesystem whose files can be lent. */

@@ -347,7 +347,10 @@ export class Leases {
     this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);
-    await this.#steps.keep(lease, request.key);
+    // Else the store may outlive the extents that it names, and the next daemon finds others.
+    const { target } = place;
+    const durable = target.kind === 'filesystem' ? target.fs.whenDurable() : undefined;
+    await this.#steps.keep(lease, request.key, durable);
     this.counters.requests.granted++;
     this.#options.events.push('lease.granted', leaseEventFields(lease));
     log.info(

@@ -104,6 +104,11 @@ export class Commits implements CommitCounters {
     await durable;
   }
 
+  /** Settles when all that reads see now is durable; undefined where it is. @throws DaxdError EIO */
+  whenDurable(): Promise<void> | undefined {
+    return (this.#running ?? this.#committing)?.durable;
+  }
+
   /** Settles when nothing waits to become durable, whether it did or failed. */
   async whenDone(): Promise<void> {
     for (;;) {

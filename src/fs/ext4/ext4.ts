@@ -337,6 +337,11 @@ export class Ext4 {
     return await prepareDma(this.#live, number, { offset, length, access });
   }
 
+  /** Settles when all that reads see now is durable; undefined where it is. @throws DaxdError EIO */
+  whenDurable(): Promise<void> | undefined {
+    return this.#live.whenDurable();
+  }
+
   /** Sets permissions, owner and times; what is left out stays. See {@link setAttributes}. */
   async setAttributes(number: number, change: AttributeChange): Promise<void> {
     await setAttributes(this.#live, number, change);

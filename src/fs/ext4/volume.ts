@@ -229,6 +229,11 @@ export class Volume implements BlockSource {
     });
   }
 
+  /** Settles when all that reads see now is durable; undefined where it is. @throws DaxdError EIO */
+  whenDurable(): Promise<void> | undefined {
+    return this.#commits.whenDurable();
+  }
+
   /**
    * Waits for the commits under way when one of them frees blocks; false, at once, when
    * none does: no block comes back by waiting.

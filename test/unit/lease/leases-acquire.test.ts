@@ -1,9 +1,13 @@
+import { setImmediate } from 'node:timers/promises';
+
 import t from 'tap';
 
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import { PREPARE_ATTEMPTS_MAX, TTL_MS_MAX } from '../../../src/lease/limits.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import type { ErrorCode } from '../../../src/lib/errno.js';
 import { PAGE_SIZE, PMD_SIZE } from '../../../src/lib/units.js';
+import { Gate } from '../base/gate.js';
 import { RAW_BYTES, RAW_START, FS_START, ask, askRaw, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
@@ -276,4 +280,32 @@ t.test('acquire: what the preparation throws is the answer', async (t) => {
   };
   await t.rejects(leases.acquire(ask({ access: 'write' })), refusal('ENOENT'));
   t.equal(pinnedPages(), 0);
+});
+
+t.test('acquire: the extents that it names are durable before it is', async (t) => {
+  const { leases, fs, store, pinnedPages } = await setUpLeases();
+  fs.create('file', ['w']);
+  const gate = new Gate();
+  fs.durable = gate.passed;
+  const granted = leases.acquire(ask());
+  await setImmediate();
+  t.equal(pinnedPages(), 1, 'pinned by then, so that they stay where they are');
+  t.equal(store.disk.records.size, 0);
+  gate.open();
+  const { id } = await granted;
+  t.ok(store.disk.records.has(id));
+});
+
+t.test('acquire: where the filesystem fails before, nothing is held', async (t) => {
+  const { leases, fs, store, pinnedPages } = await setUpLeases();
+  fs.create('file', ['w']);
+  const gate = new Gate();
+  fs.durable = gate.passed;
+  const granted = leases.acquire(ask());
+  await setImmediate();
+  gate.fail(new DaxdError('EIO', 'the media failed'));
+  await t.rejects(granted, { code: 'EIO' });
+  t.equal(pinnedPages(), 0);
+  t.equal(leases.size, 0);
+  t.equal(store.disk.records.size, 0);
 });

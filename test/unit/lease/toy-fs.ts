@@ -18,6 +18,8 @@ export class ToyFs implements LeasableFs {
   beforePrepare: () => void | Promise<void> = () => {};
   afterPrepare: () => void | Promise<void> = () => {};
   prepares = 0;
+  /** What a test has not become durable yet. */
+  durable: Promise<void> | undefined;
   /** What is kept apart, and what of it was freed. */
   readonly kept: { mediaOffset: number; length: number }[] = [];
   readonly quarantine = {
@@ -97,6 +99,10 @@ export class ToyFs implements LeasableFs {
       blocks.set(page, { block, unwritten: false });
     }
     await this.afterPrepare();
+  }
+
+  whenDurable(): Promise<void> | undefined {
+    return this.durable;
   }
 
   /** Moves a page of a file into the quarantine, as a change that defers does. */

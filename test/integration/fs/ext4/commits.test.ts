@@ -54,9 +54,16 @@ t.test('transact: answers when the log has it durably, not before', async (t) =>
   for (let i = 0; i < 20; i++) await new Promise(setImmediate);
   t.notOk(isDone);
   t.equal(open.fs.stat(open.fs.lookup('a')).size, 0, 'others see it before');
+  let isDurable = false;
+  const durable = open.fs.whenDurable()?.then(() => (isDurable = true));
+  await new Promise(setImmediate);
+  t.notOk(isDurable);
   gate.emit('unblock');
   await made;
   t.ok(isDone);
+  await durable;
+  t.ok(isDurable, 'who waits for all that is to be seen');
+  t.equal(open.fs.whenDurable(), undefined, 'nothing to wait for');
   await open.close();
 });
 
