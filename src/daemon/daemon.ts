@@ -101,7 +101,7 @@ export class Daemon {
       await parts.kept.restore();
       await parts.mounts.mountAtStart(config.mount);
       parts.leases.revocation.resume();
-      const nbd = await serveNbd(options, attached);
+      const nbd = await serveNbd(options, attached, parts.leases);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
       const listeners = await listen(options, parts, access);
       return new Daemon(options, attached, parts, listeners);
@@ -304,12 +304,15 @@ function mediaOf({ namespace, disk }: PmemDevice): string {
 async function serveNbd(
   { config, clock, log, onFatal }: DaemonOptions,
   { backing, pmem }: Attached,
+  leases: Leases,
 ): Promise<NbdServer | undefined> {
   if (config.nbd.addresses.length === 0) return undefined;
   const memory = backing.rawMemory?.();
   assert(memory !== undefined, 'what can be attached can be mapped once more');
   const { disk, pgmap } = pmem;
-  return NbdServer.open({ ...config.nbd, disk, pgmap, memory, clock, log, onFatal });
+  const fileLeases = (partition: string): number => leases.countOnFiles(partition);
+  const ports = { disk, pgmap, memory, fileLeases, clock, log, onFatal };
+  return NbdServer.open({ ...config.nbd, ...ports });
 }
 
 async function listen(

@@ -52,6 +52,11 @@ export class LeaseIndex {
     return this.#partitions.get(partition)?.roll.size ?? 0;
   }
 
+  /** How many leases stand on the files of a partition. */
+  countOnFiles(partition: string): number {
+    return this.#partitions.get(partition)?.ofFiles ?? 0;
+  }
+
   /** The held leases of a partition, ascending by id. */
   of(partition: string): Iterable<Lease> {
     return this.#partitions.get(partition)?.roll.after('') ?? [];

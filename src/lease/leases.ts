@@ -157,6 +157,11 @@ export class Leases {
     return this.#held.index.countOn(partition);
   }
 
+  /** How many leases stand on the files of a partition. */
+  countOnFiles(partition: string): number {
+    return this.#held.index.countOnFiles(partition);
+  }
+
   /**
    * A lease by id; one released lately is there too, with state released.
    *

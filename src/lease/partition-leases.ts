@@ -16,8 +16,14 @@ export class PartitionLeases {
   /** All of them. */
   readonly roll = new LeaseRoll<Lease>();
   readonly #byPath = new Map<string, LeaseRoll<Lease>>();
+  #ofFiles = 0;
   /** Pinned pages by inode, in bytes of the file or raw partition. */
   readonly #pinned = new Map<number, IntervalTree<Lease>>();
+
+  /** How many of them stand on files. */
+  get ofFiles(): number {
+    return this.#ofFiles;
+  }
 
   /** Those that were asked for by a path; undefined when there are none. */
   ofPath(path: string): LeaseRoll<Lease> | undefined {
@@ -33,7 +39,10 @@ export class PartitionLeases {
   add(lease: Lease): void {
     const { path } = lease.terms;
     this.roll.add(lease);
-    if (path !== undefined) this.#rollOf(path).add(lease);
+    if (path !== undefined) {
+      this.#rollOf(path).add(lease);
+      this.#ofFiles++;
+    }
     this.addPages(lease);
   }
 
@@ -41,7 +50,9 @@ export class PartitionLeases {
   restore(leases: readonly Lease[]): void {
     this.roll.restore(leases);
     for (const [path, theirs] of groupBy(leases, ({ terms }) => terms.path)) {
-      if (path !== undefined) this.#rollOf(path).restore(theirs);
+      if (path === undefined) continue;
+      this.#rollOf(path).restore(theirs);
+      this.#ofFiles += theirs.length;
     }
     for (const [inode, theirs] of groupBy(leases, ({ terms }) => terms.inode ?? RAW)) {
       this.#treeOf(inode).build(allIntervals(theirs));
@@ -55,6 +66,7 @@ export class PartitionLeases {
       const named = this.#byPath.get(path);
       assert(named !== undefined, 'a held lease is on the roll of its path');
       named.delete(lease);
+      this.#ofFiles--;
       if (named.size === 0) this.#byPath.delete(path);
     }
     this.deletePages(lease);

@@ -18,6 +18,8 @@ export interface ExportsOptions {
   readonly pgmap: DevPagemap | undefined;
   readonly memory: RawMemory;
   readonly log: Logger;
+  /** How many leases stand on the files of a partition; of a disk without a table under its name. */
+  readonly fileLeases: (partition: string) => number;
 }
 
 /** Who the claims of exports belong to, for those who find them in the way. */
@@ -43,6 +45,10 @@ interface Opened {
  * while nobody has any part of it. The clients of one export share its claim: a partition
  * with clients cannot be mounted, nor a mounted one opened; clients of the disk and of its
  * partitions keep each other out.
+ *
+ * Files are lent while they are mounted, so nothing that is open gains such leases. Once nobody
+ * has it mounted, after a restart, what pins their blocks is known to daxd alone: a client's
+ * e2fsck or mount would free them. Such a partition is nobody's, nor is its disk.
  */
 export class Exports {
   readonly #options: ExportsOptions;
@@ -152,17 +158,44 @@ export class Exports {
     const isDisk = name === disk.name;
     if (!isDisk && !disk.partitions.some((one) => one.name === name)) return undefined;
     const holder = isDisk
-      ? (disk.holder ?? disk.partitionHolder)
-      : (disk.holder ?? disk.partition(name).holder);
+      ? (disk.exclusiveHolder ?? disk.partitionHolder ?? this.#leasesOnDisk() ?? disk.holder)
+      : this.#partitionHolder(disk.partition(name));
     return `${name} is in use by ${holder ?? 'nobody now'}: end that use first`;
+  }
+
+  /** Who is in the way comes before those who would share it. */
+  #partitionHolder({ name, exclusiveHolder, holder }: Partition): string | undefined {
+    return exclusiveHolder ?? this.#leasesOn(name) ?? holder;
+  }
+
+  #leasesOn(name: string): string | undefined {
+    const count = this.#options.fileLeases(name);
+    if (count === 0) return undefined;
+    return `${count} leases of files of ${name} (GET /v1/leases?partition=${name})`;
+  }
+
+  /** Of the first partition that has some. */
+  #leasesOnDisk(): string | undefined {
+    const { disk } = this.#options;
+    for (const name of [disk.name, ...disk.partitions.map((one) => one.name)]) {
+      const leases = this.#leasesOn(name);
+      if (leases !== undefined) return leases;
+    }
+    return undefined;
   }
 
   /** What a connection could open now. */
   #candidates(): Candidate[] {
     const { disk } = this.#options;
-    const isDiskFree = disk.exclusiveHolder === undefined && disk.partitionHolder === undefined;
+    const isDiskFree =
+      disk.exclusiveHolder === undefined &&
+      disk.partitionHolder === undefined &&
+      this.#leasesOnDisk() === undefined;
     const partitions = disk.partitions.filter(
-      (one) => one.exclusiveHolder === undefined && disk.holder === undefined,
+      (one) =>
+        one.exclusiveHolder === undefined &&
+        disk.holder === undefined &&
+        this.#options.fileLeases(one.name) === 0,
     );
     return [...(isDiskFree ? [wholeDisk(disk)] : []), ...partitions.map(ofPartition)];
   }

@@ -10,6 +10,7 @@ import type { DevPagemap } from '../mm/dev-pagemap.js';
 import { Connection } from './connection.js';
 import type { ExportInfo } from './export.js';
 import { Exports } from './exports.js';
+import type { ExportsOptions } from './exports.js';
 import type { HandshakeLimits } from './handshake.js';
 import { COMMANDS, NbdCounters } from './nbd-counters.js';
 import { type NbdAddress, NbdListener } from './nbd-listener.js';
@@ -28,7 +29,7 @@ interface NbdLimits extends HandshakeLimits {
 }
 
 /** What a server serves, and how. */
-export interface NbdServerOptions {
+export interface NbdServerOptions extends Pick<ExportsOptions, 'fileLeases'> {
   readonly addresses: readonly NbdAddress[];
   readonly tls: TlsFiles;
   readonly limits: NbdLimits;
@@ -84,7 +85,7 @@ export class NbdServer {
    */
   static async open(options: NbdServerOptions): Promise<NbdServer> {
     checkCopyCalls();
-    const { limits, disk, pgmap, memory, log } = options;
+    const { limits } = options;
     const tls = await loadTlsKeys(options.tls);
     const birth = {
       spinners: new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)),
@@ -93,7 +94,7 @@ export class NbdServer {
       tls,
     };
     const pool = new WorkerPool(birth, options.onFatal);
-    const server = new NbdServer(options, new Exports({ disk, pgmap, memory, log }), pool);
+    const server = new NbdServer(options, new Exports(options), pool);
     try {
       for (const { address, remote } of options.addresses) {
         const state = tls === undefined ? 'absent' : remote ? 'required' : 'offered';

@@ -61,6 +61,34 @@ t.test('a mounted partition is no export, nor is its disk', async (t) => {
   t.strictSame(await names(t, daxd), []);
 });
 
+t.test('a partition with leases of files is no export once it is not mounted', async (t) => {
+  const { directory, ...first } = await startNbd(t, { args: ['--size', '64M', '--init'] });
+  const body = Buffer.alloc(8192, 1);
+  const put = await fetch(`${first.url}/v1/partitions/pmem0p1/files/a`, { method: 'PUT', body });
+  t.equal(put.status, 201);
+  const terms = { offset: 0, length: 8192, access: 'write', ttl_ms: 600_000 };
+  const asked = { partition: 'pmem0p1', path: 'a', ...terms };
+  const lease = await curl(...post(`${first.url}/v1/leases`, asked));
+  t.equal(lease.status, 201);
+  t.equal(await first.stop(), 0);
+
+  const daxd = await startNbd(t, { directory, args: ['--mount', 'none'] });
+  t.strictSame(await names(t, daxd), []);
+  for (const name of ['pmem0p1', 'pmem0']) {
+    const [type, text] = await refusal(t, daxd, name);
+    t.equal(type, OptionReplyType.ErrPolicy, name);
+    t.match(text, /in use by 1 leases of files of pmem0p1 .*partition=pmem0p1/);
+  }
+  t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.json.id}`)).status, 204);
+  t.strictSame(await names(t, daxd), ['pmem0', 'pmem0p1']);
+  const client = await Transmission.start(t, daxd.address, 'pmem0p1');
+  const mount = await curl(...post(`${daxd.url}/v1/partitions/pmem0p1/mount`));
+  t.match([mount.status, mount.body], [409, /NBD client/], 'so no lease comes to what is open');
+  const again = await curl(...post(`${daxd.url}/v1/leases`, asked));
+  t.match([again.status, again.json.detail], [400, /not mounted/]);
+  await client.disconnect();
+});
+
 t.test('the default export: the disk, else the only partition that is exported', async (t) => {
   const daxd = await startNbd(t, { args: ['--size', '64M', '--init', '--mount', 'none'] });
   const size = async (): Promise<number | undefined> =>

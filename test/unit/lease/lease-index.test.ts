@@ -75,12 +75,16 @@ t.test('restore: as if they were added one by one', async (t) => {
     t.equal(index.size, 5);
     t.strictSame(index.all(), leases);
     t.equal(index.countOn('pmem0p1'), 4);
+    t.equal(index.countOnFiles('pmem0p1'), 4);
+    t.equal(index.countOn('pmem0p2'), 1);
+    t.equal(index.countOnFiles('pmem0p2'), 0, 'a raw lease');
     t.strictSame(index.list({ partition: 'pmem0p1', path: 'other' }).leases, [leases[1]]);
     t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), ['000001', '000005']);
     t.strictSame(index.overlapping('pmem0p1', 12, 2 * P, 3 * P), ['000001']);
     t.strictSame(index.overlapping('pmem0p2', undefined, 0, P), ['000004']);
     for (const lease of leases) index.delete(lease);
     t.equal(index.size, 0);
+    t.equal(index.countOnFiles('pmem0p1'), 0);
   }
 });
 

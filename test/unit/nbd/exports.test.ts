@@ -22,14 +22,16 @@ const MEMORY: RawMemory = {
   readOnly: false,
 };
 
-async function setUp(): Promise<{ disk: Gendisk; exports: Exports; backing: MemoryBacking }> {
+async function setUp() {
   const backing = new MemoryBacking(SIZE);
   const range = new BackingRange(backing, 0, SIZE);
   const disk = new Gendisk({ name: 'pmem0', range, queue: new RequestQueue(), log: silentLogger });
   await disk.addPartition({ label: 'one', sizeBytes: 8 * MIB });
   await disk.addPartition({ label: 'two', sizeBytes: 8 * MIB });
-  const options = { disk, pgmap: undefined, memory: MEMORY, log: silentLogger };
-  return { disk, exports: new Exports(options), backing };
+  const leases = new Map<string, number>();
+  const fileLeases = (name: string): number => leases.get(name) ?? 0;
+  const options = { disk, pgmap: undefined, memory: MEMORY, log: silentLogger, fileLeases };
+  return { disk, exports: new Exports(options), backing, leases };
 }
 
 function names(exports: Exports): string[] {
@@ -48,6 +50,27 @@ t.test('list: what nobody has for himself', async (t) => {
   t.equal(exports.describe('').name, 'pmem0p2', 'the only one is the default');
   mount.release();
   t.equal(exports.describe('').name, 'pmem0');
+});
+
+t.test('list: nothing of what holds lent files, mounted or not', async (t) => {
+  const { disk, exports, leases } = await setUp();
+  leases.set('pmem0p1', 2);
+  t.strictSame(names(exports), ['pmem0p2']);
+  const lent = /in use by 2 leases of files of pmem0p1 .*partition=pmem0p1/;
+  for (const name of ['pmem0p1', 'pmem0']) {
+    t.throws(() => exports.describe(name), { code: 'EBUSY', message: lent });
+    t.throws(() => exports.open(name), { code: 'EBUSY', message: lent });
+  }
+  const raw = disk.partition('pmem0p1').claim('raw leases', 'shared');
+  t.throws(() => exports.open('pmem0p1'), { message: lent }, 'not who would share it');
+  raw.release();
+  const mount = disk.partition('pmem0p1').claim('the ext4 mounted on pmem0p1');
+  t.throws(() => exports.open('pmem0p1'), { message: /the ext4 mounted/ });
+  mount.release();
+  leases.clear();
+  t.strictSame(names(exports), ['pmem0', 'pmem0p1', 'pmem0p2']);
+  leases.set('pmem0', 1);
+  t.strictSame(names(exports), ['pmem0p1', 'pmem0p2'], 'those of a disk without a table');
 });
 
 t.test('open: clients of one export share it, and keep others out', async (t) => {
