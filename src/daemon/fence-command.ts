@@ -10,14 +10,20 @@ import { FENCE_MS_MAX, FENCES_MAX } from '../lease/limits.js';
 const COMMAND_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 /** Of what a command prints, that much is kept, in characters. */
 const OUTPUT_MAX = 1024;
+/**
+ * Up to how long DAXD_EXTENTS is set, in characters: the kernel starts nothing with a variable of
+ * 128 KiB, nor, where the limit of the stack is low, with 128 KiB in all (execve(2)).
+ */
+const EXTENTS_VARIABLE_MAX = 64 * 1024;
 
 /**
  * Fences holders by a program of the operator's: exit 0 says that no device of the holder
  * reaches the pages of the lease any more. It is run without a shell as
- * `PROGRAM LEASE [CLIENT]`, with DAXD_LEASE_ID, DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and DAXD_EXTENTS
- * (offset:length in the backing, with commas) in its environment, and killed after
- * FENCE_MS_MAX. At most FENCES_MAX run at a time, so that one holder cannot hold up others for
- * long, nor a crowd of them the machine.
+ * `PROGRAM LEASE [CLIENT]`, with the lease as JSON on its standard input, with DAXD_LEASE_ID,
+ * DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and DAXD_EXTENTS (offset:length in the backing, with commas;
+ * absent where that is too long) in its environment, and killed after FENCE_MS_MAX. At most
+ * FENCES_MAX run at a time, so that one holder cannot hold up others for long, nor a crowd of
+ * them the machine.
  */
 export class FenceCommand implements Fence {
   readonly #program: string;
@@ -61,30 +67,60 @@ export class FenceCommand implements Fence {
     }
   }
 
+  /** A program that does not start proves nothing, whatever the reason: it is tried again. */
   async #run(lease: Lease): Promise<FenceOutcome> {
+    try {
+      return await this.#runProgram(lease);
+    } catch (error) {
+      // Thrown for NUL in an argument (ERR_INVALID_ARG_VALUE), ETXTBSY, E2BIG, ENOMEM and others.
+      const why = error instanceof Error ? error.message : String(error);
+      return { isFenced: false, detail: `${this.#program} was not started: ${why}` };
+    }
+  }
+
+  /** Rejects where the program cannot even be tried. */
+  async #runProgram(lease: Lease): Promise<FenceOutcome> {
     const { client } = lease.terms;
     const args = client === undefined ? [lease.id] : [lease.id, client];
-    const env = this.#environment(lease);
-    const options = { timeout: FENCE_MS_MAX, killSignal: 'SIGKILL', env } as const;
+    const options = {
+      timeout: FENCE_MS_MAX,
+      killSignal: 'SIGKILL',
+      env: environmentOf(lease),
+    } as const;
     return new Promise((resolve) => {
-      execFile(this.#program, args, options, (error, out, err) => {
+      const { stdin } = execFile(this.#program, args, options, (error, out, err) => {
         const said = `${out}${err}`.trim().slice(0, OUTPUT_MAX);
         if (error === null) resolve({ isFenced: true, detail: said });
         else resolve({ isFenced: false, detail: whyNot(error, said) });
       });
+      // One that does not read it (EPIPE) may have fenced all the same: its exit says so.
+      stdin?.on('error', () => {});
+      stdin?.end(`${JSON.stringify(inputOf(lease))}\n`);
     });
   }
+}
 
-  #environment({ id, terms, runs }: Lease): Record<string, string | undefined> {
-    return {
-      PATH: COMMAND_PATH,
-      DAXD_LEASE_ID: id,
-      DAXD_CLIENT: terms.client,
-      DAXD_PID: terms.holder?.pid?.toString(),
-      DAXD_CGROUP: terms.holder?.cgroup,
-      DAXD_EXTENTS: runs.map(({ deviceOffset, length }) => `${deviceOffset}:${length}`).join(','),
-    };
-  }
+/** What a command reads, however many extents there are. */
+function inputOf({ id, terms, runs }: Lease): object {
+  return {
+    lease: id,
+    client: terms.client,
+    pid: terms.holder?.pid,
+    cgroup: terms.holder?.cgroup,
+    extents: runs.map(({ deviceOffset, length }) => ({ device_offset: deviceOffset, length })),
+  };
+}
+
+function environmentOf({ id, terms, runs }: Lease): Record<string, string | undefined> {
+  const extents = runs.map(({ deviceOffset, length }) => `${deviceOffset}:${length}`).join(',');
+  return {
+    PATH: COMMAND_PATH,
+    DAXD_LEASE_ID: id,
+    DAXD_CLIENT: terms.client,
+    DAXD_PID: terms.holder?.pid?.toString(),
+    DAXD_CGROUP: terms.holder?.cgroup,
+    DAXD_EXTENTS: extents.length > EXTENTS_VARIABLE_MAX ? undefined : extents,
+  };
 }
 
 function whyNot(error: Error & { code?: unknown; killed?: boolean }, said: string): string {

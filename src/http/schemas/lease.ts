@@ -11,7 +11,7 @@ import {
   TTL_MS_MIN,
 } from '../../lease/limits.js';
 import { EventsCursor } from './event.js';
-import { Cursor, FilePath, WAIT_MS_MAX, count, strict } from './values.js';
+import { Cursor, FilePath, WAIT_MS_MAX, count, strict, textWithoutNul } from './values.js';
 
 const Access = Type.Union([Type.Literal('read'), Type.Literal('write')]);
 
@@ -34,7 +34,7 @@ export const AcquireLease = strict({
       description: 'how long to wait for changes that are pending there; default: not at all',
     }),
   ),
-  client: Type.Optional(Type.String({ maxLength: 256, description: 'who holds it, for people' })),
+  client: Type.Optional(textWithoutNul(256, 'who holds it, for people; no NUL')),
   connection: Type.Optional(
     Type.Boolean({
       description: 'end it when this connection ends: over loopback or a Unix socket',

@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import type { TInteger, TObject, TProperties } from 'typebox';
+import type { TInteger, TObject, TProperties, TString } from 'typebox';
 
 /** Items on one page of a listing. */
 const PAGE_ITEMS_MAX = 1000;
@@ -17,6 +17,11 @@ export function strict<T extends TProperties>(properties: T, description?: strin
 /** Bytes or a count: an integer that a double holds exactly. */
 export function count(description: string): TInteger {
   return Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description });
+}
+
+/** Text that a program may be handed as an argument or in its environment, where a NUL ends it. */
+export function textWithoutNul(maxLength: number, description: string): TString {
+  return Type.String({ maxLength, pattern: '^[^\\u0000]*$', description });
 }
 
 /** A path from the partition's root, without `.`, `..` and empty parts; a leading slash is allowed. */

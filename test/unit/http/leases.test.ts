@@ -90,6 +90,9 @@ t.test('lease: requests that cannot be granted', async (t) => {
     [{ ...ASKED, pid: 1, pid_start: 1 }, 422, 'ESRCH'],
     [{ ...ASKED, pid: 1 }, 400, 'EINVAL'],
     [{ ...ASKED, pid: 1, pid_start: 1, cgroup: '/a' }, 400, 'EINVAL'],
+    [{ ...ASKED, client: 'nic\0' }, 400, 'EINVAL'],
+    [{ ...ASKED, path: 'fi\0le' }, 400, 'EINVAL'],
+    [{ ...ASKED, cgroup: '/a\0' }, 400, 'EINVAL'],
     [{ ...ASKED, cgroup: 'a' }, 400, 'EINVAL'],
     [{ ...ASKED, cgroup: `/${'a'.repeat(4095)}` }, 400, 'EINVAL'],
     [{ ...ASKED, cgroup: '/a' }, 422, 'ESRCH'],
@@ -98,6 +101,9 @@ t.test('lease: requests that cannot be granted', async (t) => {
     t.equal(reply.statusCode, status, JSON.stringify(body));
     t.equal(reply.json().code, code);
   }
+  t.match((await post('/v1/leases', { ...ASKED, client: 'nic\0' })).json(), {
+    detail: /^body\.client must match pattern .*, not "nic\\u0000"$/,
+  });
   t.equal(lent.pinnedPages(), 0, 'nothing is pinned');
   t.equal((await get('/v1/leases/none')).statusCode, 404);
 });

@@ -1,0 +1,81 @@
+import { chmodSync, closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { FenceCommand } from '../../../src/daemon/fence-command.js';
+import { Lease } from '../../../src/lease/lease.js';
+import { LEASE_EXTENTS_MAX } from '../../../src/lease/limits.js';
+import { systemClock } from '../../../src/lib/clock.js';
+import { scratchDirectory } from '../../support/ext4-image.js';
+import { recordOf } from '../lease/records.js';
+
+/** A fence command of these lines of shell, which notes its environment and its input. */
+async function setUp(t: Test, lines: readonly string[] = []) {
+  const directory = scratchDirectory(t);
+  const program = join(directory, 'fence');
+  writeFileSync(program, ['#!/bin/sh', `cd ${directory}`, ...lines, ''].join('\n'));
+  chmodSync(program, 0o755);
+  const noted = (name: string): string => readFileSync(join(directory, name), 'utf8');
+  return { program, noted, command: await FenceCommand.open(program) };
+}
+
+function leaseOf(client: string, extents = 1): Lease {
+  const { terms, ranges } = recordOf('01J', client);
+  const runs = Array.from({ length: extents }, (_, i) => ({
+    offset: i * 4096,
+    deviceOffset: 2 ** 40 + 2 * i * 4096,
+    length: 4096,
+  }));
+  const place = { backingPath: '(memory)', clock: systemClock };
+  return new Lease(terms, { state: 'quarantined', ranges, runs, deadlineMs: 0 }, place);
+}
+
+const NOTING = ['cat > input', 'env > environment', 'echo "port 3 is shut"'];
+
+t.test('fence: the command is told of the lease on its input and in its environment', async (t) => {
+  const { command, noted } = await setUp(t, NOTING);
+  t.strictSame(await command.fence(leaseOf('nic 0', 2)), {
+    isFenced: true,
+    detail: 'port 3 is shut',
+  });
+  const at = 2 ** 40;
+  t.strictSame(JSON.parse(noted('input')), {
+    lease: '01J',
+    client: 'nic 0',
+    pid: 7,
+    extents: [
+      { device_offset: at, length: 4096 },
+      { device_offset: at + 8192, length: 4096 },
+    ],
+  });
+  const environment = noted('environment').split('\n');
+  t.ok(environment.includes('DAXD_CLIENT=nic 0'));
+  t.ok(environment.includes(`DAXD_EXTENTS=${at}:4096,${at + 8192}:4096`));
+});
+
+t.test('fence: a lease of as many extents as there may be', async (t) => {
+  const { command, noted } = await setUp(t, NOTING);
+  const fenced = await command.fence(leaseOf('nic0', LEASE_EXTENTS_MAX));
+  t.match(fenced, { isFenced: true, detail: 'port 3 is shut' });
+  t.equal(JSON.parse(noted('input')).extents.length, LEASE_EXTENTS_MAX);
+  t.notMatch(noted('environment'), /DAXD_EXTENTS/);
+});
+
+t.test('fence: a command that does not read its input', async (t) => {
+  const { command } = await setUp(t, ['exec <&-', 'sleep 0.1']);
+  t.match(await command.fence(leaseOf('nic0', LEASE_EXTENTS_MAX)), { isFenced: true });
+});
+
+t.test('fence: a command that cannot be started fences nobody, and never rejects', async (t) => {
+  const { program, command } = await setUp(t);
+  const detail = /fence was not started: .*null bytes/;
+  t.match(await command.fence(leaseOf('nic\0')), { isFenced: false, detail });
+
+  const fd = openSync(program, 'r+');
+  const busy = await command.fence(leaseOf('nic0'));
+  closeSync(fd);
+  t.match(busy, { isFenced: false, detail: /ETXTBSY/ });
+  t.match(await command.fence(leaseOf('nic0')), { isFenced: true }, 'its turn is given back');
+});
