@@ -71,6 +71,11 @@ export class JournalSuperblock implements JournalIdentity {
     return this.#bytes.subarray(JsbField.Uuid, JsbField.Uuid + 16);
   }
 
+  /** Whether the numbers of blocks in its records have 64 bits: in all that daxd writes they do. */
+  get is64(): boolean {
+    return (this.#bytes.readUInt32BE(JsbField.FeatureIncompat) & JournalIncompat.Bit64) !== 0;
+  }
+
   /** Blocks of the log, this one included. */
   get maxLen(): number {
     return this.#bytes.readUInt32BE(JsbField.MaxLen);

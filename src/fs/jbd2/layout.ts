@@ -39,7 +39,12 @@ export const JOURNAL_INCOMPAT =
   JournalIncompat.Revoke | JournalIncompat.Bit64 | JournalIncompat.CsumV3;
 export const JOURNAL_CHECKSUM_CRC32C = 4;
 
-/** Fields of a tag of a descriptor block, checksum v3. @kernel struct journal_block_tag3_s (include/linux/jbd2.h) */
+/**
+ * Fields of a tag of a descriptor block. With checksum v3 its size is the same in every log; the high half
+ * of the block means something only with {@link JournalIncompat.Bit64}.
+ *
+ * @kernel struct journal_block_tag3_s (include/linux/jbd2.h)
+ */
 export const TagField = { BlockLo: 0x0, Flags: 0x4, BlockHi: 0x8, Checksum: 0xc } as const;
 export const TAG_BYTES = 16;
 /** The first tag of a block is followed by the journal's UUID. */
@@ -51,10 +56,14 @@ export const TAIL_OFFSET = LOG_BLOCK_SIZE - 4;
 /** Tags that a descriptor block holds. */
 export const TAGS_MAX = Math.floor((TAIL_OFFSET - HEADER_BYTES - TAG_UUID_BYTES) / TAG_BYTES);
 
-/** Bytes in use of a revoke block, its header included; the numbers follow, 8 bytes each. */
+/** Bytes in use of a revoke block, its header included; the numbers follow, see {@link REVOKE_BYTES}. */
 export const REVOKE_COUNT = 0x0c;
 export const REVOKE_HEADER_BYTES = 16;
-export const REVOKES_MAX = Math.floor((TAIL_OFFSET - REVOKE_HEADER_BYTES) / 8);
+/** Of one number in the logs that daxd writes. */
+export const REVOKE_BYTES = 8;
+/** Of one in a log without {@link JournalIncompat.Bit64}. */
+export const REVOKE_BYTES_NARROW = 4;
+export const REVOKES_MAX = Math.floor((TAIL_OFFSET - REVOKE_HEADER_BYTES) / REVOKE_BYTES);
 
 /** Fields of a commit block. @kernel struct commit_header (include/linux/jbd2.h) */
 export const CommitField = { Checksum: 0x10, Seconds: 0x30, Nanoseconds: 0x38 } as const;

@@ -5,6 +5,8 @@ import {
   HEADER_BYTES,
   HeaderField,
   JBD2_MAGIC,
+  REVOKE_BYTES,
+  REVOKE_BYTES_NARROW,
   REVOKE_COUNT,
   REVOKE_HEADER_BYTES,
   TAG_BYTES,
@@ -88,8 +90,8 @@ export function encodeDescriptor(
   sealTail(descriptor, seed);
 }
 
-/** The tags of a descriptor block whose tail was verified. */
-export function decodeDescriptor(descriptor: Buffer): Tag[] {
+/** The tags of a descriptor block whose tail was verified; `is64` when its log has numbers of 64 bits. */
+export function decodeDescriptor(descriptor: Buffer, is64: boolean): Tag[] {
   const tags: Tag[] = [];
   let at = HEADER_BYTES;
   while (at + TAG_BYTES <= TAIL_OFFSET && tags.length < TAGS_MAX) {
@@ -97,7 +99,7 @@ export function decodeDescriptor(descriptor: Buffer): Tag[] {
     tags.push({
       home:
         descriptor.readUInt32BE(at + TagField.BlockLo) +
-        descriptor.readUInt32BE(at + TagField.BlockHi) * 2 ** 32,
+        (is64 ? descriptor.readUInt32BE(at + TagField.BlockHi) * 2 ** 32 : 0),
       escaped: (flags & TagFlag.Escape) !== 0,
       checksum: descriptor.readUInt32BE(at + TagField.Checksum),
     });
@@ -115,20 +117,23 @@ export function encodeRevoke(
   blocks: readonly number[],
 ): void {
   encodeHeader(revoke, BlockType.Revoke, sequence);
-  revoke.writeUInt32BE(REVOKE_HEADER_BYTES + 8 * blocks.length, REVOKE_COUNT);
+  revoke.writeUInt32BE(REVOKE_HEADER_BYTES + REVOKE_BYTES * blocks.length, REVOKE_COUNT);
   blocks.forEach((block, i) => {
-    revoke.writeUInt32BE(Math.floor(block / 2 ** 32), REVOKE_HEADER_BYTES + 8 * i);
-    revoke.writeUInt32BE(block % 2 ** 32, REVOKE_HEADER_BYTES + 8 * i + 4);
+    const at = REVOKE_HEADER_BYTES + REVOKE_BYTES * i;
+    revoke.writeUInt32BE(Math.floor(block / 2 ** 32), at);
+    revoke.writeUInt32BE(block % 2 ** 32, at + 4);
   });
   sealTail(revoke, seed);
 }
 
-/** The block numbers of a verified revoke record. */
-export function decodeRevoke(revoke: Buffer): number[] {
+/** The block numbers of a verified revoke record; `is64` when its log has numbers of 64 bits. */
+export function decodeRevoke(revoke: Buffer, is64: boolean): number[] {
   const blocks: number[] = [];
   const end = Math.min(revoke.readUInt32BE(REVOKE_COUNT), TAIL_OFFSET);
-  for (let at = REVOKE_HEADER_BYTES; at + 8 <= end; at += 8) {
-    blocks.push(revoke.readUInt32BE(at) * 2 ** 32 + revoke.readUInt32BE(at + 4));
+  const bytes = is64 ? REVOKE_BYTES : REVOKE_BYTES_NARROW;
+  for (let at = REVOKE_HEADER_BYTES; at + bytes <= end; at += bytes) {
+    const first = revoke.readUInt32BE(at);
+    blocks.push(is64 ? first * 2 ** 32 + revoke.readUInt32BE(at + 4) : first);
   }
   return blocks;
 }

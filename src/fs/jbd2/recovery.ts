@@ -113,14 +113,14 @@ class LogScan {
       if (type !== BlockType.Descriptor && type !== BlockType.Revoke) return undefined;
       if (!isTailSealed(record, this.#seed)) return this.#endOfLog(at, sequence);
       if (type === BlockType.Descriptor) this.#takeCopies(transaction, record, sequence);
-      else takeRevokes(transaction, record);
+      else takeRevokes(transaction, record, this.#superblock.is64);
     }
     return undefined;
   }
 
   #takeCopies(transaction: ScannedTransaction, descriptor: Buffer, sequence: number): void {
     const seed = blockSeed(this.#seed, sequence);
-    for (const { home, escaped, checksum } of decodeDescriptor(descriptor)) {
+    for (const { home, escaped, checksum } of decodeDescriptor(descriptor, this.#superblock.is64)) {
       if (this.#left === 0) return;
       const index = this.#index;
       const isWhole = crc32c(seed, this.#next()) === checksum;
@@ -154,12 +154,12 @@ class LogScan {
   }
 }
 
-function takeRevokes(transaction: ScannedTransaction, record: Buffer): void {
+function takeRevokes(transaction: ScannedTransaction, record: Buffer, is64: boolean): void {
   const bytes = record.readUInt32BE(REVOKE_COUNT);
   if (bytes < REVOKE_HEADER_BYTES || bytes > TAIL_OFFSET) {
     throw new DaxdError('EUCLEAN', `journal: a revoke record of ${bytes} bytes; run e2fsck -fy`);
   }
-  transaction.revoked.push(...decodeRevoke(record));
+  transaction.revoked.push(...decodeRevoke(record, is64));
 }
 
 function damagedTransaction(sequence: number, index: number): DaxdError {

@@ -1,6 +1,8 @@
 import t from 'tap';
 
 import type { Journal } from '../../../../src/fs/jbd2/journal.js';
+import { HEADER_BYTES, TagField } from '../../../../src/fs/jbd2/layout.js';
+import { decodeDescriptor } from '../../../../src/fs/jbd2/log-records.js';
 import { filled, MEDIA_BLOCKS, newLog } from './set-up.js';
 import type { TestLog } from './set-up.js';
 
@@ -88,3 +90,16 @@ t.test('planReplay: transactions of an older round of the log do not count', asy
   }
   t.strictSame(log.replayed(), [[9, 7]]);
 });
+
+t.test(
+  'decodeDescriptor: the high half of a block counts in a log with 64 bits alone',
+  async (t) => {
+    const { log } = await threeTransactions();
+    const descriptor = log.area.read(1);
+    descriptor.writeUInt32BE(7, HEADER_BYTES + TagField.BlockHi);
+    const homes = (is64: boolean): number[] =>
+      decodeDescriptor(descriptor, is64).map(({ home }) => home);
+    t.strictSame(homes(true), [7 * 2 ** 32 + 3]);
+    t.strictSame(homes(false), [3]);
+  },
+);
