@@ -16,6 +16,7 @@ import { BLOCK_SIZE, EXTENT_BLOCK_MAX, FILE_BLOCKS_MAX, FILE_SIZE_MAX } from './
 import { leavePinned } from './leave-pinned.js';
 import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
+import { touchContent } from './touch-content.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -144,7 +145,7 @@ async function shiftRange(
         const inode = rereadWritable(txn, volume, before);
         const quarantined = leavePinned(txn, volume, { inode, span: gone, copies }, layout);
         const shifted = step(txn, { inode, span, at }, layout);
-        inode.touch();
+        touchContent(txn, volume, inode);
         inode.store(txn);
         return { ...shifted, quarantined };
       });

@@ -19,6 +19,7 @@ import { leavePinned } from './leave-pinned.js';
 import { nameFill } from './name-fill.js';
 import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
+import { touchContent } from './touch-content.js';
 import type { Volume } from './volume.js';
 
 /** A stretch of a file that an operation is asked for, in bytes. */
@@ -81,7 +82,7 @@ async function punchHeld(
       const inode = rereadWritable(txn, volume, before);
       const left = leavePinned(txn, volume, { inode, span, copies }, layout);
       const piece = freeSpan(txn, volume, { inode, span }, layout);
-      inode.touch();
+      touchContent(txn, volume, inode);
       inode.store(txn);
       return { ...piece, quarantined: left };
     });
@@ -146,7 +147,7 @@ async function leaveZeroed(
     return await volume.transact((txn) => {
       const inode = rereadWritable(txn, volume, before);
       const left = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
-      inode.touch();
+      touchContent(txn, volume, inode);
       inode.store(txn);
       return left;
     });

@@ -13,6 +13,7 @@ import { leavePinned } from './leave-pinned.js';
 import { addOrphan, removeOrphan } from './orphans.js';
 import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
+import { touchContent } from './touch-content.js';
 import type { Volume } from './volume.js';
 
 /** How a change that may wait went. */
@@ -86,7 +87,7 @@ async function grow(
       const inode = rereadWritable(txn, volume, before);
       const blocks = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
       inode.size = size;
-      inode.touch();
+      touchContent(txn, volume, inode);
       inode.store(txn);
       return blocks;
     });
@@ -123,7 +124,7 @@ async function shrink(
       if (!piece.isLast) addOrphan(txn, volume, inode);
       else if (isListed && inode.linksCount > 0) removeOrphan(txn, volume, inode);
       isListed ||= !piece.isLast;
-      inode.touch();
+      touchContent(txn, volume, inode);
       inode.store(txn);
       return { ...piece, quarantined: left };
     });

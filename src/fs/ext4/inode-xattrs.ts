@@ -87,12 +87,19 @@ export class InodeXattrs {
   }
 }
 
-/** What lies there without the magic means nothing, as in the kernel. */
+/** Whether there is anything to read: most files have no attributes. */
+export function mayHaveXattrs(inode: Inode): boolean {
+  return inode.fileAcl !== 0 || hasInInode(inode.xattrArea);
+}
+
 function readInInode(inode: Inode): Xattr[] {
   const area = inode.xattrArea;
-  const hasRoom = area.length >= PLACE.first + 4;
-  if (!hasRoom || area.readUInt32LE(0) !== XATTR_MAGIC) return [];
-  return decodeXattrs(area, PLACE, `inode ${inode.number}`);
+  return hasInInode(area) ? decodeXattrs(area, PLACE, `inode ${inode.number}`) : [];
+}
+
+/** What lies there without the magic means nothing, as in the kernel. */
+function hasInInode(area: Buffer): boolean {
+  return area.length >= PLACE.first + 4 && area.readUInt32LE(0) === XATTR_MAGIC;
 }
 
 /** The list with one attribute changed where it stands, or added behind. */

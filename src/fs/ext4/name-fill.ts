@@ -1,6 +1,7 @@
 import type { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { rereadWritable } from './regular-file.js';
+import { touchContent } from './touch-content.js';
 import type { Volume } from './volume.js';
 
 /** How a file takes over what was filled. */
@@ -31,7 +32,7 @@ export async function nameFill(
       const inode = rereadWritable(txn, volume, before, { append: true });
       fill.name(txn, inode);
       inode.size = Math.max(inode.size, sizeMin);
-      inode.touch();
+      touchContent(txn, volume, inode);
       inode.store(txn);
     });
   } finally {

@@ -15,6 +15,7 @@ import { leavePinned } from './leave-pinned.js';
 import { addOrphan } from './orphans.js';
 import { readWritable, rereadWritable } from './regular-file.js';
 import type { StagedContent } from './staged-content.js';
+import { touchContent } from './touch-content.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -46,7 +47,7 @@ export async function replaceData(
       const { freed, quarantined, orphan } = await volume.transact((txn) => {
         const inode = rereadWritable(txn, volume, before);
         const swapped = swap(txn, volume, { inode, staged }, layout);
-        inode.touch();
+        touchContent(txn, volume, inode);
         inode.store(txn);
         return swapped;
       });

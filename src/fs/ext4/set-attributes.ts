@@ -4,6 +4,7 @@ import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
 import { readFileInode } from './named-inode.js';
 import { chmodAcl } from './posix-acl.js';
+import { dropCapability } from './touch-content.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 import { XattrIndex } from './xattr-name.js';
@@ -26,7 +27,6 @@ const SETGID = 0o2000;
 const GROUP_EXECUTE = 0o010;
 /** The largest number of a user: the one above it says "leave it" in chown(2). */
 const ID_MAX = 2 ** 32 - 2;
-const CAPABILITY = { index: XattrIndex.Security, name: Buffer.from('capability') };
 
 /**
  * Sets permissions, owner and times as chmod, chown and utimensat do for root; ctime becomes
@@ -71,8 +71,7 @@ function changeOwner(
   inode.mode &= ~SETUID;
   // Without execution for the group the bit means something else.
   if ((inode.mode & GROUP_EXECUTE) !== 0) inode.mode &= ~SETGID;
-  const xattrs = new InodeXattrs(txn, volume, inode);
-  if (xattrs.get(CAPABILITY) !== undefined) xattrs.remove(txn, CAPABILITY);
+  dropCapability(txn, volume, inode);
 }
 
 function changeMode(txn: Transaction, volume: Volume, inode: Inode, mode: number): void {
