@@ -225,6 +225,9 @@ function markUse(volume: Volume, bytes: Buffer, to: 'mounted' | 'unmounted'): vo
     bytes.writeUInt32LE((isSet ? bits | bit : bits & ~bit) >>> 0, field);
   };
   const isMounted = to === 'mounted';
+  // Attributes may come, and files of 2 GiB; later the superblock is left alone.
+  set(SuperField.FeatureCompat, FeatureCompat.ExtAttr, true);
+  set(SuperField.FeatureRoCompat, FeatureRoCompat.LargeFile, true);
   if (!hasJournal(volume)) {
     const state = bytes.readUInt16LE(SuperField.State);
     const isValid = isMounted ? state & ~FsState.Valid : state | FsState.Valid;
@@ -233,8 +236,6 @@ function markUse(volume: Volume, bytes: Buffer, to: 'mounted' | 'unmounted'): vo
   }
   set(SuperField.FeatureIncompat, FeatureIncompat.Recover, isMounted);
   markHashSign(bytes);
-  // Attributes may come, and later the superblock is left alone.
-  set(SuperField.FeatureCompat, FeatureCompat.ExtAttr, true);
   if ((volume.superblock.compat & FeatureCompat.OrphanFile) === 0) return;
   const mayHoldOrphans = isMounted || holdsOrphans(volume, volume);
   set(SuperField.FeatureRoCompat, FeatureRoCompat.OrphanPresent, mayHoldOrphans);

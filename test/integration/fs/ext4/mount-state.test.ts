@@ -10,7 +10,7 @@ import { readGroup } from '../../../../src/fs/ext4/group.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { sealSuperblock } from '../../../../src/fs/ext4/superblock.js';
-import { KIB, MIB, roundUp } from '../../../../src/lib/units.js';
+import { GIB, KIB, MIB, roundUp } from '../../../../src/lib/units.js';
 import { fsck, runJudge, sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
@@ -56,6 +56,29 @@ t.test('openVolume: without a journal the valid bit is clear while mounted', asy
   await open.fs.create('a');
   await closeClean(t, open);
   t.equal(header(image, 'Filesystem state'), 'clean');
+});
+
+t.test('openVolume: has the features that a large file needs', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  for (const journal of ['has_journal', '^has_journal']) {
+    const image = newImage(t, ['-O', `^large_file,^resize_inode,${journal}`]);
+    t.notMatch(header(image, 'Filesystem features'), /large_file/);
+    const open = await openImage(image);
+    await truncateFile(open.volume, await open.fs.create('a'), 3 * GIB);
+    await closeClean(t, open);
+    t.match(header(image, 'Filesystem features'), /large_file/, journal);
+  }
+});
+
+t.test('openVolume: has the feature that attributes need, without a journal too', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t, ['-O', '^has_journal,^ext_attr']);
+  t.notMatch(header(image, 'Filesystem features'), /ext_attr/);
+  const open = await openImage(image);
+  const inode = await open.fs.create('a');
+  await open.fs.setXattr(inode, 'user.a', Buffer.alloc(500, 1));
+  await closeClean(t, open);
+  t.match(header(image, 'Filesystem features'), /ext_attr/);
 });
 
 t.test('openVolume: what was read is what dumpe2fs shows', async (t) => {
