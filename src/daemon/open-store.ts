@@ -1,3 +1,4 @@
+import { realpathSync } from 'node:fs';
 import { basename, join, resolve as resolvePath } from 'node:path';
 
 import type { ServeConfig } from '../config/load.js';
@@ -12,7 +13,9 @@ export async function openStore(
   { backing, pmem }: Attached,
   log: Logger,
 ): Promise<LeaseStore> {
-  const beside = backing.kind === 'file' ? backing.path : join('daxd-data', basename(backing.path));
+  // Under whatever name the backing is given: with another store its leases would be forgotten.
+  const path = realpathSync(backing.path);
+  const beside = backing.kind === 'file' ? path : join('daxd-data', basename(path));
   const directory = resolvePath(config.stateDirectory ?? `${beside}.leases`);
   try {
     const store = LmdbStore.open(directory, config.rememberedLeases);

@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from 'node:http';
+
 import { DaxdError } from '../lib/errno.js';
 import type { FileSystem } from './control.js';
 import { HttpRefusal } from './problem.js';
@@ -79,6 +81,23 @@ export function onlyNewOf(
   if (ifNoneMatch === undefined) return query.exclusive === true ? 'exclusive' : 'no';
   if (ifNoneMatch.trim() === '*') return 'if-none-match';
   throw new DaxdError('EINVAL', `if-none-match: ${ifNoneMatch}: a write takes only *`);
+}
+
+/** Headers that change what a write means, and what to do in their place (RFC 9110, 14.5, 8.4, 13.1). */
+const NOT_HONOURED = {
+  'content-range': 'write a part of a file with ?offset=',
+  'content-encoding': 'send the bytes that the file is to have',
+  'if-match': 'a write takes no precondition but If-None-Match: *',
+  'if-unmodified-since': 'a write takes no precondition but If-None-Match: *',
+} as const;
+
+/** Refuses a write under terms that daxd does not keep. @throws DaxdError EINVAL naming the header */
+export function refuseTermsNotKept(headers: IncomingHttpHeaders): void {
+  for (const [name, advice] of Object.entries(NOT_HONOURED)) {
+    const value = headers[name];
+    if (value === undefined || (name === 'content-encoding' && value === 'identity')) continue;
+    throw new DaxdError('EINVAL', `${name} is not kept to: nothing is changed: ${advice}`);
+  }
 }
 
 /**

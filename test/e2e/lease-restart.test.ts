@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -125,6 +125,19 @@ t.test('leases of other media are refused, and nothing is touched', async (t) =>
   t.equal(await next.stop(), 0);
   const free = await startDaxd(t, ['--backing', older, ...args]);
   t.equal(await free.stop(), 0, 'without a lease a store belongs to nobody');
+});
+
+t.test('a backing under another name has the leases that it had', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { directory, path: image } = kernelImage(t);
+  const daxd = await startDaxd(t, ['--backing', image]);
+  const { id } = await acquire(daxd);
+  await daxd.stop('SIGKILL');
+  const alias = join(directory, 'alias');
+  symlinkSync(image, alias);
+  const next = await startDaxd(t, ['--backing', alias]);
+  t.match((await curl(`${next.url}/v1/leases/${id}`)).json, { id, state: 'reclaimable' });
+  await next.stop();
 });
 
 t.test('a damaged store refuses to serve, and says how to go on', async (t) => {

@@ -9,7 +9,7 @@ import { pathFromTarget } from '../file-path.js';
 import { Appended, CreatedFile, WriteQuery } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
-import { onlyNewOf, storeUpload, uploadPlace } from '../upload.js';
+import { onlyNewOf, refuseTermsNotKept, storeUpload, uploadPlace } from '../upload.js';
 
 /** What the routes that write files need. */
 export interface WriteFileRoutesOptions {
@@ -45,6 +45,7 @@ export const writeFileRoutes: FastifyPluginCallbackTypebox<WriteFileRoutesOption
       },
     },
     async (request, reply) => {
+      refuseTermsNotKept(request.headers);
       const { fs } = control.files(request.params.partition);
       const path = pathFromTarget(request.url);
       const source = request.body instanceof Readable ? request.body : Readable.from([]);
@@ -73,6 +74,7 @@ export const writeFileRoutes: FastifyPluginCallbackTypebox<WriteFileRoutesOption
       },
     },
     async (request, reply) => {
+      refuseTermsNotKept(request.headers);
       const { fs } = control.files(request.params.partition);
       await fs.unlink(pathFromTarget(request.url));
       return reply.code(204).send(null);

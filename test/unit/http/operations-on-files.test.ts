@@ -45,6 +45,26 @@ t.test('put: exclusive and If-None-Match make a new file only', async (t) => {
   t.equal((await put(`${FILES}/a?exclusive=false`, 'x')).statusCode, 204);
 });
 
+t.test('put, delete: under terms that are not kept nothing is changed', async (t) => {
+  const { app, put, control } = await setUpHttp(t);
+  control.fs.put('a', 'whole');
+  for (const [header, value] of [
+    ['content-range', 'bytes 5-9/10'],
+    ['content-encoding', 'gzip'],
+    ['if-match', '"tag"'],
+    ['if-unmodified-since', 'Fri, 27 Nov 2026 21:00:00 GMT'],
+  ] as const) {
+    const refused = await put(`${FILES}/a`, 'x', { [header]: value });
+    t.equal(refused.statusCode, 400, header);
+    t.match(refused.json(), { code: 'EINVAL', detail: new RegExp(header) });
+    const headers = { host: 'localhost', [header]: value };
+    const kept = await app.inject({ method: 'DELETE', url: `${FILES}/a`, headers });
+    t.equal(kept.statusCode, 400, `DELETE, ${header}`);
+  }
+  t.equal(control.fs.bytes('a'), 'whole');
+  t.equal((await put(`${FILES}/a`, 'x', { 'content-encoding': 'identity' })).statusCode, 204);
+});
+
 t.test('link, mknod, rename: reach the filesystem', async (t) => {
   const { post, control } = await setUpHttp(t);
   const inode = control.fs.put('a', 'x');
