@@ -46,7 +46,8 @@ export interface LeaseStore {
    * while others are being written share the next sync.
    *
    * @throws DaxdError ENOSPC on a disk that is nearly full, for what takes more of it: removals,
-   *   deadlines and headers still go through, at the worst without their tombstones; EIO.
+   *   deadlines, headers and leases that have ended still go through, at the worst without their
+   *   tombstones; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
   /**

@@ -13,6 +13,8 @@ const DROPPED_MIN = 16;
 
 /** What a transaction changes of what is remembered. */
 export interface RememberedStep {
+  /** How many entries are dropped, the rounds that name them included. */
+  readonly dropped: number;
   /** To be called within the transaction. */
   readonly write: () => void;
   /** To be called once it is durable. */
@@ -96,7 +98,17 @@ export class LmdbRemembered {
       if (dropped.length > 0) this.#oldest = undefined;
       this.#span = { ...span, next: span.next + 1, size: span.size + added };
     };
-    return { write, done };
+    const entries = dropped.reduce(
+      (sum, { ids, keys: old }) => sum + ids.length + old.length + 1,
+      0,
+    );
+    return { dropped: entries, write, done };
+  }
+
+  /** How many entries are dropped along with such changes. */
+  droppedBy(changes: readonly StoreChange[]): number {
+    const step = this.step(changes);
+    return step === undefined ? 0 : step.dropped;
   }
 
   /** The rounds that are too old, or too many with what is added, and what is left. */

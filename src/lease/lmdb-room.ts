@@ -1,8 +1,7 @@
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
 
 import { DaxdError } from '../lib/errno.js';
 import { FallocateMode, fallocate } from '../media/fallocate.js';
-import type { StoreChange } from './lease-store.js';
 
 /**
  * Kept behind the end of the file for what is to go on while the disk is full: removals, and the
@@ -11,10 +10,12 @@ import type { StoreChange } from './lease-store.js';
 const RESERVED_BYTES = 1024 * 1024;
 /** Reserved at once, where there is room: not every transaction is to ask the filesystem. */
 const STEP_BYTES = 1024 * 1024;
-/** What a change may add to the file, beside its own bytes: pages of the trees that it is put into. */
-const CHANGE_BYTES = 16 * 1024;
-/** Of each range and run of a record. */
-const PIECE_BYTES = 24;
+/** stat(2) counts in these, whatever the filesystem has. */
+const STAT_BLOCK_BYTES = 512;
+/** What may stay reserved: this much where the store is opened or closed... */
+const IDLE_MAX_BYTES = 8 * 1024 * 1024;
+/** ...and while it is used this much, and half the file, since what was needed may be so again. */
+const USED_MAX_BYTES = 16 * 1024 * 1024;
 
 /**
  * Room on the disk behind the end of an LMDB file. LMDB is never left to find out that there is
@@ -27,25 +28,53 @@ export class LmdbRoom {
   /** The byte up to which blocks are allocated; Infinity where none can be reserved. */
   #end = 0;
 
-  /** @throws what node:fs throws. */
+  /** Gives back what another daemon reserved in excess. @throws what node:fs throws. */
   constructor(path: string) {
     this.#path = path;
     this.#fd = openSync(path, 'r+');
+    const { size, blocks } = fstatSync(this.#fd);
+    if (blocks * STAT_BLOCK_BYTES - size > IDLE_MAX_BYTES) this.#giveBack(size);
   }
 
   /**
-   * Whether there is room for the changes, and RESERVED_BYTES more. Where not, what takes no
-   * more room than it gives back can go on.
+   * Whether there is room to grow by so many bytes, and RESERVED_BYTES more. Where not, what takes
+   * no more room than it gives back can go on.
+   *
+   * @param growthOf how much the file may grow, by its size.
    */
-  has(changes: readonly StoreChange[]): boolean {
+  has(growthOf: (fileBytes: number) => number): boolean {
     const { size } = fstatSync(this.#fd);
-    const wanted = size + bytesOf(changes) + RESERVED_BYTES;
+    const wanted = size + growthOf(size) + RESERVED_BYTES;
     if (wanted <= this.#end) return true;
     return this.#extend(size, wanted + STEP_BYTES) || this.#extend(size, wanted);
   }
 
+  /** Gives back what was reserved for a large transaction, once it is written. */
+  settle(): void {
+    const { size } = fstatSync(this.#fd);
+    this.#keepAtMost(size, USED_MAX_BYTES + size / 2);
+  }
+
+  /** Leaves room for the next start. To be called when the file is not written any more. */
   close(): void {
+    this.#keepAtMost(fstatSync(this.#fd).size, IDLE_MAX_BYTES);
     closeSync(this.#fd);
+  }
+
+  #keepAtMost(size: number, bytes: number): void {
+    if (this.#end !== Infinity && this.#end - size > bytes) this.#giveBack(size);
+  }
+
+  /** All behind the end of the file goes, and what is kept there always is reserved anew. */
+  #giveBack(size: number): void {
+    try {
+      ftruncateSync(this.#fd, size);
+    } catch {
+      // It stays reserved: the leases are as safe as they were.
+      return;
+    }
+    this.#end = size;
+    this.#extend(size, size + RESERVED_BYTES + STEP_BYTES);
   }
 
   #extend(offset: number, end: number): boolean {
@@ -62,13 +91,4 @@ export class LmdbRoom {
     }
     return true;
   }
-}
-
-function bytesOf(changes: readonly StoreChange[]): number {
-  let bytes = changes.length * CHANGE_BYTES;
-  for (const change of changes) {
-    if (change.kind !== 'put') continue;
-    bytes += (change.record.ranges.length + change.record.runs.length) * PIECE_BYTES;
-  }
-  return bytes;
 }

@@ -13,6 +13,7 @@ import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
+import { growthBytes } from './lmdb-growth.js';
 import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
@@ -149,7 +150,7 @@ export class LmdbStore implements LeaseStore {
 
   /** One transaction for all; where it fails, removals get one of their own, without tombstones. */
   async #writeRound(asked: readonly Waiting[]): Promise<void> {
-    const round = this.#room.has(changesOf(asked)) ? asked : this.#refuseGrowth(asked);
+    const round = this.#hasRoom(changesOf(asked)) ? asked : this.#refuseGrowth(asked);
     if (round.length === 0) return;
     try {
       await this.#transact(changesOf(round));
@@ -159,7 +160,13 @@ export class LmdbStore implements LeaseStore {
       if (removals.length > 0) await this.#remove(removals);
       return;
     }
+    this.#room.settle();
     for (const { resolve } of round) resolve();
+  }
+
+  #hasRoom(changes: readonly StoreChange[]): boolean {
+    const dropped = this.#remembered.droppedBy(changes);
+    return this.#room.has((fileBytes) => growthBytes(changes, { fileBytes, dropped }));
   }
 
   /** Refuses what a full disk has no room for, and gives the rest. */
@@ -325,8 +332,11 @@ function isRemoval(changes: readonly StoreChange[]): boolean {
 }
 
 function takesRoom(changes: readonly StoreChange[]): boolean {
-  const growth = ['put', 'key', 'operation'];
-  return changes.some(({ kind }) => growth.includes(kind));
+  return changes.some((change) => {
+    // One that has ended stands in the place of what it was, and is removed next.
+    if (change.kind === 'put') return change.record.ended !== true;
+    return change.kind === 'key' || change.kind === 'operation';
+  });
 }
 
 /** LMDB's own code for a full disk is the errno of the write that failed. */

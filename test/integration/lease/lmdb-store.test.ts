@@ -267,6 +267,10 @@ t.test('a store: a full disk refuses grants, and has room for their ends', async
   for (let i = 0; i < 200; i++) {
     await t.rejects(store.commit([large('zzz')]), { code: 'ENOSPC', message: /make room/ });
   }
+  // One that has ended, and waits for its blocks to be freed, takes the place of what it was.
+  const [first = ''] = kept;
+  const record = { ...recordOf(first, 'x'.repeat(2_000)), ended: true };
+  await store.commit([{ kind: 'put', record, deadlineMs: 1 }]);
   // A grant and releases at once: the releases are not lost with it.
   const [grant, ...removals] = await Promise.allSettled([
     store.commit([large('zzz')]),
