@@ -17,6 +17,8 @@ const GROUP_BLOCKS_MAX = 8 * BLOCK_SIZE;
 const GROUP_DESC_SIZE_OLD = 32;
 const GROUP_DESC_SIZE_MIN = 64;
 const GROUP_DESC_SIZE_MAX = 1024;
+/** Bytes of the fields behind the old inode. */
+const EXTRA_ISIZE = 32;
 /** Inodes below the first that files may take, in every ext4 of today. */
 const FIRST_INODE_MIN = 11;
 
@@ -127,10 +129,13 @@ export class Superblock {
     return Math.ceil((this.inodesPerGroup * this.inodeSize) / BLOCK_SIZE);
   }
 
-  /** Bytes behind the old inode that new inodes use. */
+  /** Bytes behind the old inode that new inodes use: what the field says, where that will do. */
   get wantExtraIsize(): number {
-    if (this.inodeSize === GOOD_OLD_INODE_SIZE) return 0;
-    return this.bytes.readUInt16LE(SuperField.WantExtraIsize);
+    const room = this.inodeSize - GOOD_OLD_INODE_SIZE;
+    if (room === 0) return 0;
+    const wanted = this.bytes.readUInt16LE(SuperField.WantExtraIsize);
+    const isUsable = wanted % 4 === 0 && wanted >= EXTRA_ISIZE && wanted <= room;
+    return isUsable ? wanted : EXTRA_ISIZE;
   }
 
   /** First block of a group. */
