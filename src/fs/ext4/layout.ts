@@ -165,11 +165,22 @@ export const GOOD_OLD_INODE_SIZE = 128;
 
 /** Bits of i_flags. */
 export const InodeFlag = {
+  SecureRemove: 0x1,
+  Unremove: 0x2,
+  Compressed: 0x4,
+  Sync: 0x8,
   Immutable: 0x10,
   Append: 0x20,
+  NoDump: 0x40,
+  NoAtime: 0x80,
+  NoCompress: 0x400,
   Index: 0x1000,
+  NoTail: 0x8000,
+  DirSync: 0x10000,
   HugeFile: 0x40000,
   Extents: 0x80000,
+  Dax: 0x2000000,
+  ProjectInherit: 0x20000000,
 } as const;
 
 /** The file type bits of i_mode. */

@@ -6,6 +6,7 @@ import { Directory } from './directory.js';
 import type { FoundEntry } from './directory.js';
 import { appendBlock } from './append-block.js';
 import { inheritAcls } from './inherit-acl.js';
+import { inheritFlags } from './inherit-flags.js';
 import { allocateInode, freeInode } from './inode-allocator.js';
 import { assertReleasable, releaseInodeBlocks } from './inode-release.js';
 import type { Inode } from './inode.js';
@@ -48,6 +49,7 @@ export function addInode(
   const inode = allocateInode(txn, volume, { mode, parent: parent.number });
   inode.linksCount = 1;
   inheritGroup(parent, inode);
+  inheritFlags(parent, inode);
   fill(inode, parent);
   inheritAcls(txn, volume, parent, inode);
   directory.insert(txn, { inode: inode.number, entryType: entryTypeOf(inode), name });
