@@ -73,7 +73,7 @@ export class Reservation {
  * @throws DaxdError ENOSPC, and then none is reserved
  */
 export function reserveBlocks(volume: Volume, request: RunRequest): Reservation {
-  assertFree(volume, request.count);
+  assertAvailable(volume, request.count);
   const runs: BlockRun[] = [];
   const reservation = new Reservation(volume, runs);
   try {
@@ -193,7 +193,12 @@ function assertData(volume: Volume, run: BlockRun): void {
   );
 }
 
-function assertFree(volume: Volume, count: number): void {
+/**
+ * Refuses data that there are too few blocks for, before anything is reserved or changed.
+ *
+ * @throws DaxdError ENOSPC
+ */
+export function assertAvailable(volume: Volume, count: number): void {
   if (count > availableBlocks(volume)) throw outOfSpace(volume, count);
 }
 

@@ -1,6 +1,5 @@
 import { assert } from '../../lib/assert.js';
-import { DaxdError } from '../../lib/errno.js';
-import { reserveBlocks } from './allocator.js';
+import { assertAvailable, reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { spliceExtents, treeBlocksFor } from './extent-splice.js';
 import { goalOf, lastExtents, mapExtents } from './extent-tree.js';
@@ -206,12 +205,7 @@ function knownTo(extents: readonly Extent[], span: BlockSpan): number {
 function assertRest(volume: Volume, inode: Inode, rest: BlockSpan): void {
   const mapped = countBlocks(clipExtents(mapExtents(volume, volume, inode, rest), rest));
   const needed = rest.to - rest.from - mapped;
-  const free = volume.free.blocks - volume.reservations.count;
-  if (needed <= free) return;
-  throw new DaxdError(
-    'ENOSPC',
-    `${needed} more blocks are needed, ${Math.max(0, free)} are free: delete something first`,
-  );
+  assertAvailable(volume, needed);
 }
 
 /** Behind the extent nearest before a block, or else as far before the one behind it as it is. */

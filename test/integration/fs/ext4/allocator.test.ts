@@ -9,7 +9,7 @@ import { GroupFlag } from '../../../../src/fs/ext4/layout.js';
 import { stageContent } from '../../../../src/fs/ext4/staged-content.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
 import { KIB, MIB } from '../../../../src/lib/units.js';
-import { fsck } from '../../../support/ext4-image.js';
+import { debugfsWrite, fsck } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, newImage, openImage, randomFrom } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
@@ -158,5 +158,33 @@ t.test('allocateBlocks: a transaction reuses none of the blocks that it frees', 
     freeBlocks(txn, volume, { start: table, count: 1 }, METADATA);
   });
   await t.rejects(own, { name: 'DaxdError', code: 'EUCLEAN' }, 'freeing the inode table');
+  await closeClean(t, open);
+});
+
+t.test('fallocate: more than is available in several transactions changes nothing', async (t) => {
+  if (!requires(t, { commands: [...COMMANDS, 'debugfs'] })) return;
+  const holes = 3000;
+  const image = newImage(t, ['-m', '0'], 48 * MIB);
+  const first = await openImage(image);
+  const sparse = await first.fs.create('sparse');
+  const places = Array.from({ length: holes }, (_, i) => i * 8192 + 4096);
+  await Promise.all(places.map((at) => first.fs.write(sparse, at, Buffer.alloc(1, 1))));
+  const { blocks: free } = first.volume.free;
+  await closeClean(t, first);
+  // Enough for the first transaction: 1024 extents are looked at in one.
+  debugfsWrite(image, [`ssv r_blocks_count ${free - 2000}`]);
+
+  const open = await openImage(image);
+  const { fs, volume } = open;
+  const inode = fs.lookup('sparse');
+  const { blocks } = fs.stat(inode);
+  const fill = (count: number): Promise<unknown> =>
+    fs.fallocate(inode, 0, 2 * count * 4096, { keepSize: true });
+  await t.rejects(fill(holes), ENOSPC);
+  t.equal(fs.stat(inode).blocks, blocks, 'the file has the blocks that it had');
+  t.equal(volume.free.blocks, free);
+  await fill(1900);
+  // Joined extents take fewer blocks of the tree.
+  t.ok(fs.stat(inode).blocks > blocks + 1880 * 8, 'what is available can be had');
   await closeClean(t, open);
 });
