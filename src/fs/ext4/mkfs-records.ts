@@ -1,3 +1,4 @@
+import { encodeWallTime } from './inode-time.js';
 import { BLOCK_SIZE } from './layout.js';
 import {
   EXT4_MAGIC,
@@ -169,15 +170,15 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
   inode.writeUInt32LE(blocks.count * BLOCK_SIZE, InodeField.SizeLo);
   inode.writeUInt32LE((blocks.count * BLOCK_SIZE) / 512, InodeField.BlocksLo);
   inode.writeUInt32LE(InodeFlag.Extents, InodeField.Flags);
-  const epoch = Math.floor(nowSeconds / 2 ** 32);
+  const now = encodeWallTime(nowSeconds * 1000);
   for (const [seconds, extra] of [
     [InodeField.Atime, InodeField.AtimeExtra],
     [InodeField.Ctime, InodeField.CtimeExtra],
     [InodeField.Mtime, InodeField.MtimeExtra],
     [InodeField.Crtime, InodeField.CrtimeExtra],
   ] as const) {
-    inode.writeUInt32LE(nowSeconds % 2 ** 32, seconds);
-    inode.writeUInt32LE(epoch, extra);
+    inode.writeInt32LE(now.seconds, seconds);
+    inode.writeUInt32LE(now.extra, extra);
   }
   inode.writeUInt16LE(EXTRA_ISIZE, InodeField.ExtraIsize);
   encodeExtentRoot(inode.subarray(InodeField.Block), blocks);

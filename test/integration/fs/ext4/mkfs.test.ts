@@ -190,3 +190,23 @@ t.test('mkfsExt4: holes stay holes where zeros belong, and dirty data does not',
   const allocatedBytes = statSync(image).blocks * 512;
   t.ok(allocatedBytes < 4 * MIB, `${allocatedBytes} bytes, its inode tables alone have 64 MiB`);
 });
+
+t.test('mkfsExt4: times after 2038 are those of the clock', async (t) => {
+  if (!requires(t, { commands: ['e2fsck', 'mount'], root: true })) return;
+  // 2026, 2040 and 2150.
+  for (const wallMs of [1_767_225_600_000, 2_208_988_800_000, 5_680_281_600_000]) {
+    const image = join(scratchDirectory(t), 'image');
+    const backing = await openBacking(image, { sizeBytes: 16 * MIB, log: silentLogger });
+    const range = new BackingRange(backing, 0, 16 * MIB);
+    await mkfsExt4(range, { label: '', clock: { ...systemClock, wallMs: () => wallMs } });
+    await backing.close();
+    t.match(fsck(image), { status: 0 });
+    await withLoopMount(image, 'ro', (root) => {
+      for (const name of ['', 'lost+found']) {
+        const { atimeMs, mtimeMs, ctimeMs, birthtimeMs } = statSync(join(root, name));
+        const times = [atimeMs, mtimeMs, ctimeMs, birthtimeMs];
+        t.strictSame(times, [wallMs, wallMs, wallMs, wallMs], `/${name} at ${wallMs}`);
+      }
+    });
+  }
+});
