@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
+import type { LogRun } from '../jbd2/log-area.js';
 import { mapExtents } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE, FeatureCompat, SuperField } from './layout.js';
@@ -48,7 +49,17 @@ function openLogArea(volume: Volume): LogArea {
     return { start: extent.physical, count: extent.length };
   });
   if (mapped < blocks) throw damaged(`block ${mapped} is missing`);
+  assertDisjoint(runs);
   return new LogArea(volume.range, runs);
+}
+
+/** A walk through the log is then no longer than the filesystem. */
+function assertDisjoint(runs: readonly LogRun[]): void {
+  let end = 0;
+  for (const { start, count } of runs.toSorted((a, b) => a.start - b.start)) {
+    if (start < end) throw damaged(`it maps block ${start} twice`);
+    end = start + count;
+  }
 }
 
 function damaged(what: string): DaxdError {

@@ -1,4 +1,5 @@
 import type { Journal } from '../jbd2/journal.js';
+import type { LogArea } from '../jbd2/log-area.js';
 import { planReplay, readLogged } from '../jbd2/recovery.js';
 import type { ReplayPlan } from '../jbd2/recovery.js';
 import { BLOCK_SIZE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
@@ -7,10 +8,12 @@ import type { Volume } from './volume.js';
 
 /** What a filesystem's journal holds that may not be in its place. */
 export interface VolumeReplay {
+  /** The superblock that it leaves, not verified; undefined where it leaves that as it is. */
+  readonly superblock: Buffer | undefined;
   /** Puts it in its place, durably, and empties the journal. @throws DaxdError EIO */
   store(): Promise<void>;
-  /** Shows it to readers of a volume without storing a byte. */
-  show(volume: Volume): void;
+  /** Shows the first `blocks` blocks as it leaves them, or all, to readers of a volume, without storing a byte. */
+  show(volume: Volume, blocks?: number): void;
 }
 
 /**
@@ -29,11 +32,13 @@ export function planVolumeReplay(volume: Volume, journal: Journal): VolumeReplay
     (block) => block < blocksCount && !area.contains(block),
   );
   return {
+    superblock: loggedSuperblock(area, plan),
     store: async () => {
       await storeReplay(volume, journal, plan);
     },
-    show: (target) => {
+    show: (target, blocks = Infinity) => {
       for (const [home, copy] of plan.homes) {
+        if (home >= blocks) continue;
         target.cache.change(home, readLogged(area, copy), { role: 0, parts: 0 });
       }
     },
@@ -52,17 +57,19 @@ async function storeReplay(volume: Volume, journal: Journal, plan: ReplayPlan): 
     range.write(home * BLOCK_SIZE, readLogged(area, copy));
   }
   await persistBlocks(volume, homes);
-  const first = plan.homes.get(SUPERBLOCK_BLOCK);
-  if (first !== undefined) {
-    const superblockEnd = SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE;
-    const logged = readLogged(area, first).subarray(SUPERBLOCK_OFFSET, superblockEnd);
-    await storeSuperblockBytes(range, logged);
-  }
+  const logged = loggedSuperblock(area, plan);
+  if (logged !== undefined) await storeSuperblockBytes(range, logged);
   await journal.empty();
   log.info(
     { label: volume.superblock.label, transactions: plan.transactions, blocks: homes.length },
     'journal replayed',
   );
+}
+
+function loggedSuperblock(area: LogArea, { homes }: ReplayPlan): Buffer | undefined {
+  const copy = homes.get(SUPERBLOCK_BLOCK);
+  if (copy === undefined) return undefined;
+  return readLogged(area, copy).subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE);
 }
 
 async function persistBlocks(volume: Volume, ascending: readonly number[]): Promise<void> {

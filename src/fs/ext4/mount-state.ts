@@ -6,6 +6,7 @@ import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
 import { hasJournal, openJournal } from './journal-inode.js';
 import { planVolumeReplay } from './journal-replay.js';
+import type { VolumeReplay } from './journal-replay.js';
 import {
   FeatureCompat,
   FeatureIncompat,
@@ -35,6 +36,14 @@ export interface OpenVolumeOptions extends Pick<
   readonly readOnly: boolean;
 }
 
+/** The journal of a filesystem, where it is needed, and what it makes of it. */
+interface Recovery {
+  readonly journal: Journal | undefined;
+  readonly replay: VolumeReplay | undefined;
+  /** As the replay leaves it. */
+  readonly superblock: Superblock;
+}
+
 /**
  * Opens the filesystem on a partition: verifies superblock, features, geometry and every
  * group descriptor, replays the journal where the last mount did not end, and counts what is
@@ -48,41 +57,67 @@ export interface OpenVolumeOptions extends Pick<
  * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
  * holds is replayed in memory. A damaged orphan makes it read-only once the journal is replayed.
  *
+ * Nothing is stored before the log and the tables are found not to lie over each other.
+ *
  * @throws DaxdError EINVAL without an ext4, EOPNOTSUPP for its features, EBADMSG, EUCLEAN, EIO
  * @kernel ext4_fill_super (fs/ext4/super.c)
  */
 export async function openVolume(range: BackingRange, options: OpenVolumeOptions): Promise<Volume> {
   const superblock = readSuperblock(range);
   const found = readOnlyReasons(superblock);
-  const asked = options.readOnly ? ['asked for'] : [];
-  const media = range.readOnly ? ['the backing is read-only'] : [];
-  const readOnly = [...asked, ...media, ...found];
+  const readOnly = [...ownReasons(range, options), ...found];
   const isWritable = readOnly.length === 0;
-
   const open = (sb: Superblock): Volume =>
     new Volume({ ...options, range, superblock: sb, readOnlyReasons: readOnly });
-  let volume = open(superblock);
-  const isDirty = needsRecovery(superblock);
-  const journal = isDirty || (isWritable && hasJournal(volume)) ? openJournal(volume) : undefined;
-  if (isDirty && journal !== undefined) {
-    const replay = planVolumeReplay(volume, journal);
-    if (isWritable) {
-      await replay.store();
-      // What was replayed may be the superblock.
-      volume = open(readSuperblock(range));
-    } else {
-      replay.show(volume);
-    }
-  }
-  loadGroups(volume);
+  const recovery = planRecovery(open(superblock));
+  const volume = await loadVolume(open, recovery);
   loadQuarantine(volume);
   if (found.length > 0) {
     const { label, uuid } = superblock;
     options.log.warn({ label, uuid, reasons: found }, readOnlyWarning(found));
   }
   if (!isWritable) return volume;
-  const damage = await startWriting(volume, journal);
+  const damage = await startWriting(volume, recovery.journal);
   if (damage !== undefined) keepAsItIs(volume, damage);
+  return volume;
+}
+
+/** Why a filesystem may not be written to whatever its state. */
+function ownReasons(range: BackingRange, options: OpenVolumeOptions): string[] {
+  const asked = options.readOnly ? ['asked for'] : [];
+  const media = range.readOnly ? ['the backing is read-only'] : [];
+  return [...asked, ...media];
+}
+
+/** Opens the journal where it is to be replayed or written to. Stores nothing. */
+function planRecovery(inPlace: Volume): Recovery {
+  const { superblock, range, readOnly } = inPlace;
+  const isDirty = needsRecovery(superblock);
+  const isNeeded = isDirty || (!readOnly && hasJournal(inPlace));
+  const journal = isNeeded ? openJournal(inPlace) : undefined;
+  if (!isDirty || journal === undefined) return { journal, replay: undefined, superblock };
+  const replay = planVolumeReplay(inPlace, journal);
+  const logged = replay.superblock;
+  if (logged === undefined) return { journal, replay, superblock };
+  return { journal, replay, superblock: checkedSuperblock(logged, range) };
+}
+
+/**
+ * Has the journal replayed, on the media or, where these may not change, in memory, and loads
+ * the tables. They are looked at as the replay will leave them before a byte of it is stored: a
+ * log that lies over one of them would destroy it.
+ */
+async function loadVolume(
+  open: (superblock: Superblock) => Volume,
+  { journal, replay, superblock }: Recovery,
+): Promise<Volume> {
+  const shown = open(superblock);
+  replay?.show(shown, shown.readOnly ? Infinity : 1 + superblock.gdtBlocks);
+  loadGroups(shown, journal);
+  if (replay === undefined || shown.readOnly) return shown;
+  await replay.store();
+  const volume = open(readSuperblock(shown.range));
+  loadGroups(volume, journal);
   return volume;
 }
 
@@ -115,7 +150,12 @@ function readSuperblock(range: BackingRange): Superblock {
   if (range.length < SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE) {
     throw new DaxdError('EINVAL', `${range.length} bytes hold no filesystem`);
   }
-  const superblock = new Superblock(loadSuperblockBytes(range));
+  return checkedSuperblock(loadSuperblockBytes(range), range);
+}
+
+/** @throws DaxdError as {@link openVolume} does */
+function checkedSuperblock(bytes: Buffer, range: BackingRange): Superblock {
+  const superblock = new Superblock(bytes);
   checkFeatures(superblock);
   checkGeometry(superblock, range.length);
   return superblock;
@@ -155,8 +195,13 @@ function checkLogLength({ superblock: { first, maxLen } }: Journal): void {
   );
 }
 
-/** Verifies every descriptor, maps the filesystem's own tables, and adds up what is free. */
-function loadGroups(volume: Volume): void {
+/**
+ * Verifies every descriptor, maps the filesystem's own tables and its log, and adds up what is free.
+ *
+ * @throws DaxdError EBADMSG, EUCLEAN
+ * @kernel ext4_setup_system_zone (fs/ext4/block_validity.c)
+ */
+function loadGroups(volume: Volume, journal: Journal | undefined): void {
   const { superblock, systemZone, free } = volume;
   for (let number = 0; number < superblock.groupCount; number++) {
     const group = verifyGroup(volume, number);
@@ -165,6 +210,7 @@ function loadGroups(volume: Volume): void {
     free.inodes += group.freeInodes;
     addTables(volume, group);
   }
+  for (const { start, count } of journal?.area.runs ?? []) systemZone.add(start, count, 'journal');
   systemZone.seal();
 }
 

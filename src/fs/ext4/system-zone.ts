@@ -12,11 +12,11 @@ interface NamedRun extends BlockRun {
 }
 
 /**
- * The blocks that hold the filesystem's own tables, as the group descriptors say. They
- * never move while it is mounted. No file may map them: a hostile image could else have
- * its inode table written as file data.
+ * The blocks that hold the filesystem's own tables, as the group descriptors say, and its
+ * journal. They never move while it is mounted. No file may map them: a hostile image could
+ * else have its inode table written as file data.
  *
- * @kernel struct ext4_system_zone (fs/ext4/block_validity.c)
+ * @kernel struct ext4_system_zone, ext4_protect_reserved_inode (fs/ext4/block_validity.c)
  */
 export class SystemZone {
   #named: NamedRun[] = [];

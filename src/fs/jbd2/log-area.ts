@@ -15,7 +15,7 @@ export class LogArea {
   readonly #range: BackingRange;
   readonly #runs: readonly (LogRun & { readonly first: number })[];
 
-  /** @param runs in the order of the log, all of them on the partition */
+  /** @param runs in the order of the log, all of them on the partition, none over another */
   constructor(range: BackingRange, runs: readonly LogRun[]) {
     let first = 0;
     this.#range = range;
@@ -25,6 +25,11 @@ export class LogArea {
       return placed;
     });
     this.blocks = first;
+  }
+
+  /** Where on the partition it lies. */
+  get runs(): readonly LogRun[] {
+    return this.#runs;
   }
 
   /** Whether a block of the partition belongs to the log. */
