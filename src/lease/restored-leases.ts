@@ -143,7 +143,9 @@ class Places {
     const { id, partition, media, inode } = record.terms;
     const { store, targets } = this.#options;
     const now = this.#identify(partition);
-    const why = now === undefined ? `there is no ${partition} here` : whyOther(media, now);
+    // What the bytes of a raw lease hold is its holder's affair.
+    const then = inode === undefined ? { partition: media.partition } : media;
+    const why = now === undefined ? `there is no ${partition} here` : whyOther(then, now);
     if (why !== undefined) throw otherMedia(store, id, `${partition} of other media: ${why}`);
     if (inode !== undefined || this.rawTargets.has(partition)) return;
     this.rawTargets.set(partition, targets.target(partition));

@@ -252,7 +252,9 @@ async function storeMountState(volume: Volume, to: 'mounted' | 'unmounted'): Pro
   bytes.writeUInt32LE(free.blocks % 2 ** 32, SuperField.FreeBlocksLo);
   bytes.writeUInt32LE(Math.floor(free.blocks / 2 ** 32), SuperField.FreeBlocksHi);
   bytes.writeUInt32LE(free.inodes, SuperField.FreeInodes);
-  bytes.writeUInt32LE(nowSeconds, SuperField.WriteTime);
+  // Never back with the clock: who keeps leases takes an earlier one for an older copy.
+  const writtenSeconds = Math.max(bytes.readUInt32LE(SuperField.WriteTime), nowSeconds);
+  bytes.writeUInt32LE(writtenSeconds, SuperField.WriteTime);
   if (to === 'mounted') {
     bytes.writeUInt32LE(nowSeconds, SuperField.MountTime);
     const mountCount = bytes.readUInt16LE(SuperField.MountCount) + 1;

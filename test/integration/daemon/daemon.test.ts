@@ -1,8 +1,9 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 
+import { systemClock } from '../../../src/lib/clock.js';
 import { MIB } from '../../../src/lib/units.js';
 import { openDaemon, scratch } from './set-up.js';
 
@@ -85,6 +86,37 @@ t.test('partitions: added, formatted, mounted, unmounted, deleted', async (t) =>
   t.match((await post(`${P2}/mount`)).body, { filesystem: { read_only: false } });
   t.equal((await put(`${P2}/files/a`, 'x')).status, 201);
   t.equal((await get('/v1/partitions/pmem0p9/files/a')).status, 404);
+});
+
+t.test('restart: the same media after the clock was set back', async (t) => {
+  const options = { backing: join(scratch(t), 'pmem0.img'), size: '64M', init: true };
+  let aheadMs = 3_600_000;
+  const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs };
+  const first = await openDaemon(t, options, clock);
+  await first.put(`${P1}/files/a`, 'hello');
+  const terms = { offset: 0, length: 5, access: 'read', ttl_ms: 60_000 };
+  const asked = { partition: 'pmem0p1', path: 'a', ...terms };
+  const { id } = (await first.post('/v1/leases', asked)).body;
+  aheadMs = 0;
+  await first.close();
+  const second = await openDaemon(t, { backing: options.backing }, clock);
+  t.match((await second.get(`/v1/leases/${id}`)).body, { state: 'reclaimable', pages: 1 });
+  await second.remove(`/v1/leases/${id}`);
+});
+
+t.test('restart: the holder of a raw lease stored over an old ext4', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const first = await openDaemon(t, { backing, size: '64M', init: true });
+  await first.post(`${P1}/unmount`);
+  const terms = { offset: 0, length: 4096, access: 'write', ttl_ms: 60_000 };
+  const { id, extents } = (await first.post('/v1/leases', { partition: 'pmem0p1', ...terms })).body;
+  const file = openSync(backing, 'r+');
+  writeSync(file, Buffer.alloc(4096, 0xaa), 0, 4096, extents[0].device_offset);
+  closeSync(file);
+  await first.close();
+  const second = await openDaemon(t, { backing });
+  t.match((await second.get(`/v1/leases/${id}`)).body, { state: 'reclaimable', pages: 1 });
+  await second.remove(`/v1/leases/${id}`);
 });
 
 t.test(

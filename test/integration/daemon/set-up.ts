@@ -7,6 +7,7 @@ import type { Test } from 'tap';
 import { loadServeConfig } from '../../../src/config/load.js';
 import { Daemon } from '../../../src/daemon/daemon.js';
 import { systemClock } from '../../../src/lib/clock.js';
+import type { Clock } from '../../../src/lib/clock.js';
 import type { LeaseView } from '../../../src/lease/lease.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 
@@ -37,12 +38,16 @@ export interface OpenDaemon {
 }
 
 /** Opens a daemon on a free port; the test's end closes it. */
-export async function openDaemon(t: Test, options: Record<string, unknown>): Promise<OpenDaemon> {
+export async function openDaemon(
+  t: Test,
+  options: Record<string, unknown>,
+  clock: Clock = systemClock,
+): Promise<OpenDaemon> {
   const daemon = await Daemon.open({
     config: loadServeConfig({ listen: ['127.0.0.1:0'], ...options }),
     version: '0',
     log: silentLogger,
-    clock: systemClock,
+    clock,
     onFatal: (error) => t.fail(error.message),
   });
   let isOpen = true;

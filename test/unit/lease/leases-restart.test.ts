@@ -276,8 +276,10 @@ t.test('restore: a process that went while no daemon looked', async (t) => {
 
 t.test('restore: leases of other media are refused', async (t) => {
   const { disk, clock, start } = runs();
-  const { leases } = await start();
+  const first = await start();
+  const { leases } = first;
   const lease = await leases.acquire(ask());
+  other('pmem0p2', { filesystem: 'uuid-2', writtenSeconds: 100 })(first);
   const raw = await leases.acquire(askRaw());
   const changed = async (change: (set: LeaseSetUp, on: MemoryDisk) => void): Promise<void> => {
     const copy = { ...disk, records: new Map(disk.records), deadlines: new Map(disk.deadlines) };
@@ -298,8 +300,13 @@ t.test('restore: leases of other media are refused', async (t) => {
   const newer = await setUpLeases({ disk, clock });
   newer.fs.create('file', ['ww']);
   other('pmem0p1', { writtenSeconds: 101 })(newer);
+  other('pmem0p2', { filesystem: undefined, writtenSeconds: undefined })(newer);
   await newer.leases.restore();
-  t.equal(newer.leases.size, 2, 'written again meanwhile is no other filesystem');
+  t.equal(
+    newer.leases.size,
+    2,
+    'written again meanwhile is no other one, nor by the holder of a raw lease',
+  );
   for (const { id } of [lease, raw]) await newer.leases.release(id);
   if (disk.header !== undefined) disk.header = { ...disk.header, media: 'namespace-2' };
   await start();

@@ -10,6 +10,8 @@ import { readGroup } from '../../../../src/fs/ext4/group.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { sealSuperblock } from '../../../../src/fs/ext4/superblock.js';
+import { systemClock } from '../../../../src/lib/clock.js';
+import type { Clock } from '../../../../src/lib/clock.js';
 import { GIB, KIB, MIB, roundUp } from '../../../../src/lib/units.js';
 import { fsck, runJudge, sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
@@ -31,6 +33,10 @@ function header(image: string, field: string): string {
   return new RegExp(`^${field}:\\s+(.*)$`, 'm').exec(output)?.[1] ?? '';
 }
 
+function clockAt(seconds: number): Clock {
+  return { ...systemClock, wallMs: () => seconds * 1000 };
+}
+
 t.test('openVolume: in use while mounted, and afterwards clean with the counters', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const image = newImage(t);
@@ -46,6 +52,21 @@ t.test('openVolume: in use while mounted, and afterwards clean with the counters
   t.notMatch(header(image, 'Filesystem features'), /needs_recovery/);
   t.equal(header(image, 'Free blocks'), String(blocks));
   t.equal(header(image, 'Free inodes'), String(inodes));
+});
+
+t.test('openVolume: the time of the last write never goes down with the clock', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  const writtenSeconds = (): number => readFileSync(image).readUInt32LE(1024 + 0x30);
+  const made = writtenSeconds();
+  const times: number[] = [];
+  for (const after of [7200, 3600, 7201]) {
+    const { close } = await openImage(image, { clock: clockAt(made + after) });
+    times.push(writtenSeconds() - made);
+    await close();
+    times.push(writtenSeconds() - made);
+  }
+  t.strictSame(times, [7200, 7200, 7200, 7200, 7201, 7201]);
 });
 
 t.test('openVolume: without a journal the valid bit is clear while mounted', async (t) => {

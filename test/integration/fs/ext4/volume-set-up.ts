@@ -8,6 +8,7 @@ import { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { openVolume } from '../../../../src/fs/ext4/mount-state.js';
 import type { Volume } from '../../../../src/fs/ext4/volume.js';
 import { systemClock } from '../../../../src/lib/clock.js';
+import type { Clock } from '../../../../src/lib/clock.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
@@ -45,12 +46,19 @@ export interface OpenImageOptions {
   readonly onPersist?: (offset: number, length: number) => void | Promise<void>;
   readonly startBytes?: number;
   readonly sizeBytes?: number;
+  readonly clock?: Clock;
 }
 
 /** Opens the volume in an image file; the caller closes it. */
 export async function openImage(
   image: string,
-  { readOnly = false, onPersist, startBytes = 0, sizeBytes }: OpenImageOptions = {},
+  {
+    readOnly = false,
+    onPersist,
+    startBytes = 0,
+    sizeBytes,
+    clock = systemClock,
+  }: OpenImageOptions = {},
 ): Promise<OpenImage> {
   const backing =
     onPersist === undefined
@@ -61,7 +69,7 @@ export async function openImage(
   const range = new BackingRange(backing, startBytes, sizeBytes ?? backing.sizeBytes - startBytes);
   const pfn = (offset: number): number => (startBytes + offset) / PAGE_SIZE;
   try {
-    const options = { readOnly, log: silentLogger, clock: systemClock, layouts };
+    const options = { readOnly, log: silentLogger, clock, layouts };
     const volume = await openVolume(range, options);
     const fs = new Ext4(volume);
     return {
