@@ -1,3 +1,4 @@
 /** Has Node read TypeScript where a test, or a program of one, is run from its source. */
-const script = String(process.argv[1]);
-if (script.endsWith('.ts')) await import('tsx');
+import { extname } from 'node:path';
+
+if (extname(process.argv[1] ?? '') === '.ts') await import('tsx');
