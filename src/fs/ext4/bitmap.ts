@@ -44,6 +44,15 @@ export function clearBits(bits: Uint8Array, first: number, length: number): numb
   return changed;
 }
 
+/** How many of the first `length` bits are clear. */
+export function countClear(bits: Uint8Array, length: number): number {
+  let clear = 0;
+  for (let bit = 0; bit < length; bit += 8) {
+    clear += popcount(~byteAt(bits, bit >>> 3) & maskAt(bit, length));
+  }
+  return clear;
+}
+
 /**
  * The first bit from `from` on that has the value `value`, or `end` when there is none.
  *

@@ -1,5 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
-import { findBit, setBits } from './bitmap.js';
+import { countClear, findBit, setBits } from './bitmap.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c } from './checksum.js';
 import { modifyGroup, readGroup } from './group.js';
@@ -15,7 +15,7 @@ const BITS_PER_BLOCK = 8 * BLOCK_SIZE;
  * group that was never written to it is made up, since its block holds garbage.
  *
  * @throws DaxdError EBADMSG for its checksum; EUCLEAN when it has the filesystem's own
- *   tables as free
+ *   tables as free, or not as many free blocks as the descriptor says
  * @kernel ext4_read_block_bitmap, ext4_validate_block_bitmap (fs/ext4/balloc.c)
  */
 export function readBlockBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
@@ -33,6 +33,10 @@ export function readBlockBitmap(source: BlockSource, volume: Volume, number: num
     );
   }
   checkTablesUsed(volume, number, bits);
+  // With bigalloc a bit is a cluster, the last of which may be a part of one.
+  const { clusterBlocks } = volume.superblock;
+  const freeBlocks = countClear(bits, volume.superblock.groupBlocks(number));
+  if (clusterBlocks === 1) checkFree(volume, number, { freeBlocks });
   source.markVerified(group.blockBitmap, role);
   return bits;
 }
@@ -60,12 +64,13 @@ export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group
 /**
  * The inode bitmap of a group, to read: bit n is inode n of the group.
  *
- * @throws DaxdError EBADMSG for its checksum
+ * @throws DaxdError EBADMSG for its checksum; EUCLEAN when it has not as many free inodes as
+ *   the descriptor says
  * @kernel ext4_read_inode_bitmap (fs/ext4/ialloc.c)
  */
 export function readInodeBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
   const group = readGroup(source, volume, number);
-  if ((group.flags & GroupFlag.InodeUninit) !== 0) return initialInodeBitmap(volume);
+  if ((group.flags & GroupFlag.InodeUninit) !== 0) return initialInodeBitmap(volume, number);
   const bits = source.block(group.inodeBitmap);
   const role = blockRole(BlockKind.InodeBitmap, number);
   if (source.isVerified(group.inodeBitmap, role)) return bits;
@@ -77,6 +82,7 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
       `checksum mismatch: inode bitmap of group ${number}; repair it with e2fsck -fy`,
     );
   }
+  checkFree(volume, number, { freeInodes: countClear(bits, volume.superblock.inodesPerGroup) });
   source.markVerified(group.inodeBitmap, role);
   return bits;
 }
@@ -134,15 +140,43 @@ function initialBlockBitmap(volume: Volume, number: number): Buffer {
   const start = superblock.groupStart(number);
   const blocks = superblock.groupBlocks(number);
   const bits = Buffer.alloc(BLOCK_SIZE);
-  for (const run of systemZone.within(start, blocks)) setBits(bits, run.start - start, run.count);
+  let freeBlocks = blocks;
+  for (const run of systemZone.within(start, blocks)) {
+    freeBlocks -= setBits(bits, run.start - start, run.count);
+  }
   setBits(bits, blocks, BITS_PER_BLOCK - blocks);
+  if (superblock.clusterBlocks === 1) checkFree(volume, number, { freeBlocks });
   return bits;
 }
 
-function initialInodeBitmap({ superblock }: Volume): Buffer {
+function initialInodeBitmap(volume: Volume, number: number): Buffer {
+  const { superblock } = volume;
+  checkFree(volume, number, { freeInodes: superblock.inodesPerGroup });
   const bits = Buffer.alloc(BLOCK_SIZE);
   setBits(bits, superblock.inodesPerGroup, BITS_PER_BLOCK - superblock.inodesPerGroup);
   return bits;
+}
+
+/**
+ * Holds a bitmap that is read for the first time, or made up, against the descriptor: one that
+ * has what is in use as free would have it handed out again. The descriptor is the volume's,
+ * since a transaction may have counted before it comes to the bitmap.
+ *
+ * @kernel ext4_mb_generate_buddy (fs/ext4/mballoc.c)
+ */
+function checkFree(
+  volume: Volume,
+  number: number,
+  found: { readonly freeBlocks?: number; readonly freeInodes?: number },
+): void {
+  const group = readGroup(volume, volume, number);
+  const { freeBlocks = group.freeBlocks, freeInodes = group.freeInodes } = found;
+  if (freeBlocks === group.freeBlocks && freeInodes === group.freeInodes) return;
+  const counts =
+    found.freeBlocks === undefined
+      ? `inode bitmap of group ${number}: ${freeInodes} inodes are free in it, ${group.freeInodes}`
+      : `block bitmap of group ${number}: ${freeBlocks} blocks are free in it, ${group.freeBlocks}`;
+  throw new DaxdError('EUCLEAN', `${counts} by the group's descriptor; run e2fsck -fy`);
 }
 
 function checkTablesUsed({ superblock, systemZone }: Volume, number: number, bits: Buffer): void {

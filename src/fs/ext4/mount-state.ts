@@ -12,6 +12,7 @@ import {
   FeatureIncompat,
   FeatureRoCompat,
   FsState,
+  GroupFlag,
   SUPERBLOCK_OFFSET,
   SUPERBLOCK_SIZE,
   SuperField,
@@ -206,6 +207,7 @@ function loadGroups(volume: Volume, journal: Journal | undefined): void {
   for (let number = 0; number < superblock.groupCount; number++) {
     const group = verifyGroup(volume, number);
     checkCounts(volume, group);
+    checkInUse(group);
     free.blocks += group.freeBlocks * superblock.clusterBlocks;
     free.inodes += group.freeInodes;
     addTables(volume, group);
@@ -241,6 +243,15 @@ function checkCounts({ superblock }: Volume, group: Group): void {
   throw new DaxdError(
     'EUCLEAN',
     `group descriptor ${number}: ${freeBlocks} free blocks, ${freeInodes} free inodes; run e2fsck -fy`,
+  );
+}
+
+/** The first group holds superblock and root: its bitmaps are never still to be made. */
+function checkInUse({ number, flags }: Group): void {
+  if (number > 0 || (flags & (GroupFlag.BlockUninit | GroupFlag.InodeUninit)) === 0) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `group descriptor ${number}: its bitmaps are marked as not in use yet; run e2fsck -fy`,
   );
 }
 

@@ -17,7 +17,7 @@ import { releaseInodeBlocks } from '../../../../src/fs/ext4/inode-release.js';
 import { locateInode, readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { MIB } from '../../../../src/lib/units.js';
-import { debugfsWrite, fsck } from '../../../support/ext4-image.js';
+import { debugfsWrite, fsck, sha256Of } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 
@@ -158,3 +158,63 @@ t.test('readBlockBitmap: one that has tables as free is EUCLEAN', async (t) => {
   if (written) await t.rejects(written, { name: 'DaxdError', code: 'EUCLEAN' });
   await open.close();
 });
+
+t.test('openVolume: a first group that is marked as unused is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  for (const flags of [1, 2, 3]) {
+    const image = newImage(t);
+    debugfsWrite(image, [`set_bg 0 flags ${flags}`, 'set_bg 0 checksum calc']);
+    t.not(fsck(image).status, 0, 'e2fsck finds something, too');
+    const before = sha256Of(image);
+    const message = /group descriptor 0: its bitmaps/;
+    await t.rejects(openImage(image), { name: 'DaxdError', code: 'EUCLEAN', message });
+    t.equal(sha256Of(image), before, 'not a byte changed');
+  }
+});
+
+t.test('writeFile: blocks of a group in use that is marked as unused stay', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t, ['-g', '4096', '-N', '1024']);
+  const old = Buffer.alloc(24 * MIB, 1);
+  writeFileSync(`${image}.data`, old);
+  const made = debugfsWrite(image, [`write ${image}.data f`]);
+  const kept = Number(/Allocated inode: (\d+)/.exec(made)?.[1]);
+  // Group 1 is full of blocks of the file.
+  debugfsWrite(image, ['set_bg 1 flags 6', 'set_bg 1 checksum calc']);
+  t.not(fsck(image).status, 0, 'e2fsck finds something, too');
+
+  const open = await openImage(image);
+  const inode = await open.fs.create('new');
+  const message = /block bitmap of group 1: \d+ blocks are free in it, \d+ by/;
+  const written = writeFile(open.volume, inode, 0, Buffer.alloc(6 * MIB, 2));
+  await t.rejects(written, { name: 'DaxdError', code: 'EUCLEAN', message });
+  const content = Buffer.alloc(old.length);
+  open.fs.read(kept, 0, content);
+  t.ok(content.equals(old), 'the file in it is as it was');
+  await open.close();
+});
+
+t.test(
+  'readInodeBitmap, readBlockBitmap: more free than the descriptor says is EUCLEAN',
+  async (t) => {
+    if (!requires(t, { commands: COMMANDS })) return;
+    const image = newImage(t, ['-g', '4096', '-N', '1024']);
+    // Group 1 has no inode in use, and the bitmap is still to be made.
+    await patchGroup(image, 1, (desc) => desc.writeUInt16LE(desc.readUInt16LE(14) - 1, 14));
+    await patchGroup(image, 0, (desc) => desc.writeUInt16LE(desc.readUInt16LE(14) - 1, 14));
+    await patchGroup(image, 0, (desc) => desc.writeUInt16LE(desc.readUInt16LE(12) - 1, 12));
+    t.not(fsck(image).status, 0, 'e2fsck finds something, too');
+    const { volume, close } = await openImage(image, { readOnly: true });
+    for (const number of [0, 1]) {
+      const message = new RegExp(`inode bitmap of group ${number}: `);
+      const refusal = { name: 'DaxdError', code: 'EUCLEAN', message };
+      t.throws(() => readInodeBitmap(volume, volume, number), refusal);
+    }
+    t.throws(() => readBlockBitmap(volume, volume, 0), {
+      code: 'EUCLEAN',
+      message: /block bitmap of group 0: /,
+    });
+    t.doesNotThrow(() => readBlockBitmap(volume, volume, 1));
+    await close();
+  },
+);

@@ -1,6 +1,13 @@
 import t from 'tap';
 
-import { clearBits, findBit, freeRuns, setBits, testBit } from '../../../../src/fs/ext4/bitmap.js';
+import {
+  clearBits,
+  countClear,
+  findBit,
+  freeRuns,
+  setBits,
+  testBit,
+} from '../../../../src/fs/ext4/bitmap.js';
 
 const BITS = 40;
 
@@ -70,4 +77,11 @@ t.test('freeRuns: the clear stretches in order', async (t) => {
     ],
   );
   t.strictSame([...freeRuns(bits, 20, 30)], []);
+});
+
+t.test('countClear: of the first bits alone, whatever lies behind them', async (t) => {
+  const bits = Uint8Array.of(0b1111_0000, 0xff, 0b0000_0001, 0);
+  t.equal(countClear(bits, 32), 4 + 7 + 8);
+  t.equal(countClear(bits, 18), 4 + 1);
+  t.equal(countClear(bits, 0), 0);
 });
