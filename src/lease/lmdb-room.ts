@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, ftruncateSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
 
 import { DaxdError } from '../lib/errno.js';
 import { FallocateMode, fallocate } from '../media/fallocate.js';
@@ -10,12 +10,39 @@ import { FallocateMode, fallocate } from '../media/fallocate.js';
 const RESERVED_BYTES = 1024 * 1024;
 /** Reserved at once, where there is room: not every transaction is to ask the filesystem. */
 const STEP_BYTES = 1024 * 1024;
+/** More than LMDB's table of readers and its locks take. */
+const LOCK_FILE_BYTES = 16 * 1024;
 /** stat(2) counts in these, whatever the filesystem has. */
 const STAT_BLOCK_BYTES = 512;
 /** What may stay reserved: this much where the store is opened or closed... */
 const IDLE_MAX_BYTES = 8 * 1024 * 1024;
 /** ...and while it is used this much, and half the file, since what was needed may be so again. */
 const USED_MAX_BYTES = 16 * 1024 * 1024;
+
+/**
+ * Has blocks for the files of a store before LMDB opens them: it maps its lock file, so that a store
+ * into one without blocks is SIGBUS on a full disk; and it makes its tables in the other.
+ *
+ * @throws DaxdError ENOSPC, EDQUOT; what node:fs throws.
+ */
+export function reserveFiles(path: string): void {
+  reserveFile(`${path}-lock`, LOCK_FILE_BYTES);
+  // One that there is has its room, and daxd starts on a full disk.
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) === 0) {
+    reserveFile(path, RESERVED_BYTES);
+  }
+}
+
+function reserveFile(path: string, length: number): void {
+  const fd = openSync(path, 'a+');
+  try {
+    fallocate({ fd, path, offset: 0, length }, FallocateMode.KeepSize);
+  } catch (error) {
+    if (!(error instanceof DaxdError) || error.code !== 'EOPNOTSUPP') throw error;
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /**
  * Room on the disk behind the end of an LMDB file. LMDB is never left to find out that there is

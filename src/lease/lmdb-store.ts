@@ -6,7 +6,6 @@ import type { RootDatabase } from 'lmdb';
 
 import { DaxdError } from '../lib/errno.js';
 import { tryFlock } from '../media/libc.js';
-import { fileSystemError } from '../media/system-call-error.js';
 import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
@@ -14,10 +13,11 @@ import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
 import { growthBytes } from './lmdb-growth.js';
+import { isFull, reasonOf, unusable, unwritable } from './lmdb-errors.js';
 import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
-import { LmdbRoom } from './lmdb-room.js';
+import { LmdbRoom, reserveFiles } from './lmdb-room.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
@@ -69,6 +69,7 @@ export class LmdbStore implements LeaseStore {
     const lock = lockDirectory(directory);
     let root: RootDatabase<SummedValue, string> | undefined;
     try {
+      reserve(directory);
       root = openFile(directory);
       return new LmdbStore(directory, lock, root, rememberedMax);
     } catch (error) {
@@ -249,6 +250,19 @@ function lockDirectory(directory: string): number {
   );
 }
 
+function reserve(directory: string): void {
+  try {
+    reserveFiles(join(directory, FILE_NAME));
+  } catch (error) {
+    if (!(error instanceof DaxdError)) throw unwritable(directory, error);
+    throw new DaxdError(
+      'ENOSPC',
+      `cannot keep leases in ${directory}: ${error.message}: make room on its disk, or give --state-dir another`,
+      { cause: error },
+    );
+  }
+}
+
 function openFile(directory: string): RootDatabase<SummedValue, string> {
   const path = join(directory, FILE_NAME);
   try {
@@ -301,27 +315,6 @@ function fencingTokenOf(change: StoreChange): number {
   return change.kind === 'put' ? change.record.terms.fencingToken : 0;
 }
 
-/** Starting without it would forget who still has pages for DMA. */
-function unusable(directory: string, why: unknown): DaxdError {
-  const detail = why instanceof Error ? why.message : String(why);
-  return new DaxdError(
-    'EBADMSG',
-    `the leases in ${directory} cannot be read: ${detail}. Nothing is served, so that no page is freed under a DMA. ` +
-      'Start the daxd that wrote it, or bring it back from a copy; once you know that no holder does DMA any more, move the directory away',
-    { cause: why },
-  );
-}
-
-function unwritable(directory: string, error: unknown): unknown {
-  const advice = 'give --state-dir a directory that daxd may write';
-  const known = fileSystemError(`keep leases in ${directory}`, error, advice);
-  if (known instanceof DaxdError) return known;
-  const detail = error instanceof Error ? error.message : String(error);
-  return new DaxdError('EIO', `cannot keep leases in ${directory}: ${detail}: ${advice}`, {
-    cause: error,
-  });
-}
-
 function changesOf(round: readonly Waiting[]): StoreChange[] {
   return round.flatMap(({ changes }) => changes);
 }
@@ -337,22 +330,4 @@ function takesRoom(changes: readonly StoreChange[]): boolean {
     if (change.kind === 'put') return change.record.ended !== true;
     return change.kind === 'key' || change.kind === 'operation';
   });
-}
-
-/** LMDB's own code for a full disk is the errno of the write that failed. */
-function isFull(error: unknown): boolean {
-  const ENOSPC = 28;
-  const MAP_FULL = -30792;
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  return code === ENOSPC || code === MAP_FULL || code === 'ENOSPC';
-}
-
-/** What was put in a batch that failed rejects with an error that promises the reason. */
-async function reasonOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error && 'commitError' in error)) return error;
-  try {
-    return await error.commitError;
-  } catch (reason) {
-    return reason;
-  }
 }
