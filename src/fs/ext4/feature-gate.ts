@@ -11,6 +11,9 @@ import type { Superblock } from './superblock.js';
 
 const CHECKSUM_CRC32C = 1;
 
+/** A reason not to write to it. */
+export const ERRORS_FOUND = 'errors were found in it (run e2fsck -fy)';
+
 const KNOWN_INCOMPAT =
   FeatureIncompat.Filetype |
   FeatureIncompat.Recover |
@@ -70,7 +73,7 @@ export function needsRecovery(sb: Superblock): boolean {
 function repairReasons(sb: Superblock): string[] {
   const reasons: string[] = [];
   if ((sb.state & FsState.Valid) === 0) reasons.push('it was not unmounted (run e2fsck -fy)');
-  if ((sb.state & FsState.Error) !== 0) reasons.push('errors were found in it (run e2fsck -fy)');
+  if ((sb.state & FsState.Error) !== 0) reasons.push(ERRORS_FOUND);
   return reasons;
 }
 

@@ -1,7 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import type { Journal } from '../jbd2/journal.js';
-import { checkFeatures, needsRecovery, readOnlyReasons } from './feature-gate.js';
+import { checkFeatures, ERRORS_FOUND, needsRecovery, readOnlyReasons } from './feature-gate.js';
 import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
 import { hasJournal, openJournal } from './journal-inode.js';
@@ -54,7 +54,7 @@ interface Recovery {
  * lies in another cache line than its fields, and a torn one is refused by the kernel: what
  * changes of it is in the journal.
  *
- * A filesystem with errors, or with features that forbid writing, is opened read-only, with
+ * A filesystem with errors, also such as are only in its log, or with features that forbid writing, is opened read-only, with
  * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
  * holds is replayed in memory. A damaged orphan makes it read-only once the journal is replayed.
  *
@@ -65,19 +65,18 @@ interface Recovery {
  */
 export async function openVolume(range: BackingRange, options: OpenVolumeOptions): Promise<Volume> {
   const superblock = readSuperblock(range);
-  const found = readOnlyReasons(superblock);
-  const readOnly = [...ownReasons(range, options), ...found];
-  const isWritable = readOnly.length === 0;
-  const open = (sb: Superblock): Volume =>
-    new Volume({ ...options, range, superblock: sb, readOnlyReasons: readOnly });
-  const recovery = planRecovery(open(superblock));
-  const volume = await loadVolume(open, recovery);
+  const own = ownReasons(range, options);
+  const open = (sb: Superblock, reasons: readonly string[]): Volume =>
+    new Volume({ ...options, range, superblock: sb, readOnlyReasons: [...own, ...reasons] });
+  const recovery = planRecovery(open(superblock, readOnlyReasons(superblock)));
+  const found = foundReasons(superblock, recovery);
+  const volume = await loadVolume((sb) => open(sb, found), recovery);
   loadQuarantine(volume);
   if (found.length > 0) {
     const { label, uuid } = superblock;
     options.log.warn({ label, uuid, reasons: found }, readOnlyWarning(found));
   }
-  if (!isWritable) return volume;
+  if (volume.readOnly) return volume;
   const damage = await startWriting(volume, recovery.journal);
   if (damage !== undefined) keepAsItIs(volume, damage);
   return volume;
@@ -88,6 +87,17 @@ function ownReasons(range: BackingRange, options: OpenVolumeOptions): string[] {
   const asked = options.readOnly ? ['asked for'] : [];
   const media = range.readOnly ? ['the backing is read-only'] : [];
   return [...asked, ...media];
+}
+
+/**
+ * What forbids writing in the superblock as it stands, as the replay will leave it, or in the
+ * journal's own: a kernel that finds an error may get no further than to one of them.
+ *
+ * @kernel ext4_clear_journal_err (fs/ext4/super.c)
+ */
+function foundReasons(inPlace: Superblock, { superblock, journal }: Recovery): string[] {
+  const aborted = journal?.superblock.isAborted === true ? [ERRORS_FOUND] : [];
+  return [...new Set([...readOnlyReasons(inPlace), ...readOnlyReasons(superblock), ...aborted])];
 }
 
 /** Opens the journal where it is to be replayed or written to. Stores nothing. */

@@ -91,6 +91,11 @@ export class JournalSuperblock implements JournalIdentity {
     return this.#bytes.readUInt32BE(JsbField.Start);
   }
 
+  /** Whether a kernel gave up on it after an error, which the filesystem's superblock may not say yet. */
+  get isAborted(): boolean {
+    return this.#bytes.readUInt32BE(JsbField.Errno) !== 0;
+  }
+
   /** Number of that transaction, or of the next one. */
   get sequence(): number {
     return this.#bytes.readUInt32BE(JsbField.Sequence);

@@ -22,6 +22,7 @@ export const JsbField = {
   First: 0x14,
   Sequence: 0x18,
   Start: 0x1c,
+  Errno: 0x20,
   FeatureIncompat: 0x28,
   FeatureRoCompat: 0x2c,
   Uuid: 0x30,

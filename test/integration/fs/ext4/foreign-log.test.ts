@@ -1,11 +1,14 @@
 /** Logs that daxd did not write: debugfs makes them, and e2fsck says what they mean. */
-import { copyFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
+import { ERRORS_FOUND } from '../../../../src/fs/ext4/feature-gate.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
-import { debugfsWrite, runJudge } from '../../../support/ext4-image.js';
+import { JSB_BYTES, JsbField } from '../../../../src/fs/jbd2/layout.js';
+import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
+import { debugfsWrite, runJudge, sha256Of } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, debugfsExtents, dumpFile, newImage, openImage } from './volume-set-up.js';
 
@@ -13,6 +16,7 @@ const COMMANDS = ['mke2fs', 'e2fsck', 'debugfs', 'dumpe2fs'];
 const DATA = 0x41;
 const OLD = 0x5a;
 const BLOCKS = 3;
+const JOURNAL_INODE = 8;
 
 /** An image with a file of three data blocks that lie in a row, and what to log over them. */
 function imageWithFile(
@@ -62,3 +66,53 @@ t.test(
     }
   },
 );
+
+/** Opens it for writing, finds it read-only over errors, and not a byte changed. */
+async function opensWithErrors(t: Test, image: string): Promise<void> {
+  const before = sha256Of(image);
+  for (let i = 0; i < 2; i++) {
+    const open = await openImage(image);
+    t.strictSame(open.volume.readOnlyReasons, [ERRORS_FOUND]);
+    await t.rejects(open.fs.create('x'), { name: 'DaxdError', code: 'EROFS' });
+    await open.close();
+  }
+  t.equal(sha256Of(image), before, 'not a byte changed');
+}
+
+t.test('openVolume: errors that only the log tells of make it read-only', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { image, old, first } = imageWithFile(t, []);
+  const marked = `${image}.marked`;
+  copyFileSync(image, marked);
+  debugfsWrite(marked, ['ssv state 3', 'feature needs_recovery']);
+  writeFileSync(`${image}.block`, readFileSync(marked).subarray(0, BLOCK_SIZE));
+  const copies = [`jw -b 0 ${image}.block`, `jw -b ${first} ${old}`];
+  debugfsWrite(image, ['jo -c -v 3', ...copies, 'jc']);
+  t.match(runJudge('dumpe2fs', ['-h', image]).output, /Filesystem state: +clean\n/);
+
+  await opensWithErrors(t, image);
+  const { output } = runJudge('e2fsck', ['-fy', image]);
+  t.match(output, /recovering journal/, 'its log is still there for e2fsck');
+  await closeClean(t, await openImage(image));
+});
+
+t.test("openVolume: an error in the journal's superblock makes it read-only", async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  for (const log of ['empty', 'dirty']) {
+    await t.test(log, async (t) => {
+      const { image, old, first } = imageWithFile(t, []);
+      const journal = debugfsExtents(image, JOURNAL_INODE)[0]?.physical ?? 0;
+      if (log === 'dirty') debugfsWrite(image, ['jo -c -v 3', `jw -b ${first} ${old}`, 'jc']);
+      const bytes = readFileSync(image);
+      const jsb = bytes.subarray(journal * BLOCK_SIZE, journal * BLOCK_SIZE + JSB_BYTES);
+      jsb.writeInt32BE(-5, JsbField.Errno);
+      jsb.writeUInt32BE(0, JsbField.Checksum);
+      if (log === 'dirty') jsb.writeUInt32BE(crc32c(CRC_INIT, jsb), JsbField.Checksum);
+      writeFileSync(image, bytes);
+
+      await opensWithErrors(t, image);
+      runJudge('e2fsck', ['-fy', image]);
+      await closeClean(t, await openImage(image));
+    });
+  }
+});
