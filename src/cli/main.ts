@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs';
 
 import { isBrokenPipe, runProgram } from './program.js';
 
+// Stack traces of the daemon, which is loaded from here on, name lines of src.
+process.setSourceMapsEnabled(true);
+
 const version = readVersion();
 
 // Who reads the output may leave before its end: `daxd cat big | head`, `daxd | head -1`.
