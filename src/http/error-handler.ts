@@ -37,6 +37,8 @@ export function refuse(
     `refused: ${problem.detail}`,
   );
   if (refusal instanceof HttpRefusal) reply.headers(refusal.headers);
+  // Fastify would close the connection while the client still sends, which then sees no answer.
+  if (problem.status === 413) reply.removeHeader('connection');
   return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).send(problem);
 }
 

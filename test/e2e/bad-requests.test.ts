@@ -52,7 +52,8 @@ t.test('http: what cannot be is a clear error', async (t) => {
   writeFileSync(large, JSON.stringify({ path: 'a'.repeat(10_000_000), size: 0 }));
   const truncate = `${daxd.url}/v1/partitions/pmem0p1/truncate`;
   const json = ['-X', 'POST', '-H', 'content-type: application/json', '--data-binary', `@${large}`];
-  t.equal((await curl(...json, truncate)).status, 413);
+  // Each time: closed while it sends, a client may or may not see the answer.
+  for (let i = 0; i < 10; i++) t.equal((await curl(...json, truncate)).status, 413);
   t.equal((await curl('-H', 'host: evil.example', `${daxd.url}/livez`)).status, 403);
   const page = ['-X', 'POST', '-H', 'origin: http://evil.example'];
   t.equal((await curl(...page, `${daxd.url}/v1/partitions/pmem0p1/unmount`)).status, 403);
