@@ -66,7 +66,7 @@ export class Connection implements ServedConnection {
       const served = this.#worker.serve(this);
       // What a thread takes to start is no time of the client's.
       await this.#worker.started;
-      this.#startTimer();
+      if (this.#export === undefined) this.#startTimer();
       return await served;
     } finally {
       this.#ended = true;

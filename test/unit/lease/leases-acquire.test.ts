@@ -282,13 +282,19 @@ t.test('acquire: what the preparation throws is the answer', async (t) => {
   t.equal(pinnedPages(), 0);
 });
 
-t.test('acquire: the extents that it names are durable before it is', async (t) => {
-  const { leases, fs, store, pinnedPages } = await setUpLeases();
-  fs.create('file', ['w']);
+/** A lease of a file whose blocks are durable once a gate opens; they are pinned by then. */
+async function acquireEarly() {
+  const set = await setUpLeases();
+  set.fs.create('file', ['w']);
   const gate = new Gate();
-  fs.durable = gate.passed;
-  const granted = leases.acquire(ask());
+  set.fs.durable = gate.passed;
+  const granted = set.leases.acquire(ask());
   await setImmediate();
+  return { ...set, gate, granted };
+}
+
+t.test('acquire: the extents that it names are durable before it is', async (t) => {
+  const { store, pinnedPages, gate, granted } = await acquireEarly();
   t.equal(pinnedPages(), 1, 'pinned by then, so that they stay where they are');
   t.equal(store.disk.records.size, 0);
   gate.open();
@@ -297,12 +303,7 @@ t.test('acquire: the extents that it names are durable before it is', async (t) 
 });
 
 t.test('acquire: where the filesystem fails before, nothing is held', async (t) => {
-  const { leases, fs, store, pinnedPages } = await setUpLeases();
-  fs.create('file', ['w']);
-  const gate = new Gate();
-  fs.durable = gate.passed;
-  const granted = leases.acquire(ask());
-  await setImmediate();
+  const { leases, store, pinnedPages, gate, granted } = await acquireEarly();
   gate.fail(new DaxdError('EIO', 'the media failed'));
   await t.rejects(granted, { code: 'EIO' });
   t.equal(pinnedPages(), 0);
