@@ -54,9 +54,10 @@ interface Recovery {
  * lies in another cache line than its fields, and a torn one is refused by the kernel: what
  * changes of it is in the journal.
  *
- * A filesystem with errors, also such as are only in its log, or with features that forbid writing, is opened read-only, with
- * a warning. Then, or when read-only is asked for, not one byte changes: what the journal
- * holds is replayed in memory. A damaged orphan makes it read-only once the journal is replayed.
+ * A filesystem with errors, also such as are only in its log, or with features that forbid writing,
+ * is opened read-only, with a warning. Then, or when read-only is asked for, not one byte changes:
+ * what the journal holds is replayed in memory. A damaged orphan makes it read-only once the journal
+ * is replayed.
  *
  * Nothing is stored before the log and the tables are found not to lie over each other.
  *

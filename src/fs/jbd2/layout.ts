@@ -41,8 +41,8 @@ export const JOURNAL_INCOMPAT =
 export const JOURNAL_CHECKSUM_CRC32C = 4;
 
 /**
- * Fields of a tag of a descriptor block. With checksum v3 its size is the same in every log; the high half
- * of the block means something only with {@link JournalIncompat.Bit64}.
+ * Fields of a tag of a descriptor block. With checksum v3 its size is the same in every log; the
+ * high half of the block means something only with {@link JournalIncompat.Bit64}.
  *
  * @kernel struct journal_block_tag3_s (include/linux/jbd2.h)
  */
