@@ -10,7 +10,6 @@ import type { Fence } from '../lease/fence.js';
 import { Leases } from '../lease/leases.js';
 import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
-import type { LeaseStore } from '../lease/lease-store.js';
 import { HostHolders } from '../lease/host-holders.js';
 import { readBootId } from '../lease/proc-fs.js';
 import { recallsFor } from '../lease/recalls.js';
@@ -35,6 +34,7 @@ import { DaemonControl } from './daemon-control.js';
 import { KeptOperations } from './kept-operations.js';
 import { Mounts } from './mounts.js';
 import { openStore } from './open-store.js';
+import type { OpenStore } from './open-store.js';
 import { Operations } from './operations.js';
 import type { OperationsOptions } from './operations.js';
 import { pinnedPagesIn } from './reports.js';
@@ -93,12 +93,13 @@ export class Daemon {
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
-    const store = await openStore(config, attached, log);
-    const parts = assemble(options, attached, { memremap, waiters, store, fence });
+    const { store, storeNote } = await openStore(config, attached, log);
+    const parts = assemble(options, attached, { memremap, waiters, store, storeNote, fence });
     try {
       // Whoever mounts, or is served, finds the pages of the leases pinned.
       await parts.leases.restore();
       await parts.kept.restore();
+      storeNote.write(store);
       await parts.mounts.mountAtStart(config.mount);
       parts.leases.revocation.resume();
       const nbd = await serveNbd(options, attached, parts.leases);
@@ -132,7 +133,7 @@ export class Daemon {
    * @throws AggregateError when an unmount or a release failed.
    */
   async close(): Promise<readonly LeaseView[]> {
-    const { control, events, leases, mounts } = this.#parts;
+    const { control, events, leases, mounts, store, storeNote } = this.#parts;
     const { log, config } = this.#options;
     log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
     control.drain();
@@ -145,6 +146,7 @@ export class Daemon {
     await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
     await mounts.unmountAll();
+    storeNote.drop(store);
     await leases.close();
     await this.#attached.pmem.detach();
     log.info({ held: held.length }, 'detached');
@@ -177,7 +179,7 @@ export class Daemon {
 }
 
 /** The parts of a daemon that do not listen yet. */
-interface Parts {
+interface Parts extends OpenStore {
   readonly mounts: Mounts;
   readonly leases: Leases;
   readonly kept: KeptOperations;
@@ -190,7 +192,7 @@ interface Parts {
 function assemble(
   { log, clock, config, version, onFatal }: DaemonOptions,
   attached: Attached,
-  { memremap, waiters, store, fence }: Ground,
+  { memremap, waiters, store, storeNote, fence }: Ground,
 ): Parts {
   const { backing, pmem } = attached;
   const ids = new SortableIds(() => clock.wallMs());
@@ -251,7 +253,7 @@ function assemble(
   });
   const parts = { backing, pmem, memremap, mounts, leases, operations, kept, log };
   const control: DaemonControl = new DaemonControl(parts);
-  return { mounts, leases, kept, control, metrics, latencies, events };
+  return { mounts, leases, kept, store, storeNote, control, metrics, latencies, events };
 }
 
 /** The changes that wait for leases, which come to be later. */
@@ -275,10 +277,9 @@ function operationsOn(
 }
 
 /** What is there before anything is mounted. */
-interface Ground {
+interface Ground extends OpenStore {
   readonly memremap: Memremap;
   readonly waiters: PageWaiters;
-  readonly store: LeaseStore;
   readonly fence: Fence | undefined;
 }
 

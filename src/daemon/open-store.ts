@@ -5,24 +5,57 @@ import type { ServeConfig } from '../config/load.js';
 import type { LeaseStore } from '../lease/lease-store.js';
 import { LmdbStore } from '../lease/lmdb-store.js';
 import type { Logger } from '../lib/logger.js';
+import type { Backing } from '../media/backing.js';
 import type { Attached } from './attach.js';
+import { StoreNote } from './store-note.js';
 
-/** Opens what keeps the leases; on a failure the device is detached again. */
+type StoreConfig = Pick<ServeConfig, 'rememberedLeases' | 'stateDirectory'>;
+
+/** What keeps the leases, and the note on the backing that says so. */
+export interface OpenStore {
+  readonly store: LeaseStore;
+  readonly storeNote: StoreNote;
+}
+
+/**
+ * Opens what keeps the leases of a device; on a failure the device is detached again.
+ *
+ * @throws DaxdError as {@link LmdbStore.open} and {@link StoreNote.check} do.
+ */
 export async function openStore(
-  config: Pick<ServeConfig, 'rememberedLeases' | 'stateDirectory'>,
+  config: StoreConfig,
   { backing, pmem }: Attached,
   log: Logger,
-): Promise<LeaseStore> {
-  // Under whatever name the backing is given: with another store its leases would be forgotten.
-  const path = realpathSync(backing.path);
-  const beside = backing.kind === 'file' ? path : join('daxd-data', basename(path));
-  const directory = resolvePath(config.stateDirectory ?? `${beside}.leases`);
+): Promise<OpenStore> {
   try {
+    const directory = directoryOf(config, backing);
+    const storeNote = new StoreNote(backing, directory, log);
+    // Refused before anything is made there, so that the right one can be moved to it.
+    if (!LmdbStore.isIn(directory)) storeNote.check(undefined);
     const store = LmdbStore.open(directory, config.rememberedLeases);
+    await checkNote(storeNote, store);
     log.info({ directory }, 'leases are kept');
-    return store;
+    return { store, storeNote };
   } catch (error) {
     await pmem.detach();
+    throw error;
+  }
+}
+
+/** Beside the backing; a device has nothing beside it. */
+function directoryOf({ stateDirectory }: StoreConfig, { path, kind }: Backing): string {
+  if (stateDirectory !== undefined) return resolvePath(stateDirectory);
+  // Under whatever name the backing is given: with another store its leases would be forgotten.
+  const realPath = realpathSync(path);
+  const beside = kind === 'file' ? realPath : join('daxd-data', basename(realPath));
+  return resolvePath(`${beside}.leases`);
+}
+
+async function checkNote(storeNote: StoreNote, store: LeaseStore): Promise<void> {
+  try {
+    storeNote.check(store.id);
+  } catch (error) {
+    await store.close();
     throw error;
   }
 }

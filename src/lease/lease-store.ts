@@ -25,8 +25,12 @@ export interface StoredLease {
 export interface LeaseStore {
   /** For people: where it lies. */
   readonly name: string;
+  /** Names it wherever it is moved: kept from the first header on. */
+  readonly id: string;
   /** Undefined while it was never used. */
   readonly header: StoreHeader | undefined;
+  /** Whether it keeps no lease and no operation. */
+  readonly isEmpty: boolean;
   /** The largest fencing token of a lease that it ever kept; 0 before the first. */
   readonly fencingToken: number;
   /**

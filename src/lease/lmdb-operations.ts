@@ -15,6 +15,11 @@ export class LmdbOperations {
     this.#operations = root.openDB<SummedValue, string>('operations', SUMMED);
   }
 
+  /** Whether none is kept. */
+  get isEmpty(): boolean {
+    return this.#operations.getKeysCount({ limit: 1 }) === 0;
+  }
+
   /** Ascending by id. @throws DaxdError EBADMSG. */
   *stored(): Generator<KeptOperation> {
     for (const { key, value } of this.#operations.getRange()) {

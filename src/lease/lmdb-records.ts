@@ -26,6 +26,11 @@ export class LmdbRecords {
     this.#deadlines = root.openDB<SummedValue, string>('deadlines', SUMMED);
   }
 
+  /** Whether none is kept. */
+  get isEmpty(): boolean {
+    return this.#records.getKeysCount({ limit: 1 }) === 0;
+  }
+
   /** All leases, ascending by id. To be run to its end once, before the first write. */
   *stored(): Generator<StoredLease> {
     const reader = new RecordReader();

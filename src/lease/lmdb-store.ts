@@ -1,4 +1,5 @@
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { open } from 'lmdb';
@@ -19,12 +20,13 @@ import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
 import { LmdbRoom, reserveFiles } from './lmdb-room.js';
 import { LmdbWrites } from './lmdb-writes.js';
-import { SUMMED } from './summed-bytes.js';
+import { SUMMED, wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
 /** What this daxd writes, and the only one that it reads. */
 const VERSION = 4;
 const HEADER_KEY = 'header';
+const ID_KEY = 'id';
 const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
 
@@ -44,6 +46,7 @@ interface Waiting {
  */
 export class LmdbStore implements LeaseStore {
   readonly name: string;
+  readonly id: string;
   readonly header: StoreHeader | undefined;
   /** The directory, open and locked. */
   readonly #lock: number;
@@ -56,6 +59,11 @@ export class LmdbStore implements LeaseStore {
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
   #writing: Promise<void> | undefined;
+
+  /** Whether a directory has a store, of whatever version and state. */
+  static isIn(directory: string): boolean {
+    return existsSync(join(directory, FILE_NAME));
+  }
 
   /**
    * Opens the store in a directory, which is made where it does not exist.
@@ -90,11 +98,16 @@ export class LmdbStore implements LeaseStore {
     this.#root = root;
     // One of another version is left as it is: these make what is not there.
     this.header = readHeader(directory, root.get(HEADER_KEY));
+    this.id = readId(directory, root.get(ID_KEY)) ?? randomUUID();
     this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
     this.#records = new LmdbRecords(root);
     this.#remembered = new LmdbRemembered(root, rememberedMax);
     this.#operations = new LmdbOperations(root);
     this.#room = new LmdbRoom(join(directory, FILE_NAME));
+  }
+
+  get isEmpty(): boolean {
+    return this.#records.isEmpty && this.#operations.isEmpty;
   }
 
   get fencingToken(): number {
@@ -217,6 +230,7 @@ export class LmdbStore implements LeaseStore {
     for (const change of changes) {
       if (change.kind === 'header') {
         root.put(HEADER_KEY, encodeJson({ version: VERSION, ...change.header }));
+        root.put(ID_KEY, Buffer.from(this.id));
       }
     }
     if (fencingToken > this.#fencingToken) root.put(FENCING_KEY, encodeJson(fencingToken));
@@ -301,6 +315,15 @@ function readHeader(directory: string, value: SummedValue | undefined): StoreHea
     directory,
     `${whose} daxd wrote it, in version ${header.version}, and this one reads version ${VERSION}`,
   );
+}
+
+function readId(directory: string, value: SummedValue | undefined): string | undefined {
+  if (value === undefined) return undefined;
+  try {
+    return wholeBytes(value, `its id`).toString();
+  } catch (error) {
+    throw unusable(directory, error);
+  }
 }
 
 function readFencingToken(directory: string, value: SummedValue | undefined): number {

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
+import type { FileNote } from './file-note.js';
 import type { Mapping } from './mapping.js';
 import type { PersistenceKind } from './persistence.js';
 import type { RawMemory } from './raw-memory.js';
@@ -30,6 +31,8 @@ export interface Backing {
   readonly mapping: Mapping;
   /** Seconds from the call of `persist` until the range was durable. */
   readonly persistLatency: LatencyHistogram;
+  /** A line that its file carries, whatever its path. Missing where there is no file. */
+  readonly note?: FileNote;
 
   /**
    * Makes the stores to [offset, offset + length) durable, off the main thread. Any alignment

@@ -7,6 +7,7 @@ import type { Backing, OpenBackingOptions } from './backing.js';
 import type { PersistenceKind } from './persistence.js';
 import { deviceNumber } from './device-number.js';
 import { type DeviceDaxGeometry, readDeviceDaxGeometry } from './device-dax-sysfs.js';
+import { FileNote } from './file-note.js';
 import { loadLibpmem } from './libpmem.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
@@ -47,6 +48,7 @@ export class DeviceDaxBacking implements Backing {
   readonly sparse = false;
   readonly created = false;
   readonly mapping: Mapping;
+  readonly note: FileNote;
   readonly #handle: FileHandle;
   readonly #persister: Persister;
   #raw: RawMapping | undefined;
@@ -59,6 +61,8 @@ export class DeviceDaxBacking implements Backing {
     this.persistence = persistView ? 'libpmem' : 'none';
     this.mapping = mapping;
     this.#handle = handle;
+    // A node has no attributes of users (xattr(7)).
+    this.note = new FileNote({ fd: handle.fd, path, name: 'trusted.daxd.leases' });
     // libpmem rounds to cache lines itself.
     const granularityBytes = 1;
     const { clock } = options;

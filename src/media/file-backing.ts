@@ -7,6 +7,7 @@ import { isAligned, PAGE_SIZE } from '../lib/units.js';
 import type { Backing, DataRun, OpenBackingOptions } from './backing.js';
 import type { PersistenceKind } from './persistence.js';
 import { createFile } from './create-file.js';
+import { FileNote } from './file-note.js';
 import { msyncView, seekData, seekHole } from './libc.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
@@ -43,6 +44,7 @@ export class FileBacking implements Backing {
   readonly sparse: boolean;
   readonly created: boolean;
   readonly mapping: Mapping;
+  readonly note: FileNote;
   readonly #handle: FileHandle;
   readonly #persister: Persister;
   #raw: RawMapping | undefined;
@@ -56,6 +58,8 @@ export class FileBacking implements Backing {
     this.created = parts.created;
     this.mapping = parts.mapping;
     this.#handle = parts.handle;
+    const { fd } = parts.handle;
+    this.note = new FileNote({ fd, path: parts.path, name: 'user.daxd.leases' });
     this.#persister = new Persister({
       path: parts.path,
       mapping: parts.mapping,

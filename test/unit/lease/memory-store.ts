@@ -32,6 +32,7 @@ export function emptyDisk(): MemoryDisk {
 /** A store in memory: durable at once, or as a test has it. */
 export class MemoryStore implements LeaseStore {
   readonly name = '(memory)';
+  readonly id = 'memory';
   readonly disk: MemoryDisk;
   /** Held up before they are durable, when set. */
   gate: Promise<unknown> | undefined;
@@ -42,6 +43,10 @@ export class MemoryStore implements LeaseStore {
 
   constructor(disk: MemoryDisk = emptyDisk()) {
     this.disk = disk;
+  }
+
+  get isEmpty(): boolean {
+    return this.disk.records.size + this.disk.operations.size === 0;
   }
 
   get header(): StoreHeader | undefined {

@@ -1,0 +1,75 @@
+import type { LeaseStore } from '../lease/lease-store.js';
+import { DaxdError } from '../lib/errno.js';
+import type { Logger } from '../lib/logger.js';
+import type { Backing } from '../media/backing.js';
+
+/** Where the leases of a backing are kept, as the backing itself says. */
+interface Noted {
+  readonly id: string;
+  readonly directory: string;
+}
+
+/**
+ * The note on a backing that names the store of its leases. The default place of a store goes
+ * by the path of the backing, which `mv`, a hard link or a bind mount change: another start
+ * there would find an empty store, and free what the leases of the first one pin.
+ */
+export class StoreNote {
+  readonly #backing: Backing;
+  readonly #directory: string;
+  readonly #log: Logger;
+
+  /** @param directory where the store is, or is to be */
+  constructor(backing: Backing, directory: string, log: Logger) {
+    this.#backing = backing;
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  /**
+   * Checks that the directory is where the backing's leases are kept. A new store in the very
+   * place that the note names is in order: the one before was moved away by hand.
+   *
+   * @param id of the store that is there; undefined where there is none yet.
+   * @throws DaxdError EBUSY where another store keeps leases of this backing; EIO.
+   */
+  check(id: string | undefined): void {
+    const noted = this.#read();
+    if (noted === undefined || noted.id === id) return;
+    const directory = this.#directory;
+    if (noted.directory !== directory) throw keptElsewhere(this.#backing, noted, directory);
+    if (id === undefined) return;
+    this.#log.warn({ directory }, 'a new store in the place of one that is gone, and its leases');
+  }
+
+  /** Names the store on the backing, once the store is durable. @throws DaxdError ENOSPC, EIO */
+  write({ id }: LeaseStore): void {
+    const { note, path } = this.#backing;
+    const noted = this.#read();
+    if (noted?.id === id && noted.directory === this.#directory) return;
+    if (note?.write(`${id} ${this.#directory}`) !== false) return;
+    this.#log.info(
+      { path, directory: this.#directory },
+      'no extended attributes here: once the backing is moved, its leases are found with --state-dir alone',
+    );
+  }
+
+  /** Takes the name away from a backing of which no lease is kept. @throws DaxdError EIO */
+  drop({ isEmpty }: LeaseStore): void {
+    if (isEmpty) this.#backing.note?.remove();
+  }
+
+  #read(): Noted | undefined {
+    const [, id, directory] = /^(\S+) (\/.*)$/s.exec(this.#backing.note?.read() ?? '') ?? [];
+    return id === undefined || directory === undefined ? undefined : { id, directory };
+  }
+}
+
+function keptElsewhere({ path, note }: Backing, noted: Noted, directory: string): DaxdError {
+  return new DaxdError(
+    'EBUSY',
+    `the leases of ${path} are kept in ${noted.directory}, not in ${directory}. Give --state-dir ${noted.directory}, ` +
+      `or move it to ${directory}; where it is lost, and you know that no holder does DMA any more, ` +
+      `forget it: setfattr -x ${note?.name} ${path}`,
+  );
+}
