@@ -1,4 +1,5 @@
 import { assert } from '../../lib/assert.js';
+import { isAligned } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { BLOCK_SIZE } from './layout.js';
 import { SUPERBLOCK_BLOCK } from './superblock-store.js';
@@ -60,7 +61,7 @@ function storeChangedLines(
   stores: Store[],
 ): void {
   const blockOffset = blockNumber * BLOCK_SIZE;
-  const before = wordsOf(range.view(blockOffset, BLOCK_SIZE));
+  const before = wordsOf(blockAt(range, blockOffset));
   const after = wordsOf(changed);
   for (let line = 0; line < BLOCK_SIZE;) {
     const end = endOfChange(before, after, line);
@@ -71,6 +72,14 @@ function storeChangedLines(
     }
     line = end + LINE_SIZE;
   }
+}
+
+/** Where a partition does not start on a page, a block may lie across two windows of the map. */
+function blockAt(range: BackingRange, offset: number): Buffer {
+  if (isAligned(range.start, BLOCK_SIZE)) return range.view(offset, BLOCK_SIZE);
+  const block = Buffer.alloc(BLOCK_SIZE);
+  range.read(offset, block);
+  return block;
 }
 
 /** A block as words, where it lies: memory blocks and the backing's are aligned. */

@@ -140,7 +140,7 @@ t.test(
   async (t) => {
     if (!requires(t, { commands: ['e2fsck'] })) return;
     const image = join(scratchDirectory(t), 'image');
-    const backing = new MemoryBacking(34 * MIB, { windowBytes: MIB });
+    const backing = new MemoryBacking(34 * MIB, { windowBytes: 4096 });
     backing.mapping.fill(0, backing.sizeBytes, 0xa5);
     const range = new BackingRange(backing, 512, 33 * MIB + 1024);
     await mkfsExt4(range, { label: 'odd', clock: systemClock });
@@ -165,7 +165,8 @@ t.test(
       true,
       'before it',
     );
-    const behind = backing.mapping.view(33 * MIB + 1536, 4096);
+    const behind = Buffer.alloc(4096);
+    backing.mapping.read(33 * MIB + 1536, behind);
     t.equal(
       behind.every((byte) => byte === 0xa5),
       true,
