@@ -58,9 +58,7 @@ export class Client {
    * @throws RefusedError, UnreachableError
    */
   async json<Answer>(call: Call): Promise<Answer> {
-    const response = await this.#send(call);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the wire gets a type
-    return JSON.parse(await textOf(response)) as Answer;
+    return jsonOf<Answer>(await this.#send(call), this.url);
   }
 
   /** Calls where the answer has no body. @throws RefusedError, UnreachableError */
@@ -117,6 +115,22 @@ export class Client {
   }
 }
 
+/**
+ * The JSON of an answer, as what the caller knows it to be.
+ *
+ * @throws UnreachableError where it is none: no daxd answered.
+ */
+export async function jsonOf<Answer>(answer: IncomingMessage, url: string): Promise<Answer> {
+  const text = await textOf(answer);
+  try {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the wire gets a type
+    return JSON.parse(text) as Answer;
+  } catch (cause) {
+    const message = `what answers at ${url} is no daxd: give its address with --url or in DAXD_URL`;
+    throw new UnreachableError(message, { cause });
+  }
+}
+
 async function textOf(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) if (chunk instanceof Buffer) chunks.push(chunk);
@@ -133,10 +147,19 @@ function refusal(statusCode: number, text: string): RefusedError {
 function parseProblem(
   text: string,
 ): { readonly code: string; readonly detail: string } | undefined {
-  const problem: unknown = text.startsWith('{') ? JSON.parse(text) : undefined;
+  const problem = parsed(text);
   if (typeof problem !== 'object' || problem === null) return undefined;
   if (!('code' in problem) || !('detail' in problem)) return undefined;
   return { ...problem, code: String(problem.code), detail: String(problem.detail) };
+}
+
+/** Undefined for what is no JSON: another server answers in its own words. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function asError(cause: unknown): Error {

@@ -5,14 +5,19 @@ import { isBrokenPipe, runProgram } from './program.js';
 // Stack traces of the daemon, which is loaded from here on, name lines of src.
 process.setSourceMapsEnabled(true);
 
+/** What was asked for is done, and nobody can know of it. */
+const EXIT_NOT_PRINTED = 1;
+
 const version = readVersion();
 
-// Who reads the output may leave before its end: `daxd cat big | head`, `daxd | head -1`.
+let isPrinted = true;
+// Who reads the output may leave before its end: `daxd cat big | head`, `daxd | head -1`. A verb
+// is told itself where it could not print; a daemon goes on.
 process.stdout.on('error', (error) => {
-  if (!isBrokenPipe(error)) throw error;
+  if (!isBrokenPipe(error)) isPrinted = false;
 });
 
-process.exitCode = await runProgram(process.argv.slice(2), {
+const exit = await runProgram(process.argv.slice(2), {
   standard: {
     stdin: process.stdin,
     stdout: process.stdout,
@@ -30,6 +35,7 @@ process.exitCode = await runProgram(process.argv.slice(2), {
     });
   },
 });
+process.exitCode = exit === 0 && !isPrinted ? EXIT_NOT_PRINTED : exit;
 
 function readVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

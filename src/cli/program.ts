@@ -26,6 +26,19 @@ export interface ProgramOptions {
 /** Exit codes; 69 is EX_UNAVAILABLE of sysexits.h. */
 const Exit = { Done: 0, Refused: 1, Usage: 2, Unreachable: 69 } as const;
 
+/** What --help says behind the verbs. */
+const HELP_END = `
+Without a verb daxd serves: see daxd serve --help.
+
+Environment of the other verbs:
+  DAXD_URL                      the daemon, as --url; http://127.0.0.1:8470 without both
+  DAXD_TOKEN                    what it asks callers for, where it has --token-file
+  DAXD_TLS_CERT, DAXD_TLS_KEY   files in PEM, where it has --tls-client-ca
+  DAXD_LEASE_SECRET             of the lease that is renewed, released or acknowledged
+
+Exit codes: 0 done, 1 refused, 2 usage, 69 no daemon answers.
+`;
+
 /**
  * Runs one command line.
  *
@@ -40,7 +53,8 @@ export async function runProgram(
   let exit: number = Exit.Done;
   const program = new Command('daxd')
     .description("the Linux pmem driver's job, done by one process")
-    .version(version);
+    .version(version)
+    .addHelpText('after', HELP_END);
   const onExit = (code: number): void => {
     exit = code;
   };
@@ -54,12 +68,14 @@ export async function runProgram(
   addLeaseVerbs(program, verb, onExit);
   addNbdVerbs(program, verb);
   addQuarantineVerbs(program, verb);
-  const isClientVerb = program.commands.some((command) => command.name() === args[0]);
+  const [first] = args;
+  const isClientVerb = program.commands.some((command) => command.name() === first);
   if (!isClientVerb) {
     // Its schema takes longer to load than a call to the daemon takes.
     const { serveCommand } = await import('./serve.js');
-    const daemon = serveCommand(serve, onExit);
-    program.addCommand(daemon, { isDefault: true });
+    // A verb that is spelt wrongly is no argument of serve.
+    const isDefault = first === undefined || first.startsWith('-');
+    program.addCommand(serveCommand(serve, onExit), { isDefault });
   }
   for (const command of everyCommand(program)) quieten(command, standard);
 
@@ -104,7 +120,16 @@ function report(error: unknown, { standard }: ProgramOptions): number {
     return Exit.Refused;
   }
   if (isBrokenPipe(error)) return Exit.Done;
+  if (isWriteError(error)) {
+    stderr.write(`daxd: cannot print: ${error.message}\n`);
+    return Exit.Refused;
+  }
   throw error;
+}
+
+/** A full disk under standard output, for instance. */
+function isWriteError(error: unknown): error is Error {
+  return error instanceof Error && 'syscall' in error && error.syscall === 'write';
 }
 
 /** Whether nobody reads any more what is written. */

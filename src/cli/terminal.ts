@@ -13,17 +13,27 @@ export class Terminal {
     this.#json = options.json;
   }
 
-  /** Prints an answer as JSON, or as a table. */
-  table(answer: unknown, heading: readonly string[], rows: readonly (readonly Cell[])[]): void {
-    this.#print(answer, () => formatTable(heading, rows));
+  /** Prints an answer as JSON, or as a table; settles when it is written. @throws Error of the stream */
+  async table(
+    answer: unknown,
+    heading: readonly string[],
+    rows: readonly (readonly Cell[])[],
+  ): Promise<void> {
+    await this.#print(answer, () => formatTable(heading, rows));
   }
 
-  /** Prints an answer as JSON, or as names with their values. */
-  pairs(answer: unknown, pairs: readonly (readonly [string, Cell])[]): void {
-    this.#print(answer, () => formatPairs(pairs));
+  /** Prints an answer as JSON, or as names with their values; settles and throws as {@link table}. */
+  async pairs(answer: unknown, pairs: readonly (readonly [string, Cell])[]): Promise<void> {
+    await this.#print(answer, () => formatPairs(pairs));
   }
 
-  #print(answer: unknown, text: () => string): void {
-    this.out.write(this.#json ? `${JSON.stringify(answer)}\n` : text());
+  async #print(answer: unknown, text: () => string): Promise<void> {
+    const line = this.#json ? `${JSON.stringify(answer)}\n` : text();
+    await new Promise<void>((resolve, reject) => {
+      this.out.write(line, (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
+    });
   }
 }

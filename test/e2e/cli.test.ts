@@ -1,10 +1,20 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 
 import { scratchDirectory } from '../support/ext4-image.js';
-import { curl, runVerb, startDaxd } from './daxd.js';
+import { BIN, curl, runVerb, startDaxd } from './daxd.js';
+
+/** A verb whose standard output takes nothing. */
+function runIntoFull(url: string, verb: string) {
+  const env = { ...process.env, DAXD_URL: url };
+  return spawnSync('sh', ['-c', `${process.execPath} ${BIN} ${verb} >/dev/full`], {
+    encoding: 'utf8',
+    env,
+  });
+}
 
 t.test('daxd: the embedded default, and every verb on it', async (t) => {
   const directory = scratchDirectory(t);
@@ -38,6 +48,13 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.match(json('punch-hole', 'a.txt', '0', '4K'), { size: 8192 });
   t.match(json('truncate', 'a.txt', '2'), { size: 2 });
   t.equal(run('cat', 'a.txt').stdout, '\0\0');
+
+  t.match(run('ls', 'a.txt'), { exit: 1, stderr: /ENOTDIR: a\.txt is no directory/ });
+  t.match(run('cat', 'lost+found'), { exit: 1, stderr: /EISDIR: lost\+found is a directory/ });
+  const unprinted = runIntoFull(daxd.url, 'lease acquire --path a.txt');
+  t.match(unprinted, { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
+  t.strictSame(json('lease', 'list'), [], 'a lease that nobody knows of is given back');
+  t.match(runIntoFull(daxd.url, 'cat a.txt'), { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
 
   const refused = run('cat', 'none');
   t.equal(refused.exit, 1);

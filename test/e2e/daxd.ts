@@ -10,7 +10,8 @@ import type { Test } from 'tap';
 
 import type { Partition } from '../../src/http/schemas/partition.js';
 
-const BIN = fileURLToPath(new URL('../../bin/daxd.js', import.meta.url));
+/** The program, for whoever runs it in a way of its own. */
+export const BIN = fileURLToPath(new URL('../../bin/daxd.js', import.meta.url));
 
 /** A daemon that a test runs as its users do. */
 export interface Daxd {

@@ -38,7 +38,7 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
     const path = await statCall(context);
-    show(context, await context.client.json<Stat>({ method: 'GET', path }));
+    await show(context, await context.client.json<Stat>({ method: 'GET', path }));
   });
 
   verb(
@@ -62,7 +62,7 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
       ...(mtime !== undefined && { mtime }),
     };
     const path = await statCall(context);
-    show(context, await context.client.json<Stat>({ method: 'PATCH', path, json }));
+    await show(context, await context.client.json<Stat>({ method: 'PATCH', path, json }));
   });
 
   addSizeVerbs(program, verb);
@@ -83,7 +83,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
     const query = new URLSearchParams({ offset, what: args[2] ?? '' });
     const path = `${filePath(await partitionOf(context), 'seek', args[0] ?? '')}?${query.toString()}`;
     const found = await client.json<{ readonly offset: number }>({ method: 'GET', path });
-    terminal.pairs(found, [['offset', found.offset]]);
+    await terminal.pairs(found, [['offset', found.offset]]);
   });
 
   verb(
@@ -94,7 +94,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
   ).action(async (context) => {
     const path = `${partitionPath(await partitionOf(context))}/statfs`;
     const sizes = await context.client.json<Sizes>({ method: 'GET', path });
-    context.terminal.pairs(sizes, [
+    await context.terminal.pairs(sizes, [
       ['total bytes', sizes.total_bytes],
       ['free bytes', sizes.free_bytes],
       ['available bytes', sizes.available_bytes],
@@ -104,11 +104,11 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
   });
 }
 
-function show({ terminal }: VerbContext, stat: Stat): void {
+async function show({ terminal }: VerbContext, stat: Stat): Promise<void> {
   const { mode, uid, gid } = stat;
   const target: (readonly [string, Cell])[] =
     stat.target === undefined ? [] : [['target', stat.target]];
-  terminal.pairs(stat, [
+  await terminal.pairs(stat, [
     ['inode', stat.inode],
     ['type', stat.type],
     ['mode', `0${(mode % 0o10000).toString(8).padStart(3, '0')}`],

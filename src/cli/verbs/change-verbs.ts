@@ -58,7 +58,10 @@ function withPatience(command: Command): Command {
       '--on-conflict <wait|fail|defer|revoke>',
       'where pages are lent: wait (default), fail at once, put them into quarantine, or take them',
     )
-    .option('--deadline-ms <MS>', 'how long it waits; default: until it is interrupted');
+    .option(
+      '--deadline-ms <MS>',
+      'how long it waits, or with revoke how long holders have; default: until it is interrupted',
+    );
 }
 
 async function change(context: VerbContext, op: string, asked: object): Promise<void> {
@@ -73,7 +76,7 @@ async function change(context: VerbContext, op: string, asked: object): Promise<
   const partition = await choosePartition(client, textOption(options, 'partition'));
   const path = `${partitionPath(partition)}/${op}`;
   const changed = await client.json<Changed>({ method: 'POST', path, json });
-  terminal.pairs(changed, [
+  await terminal.pairs(changed, [
     ['size', changed.size],
     ['waited ms', changed.waited_ms],
     ['freed bytes', changed.freed_bytes],

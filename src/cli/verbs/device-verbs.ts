@@ -10,7 +10,7 @@ export function addDeviceVerbs(program: Command, verb: VerbRunner): void {
     async ({ client, terminal }) => {
       const device = await client.json<Device>({ method: 'GET', path: '/v1/device' });
       const { backing, namespace, pagemap, disk, attach } = device;
-      terminal.pairs(device, [
+      await terminal.pairs(device, [
         ['disk', disk.name],
         ['size', disk.size],
         ['backing', backing.path],
@@ -30,7 +30,7 @@ export function addDeviceVerbs(program: Command, verb: VerbRunner): void {
   verb(program.command('partitions').description('the partitions and what is on them')).action(
     async ({ client, terminal }) => {
       const partitions = await client.json<Partition[]>({ method: 'GET', path: '/v1/partitions' });
-      terminal.table(
+      await terminal.table(
         partitions,
         ['NAME', 'LABEL', 'START', 'SIZE', 'DAX', 'TYPE', 'MOUNTED', 'FREE'],
         partitions.map(({ name, label, start, size, dax, filesystem }) => [

@@ -1,9 +1,11 @@
 import { open } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
 import type { Command } from 'commander';
 
+import { RefusedError, jsonOf } from '../client.js';
 import { choosePartition, filePath } from '../partition-choice.js';
 import { UsageError } from '../usage-error.js';
 import { sizeValue, textOption } from '../values.js';
@@ -17,6 +19,10 @@ interface Entry {
   readonly inode: number;
 }
 
+interface Listing {
+  readonly entries: readonly Entry[];
+}
+
 /** `ls`, `cat` and `put`. */
 export function addFileVerbs(program: Command, verb: VerbRunner): void {
   verb(
@@ -26,12 +32,9 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .argument('[PATH]', "from the partition's root")
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
-    const { client, terminal } = context;
-    const { entries } = await client.json<{ readonly entries: readonly Entry[] }>({
-      method: 'GET',
-      path: await fileCall(context, context.args[0] ?? ''),
-    });
-    terminal.table(
+    const { terminal } = context;
+    const { entries } = await listing(context, context.args[0] ?? '');
+    await terminal.table(
       entries,
       ['TYPE', 'SIZE', 'INODE', 'NAME'],
       entries.map(({ type, size, inode, name, name_base64: raw }) => [
@@ -50,10 +53,8 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .argument('<PATH>')
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
-    const { client, standard } = context;
-    const path = await fileCall(context, context.args[0] ?? '');
-    const body = await client.stream({ method: 'GET', path });
-    await pipeline(body, standard.stdout, { end: false });
+    const body = await contentOf(context, context.args[0] ?? '');
+    await pipeline(body, context.standard.stdout, { end: false });
   });
 
   verb(
@@ -78,6 +79,33 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
     const path = `${await fileCall(context, args[0] ?? '')}?${query.toString()}`;
     await client.call({ method: 'PUT', path, stream });
   });
+}
+
+/** Directories and files have one route: which of them it was, the type of the answer says. */
+async function listing(context: VerbContext, path: string): Promise<Listing> {
+  const answer = await context.client.stream({
+    method: 'GET',
+    path: await fileCall(context, path),
+  });
+  if (isListing(answer)) return jsonOf<Listing>(answer, context.client.url);
+  answer.destroy();
+  const message = `ENOTDIR: ${path} is no directory: daxd cat shows its bytes`;
+  throw new RefusedError({ code: 'ENOTDIR' }, message);
+}
+
+async function contentOf(context: VerbContext, path: string): Promise<IncomingMessage> {
+  const answer = await context.client.stream({
+    method: 'GET',
+    path: await fileCall(context, path),
+  });
+  if (!isListing(answer)) return answer;
+  answer.destroy();
+  const message = `EISDIR: ${path} is a directory: daxd ls shows its entries`;
+  throw new RefusedError({ code: 'EISDIR' }, message);
+}
+
+function isListing({ headers }: IncomingMessage): boolean {
+  return headers['content-type']?.startsWith('application/json') === true;
 }
 
 async function fileCall({ client, options }: VerbContext, file: string): Promise<string> {

@@ -19,6 +19,8 @@ const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2']
 /** As a shell has it: a command that is not there, and one that cannot be run. */
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_RUN = 126;
+/** Linux takes 128 KiB a variable (MAX_ARG_STRLEN, linux/binfmts.h), its name included. */
+const VARIABLE_BYTES_MAX = 120_000;
 /** What a shell adds to the number of the signal that ended a command. */
 const EXIT_SIGNAL = 128;
 
@@ -94,10 +96,15 @@ async function release(lease: Lease): Promise<void> {
   }
 }
 
-/** What the command finds its lease by. */
+/** What the command finds its lease by. @throws RefusedError E2BIG where it cannot be told of so many extents. */
 function environmentOf({ id, backingPath, extents }: Lease): Record<string, string> {
+  const lease = JSON.stringify({ id, backing_path: backingPath, extents });
+  if (lease.length > VARIABLE_BYTES_MAX) {
+    const message = `E2BIG: the ${extents.length} extents of the lease are more than an environment holds: lease a shorter range`;
+    throw new RefusedError({ code: 'E2BIG' }, message);
+  }
   return {
-    DAXD_LEASE: JSON.stringify({ id, backing_path: backingPath, extents }),
+    DAXD_LEASE: lease,
     DAXD_LEASE_ID: id,
     DAXD_BACKING: backingPath,
     DAXD_EXTENTS: extents

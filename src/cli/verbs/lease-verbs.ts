@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import type { LeaseView } from '../../lease/lease.js';
+import { HELD_STATES } from '../../lease/lease-state.js';
 import { leaseSecretHeader } from '../credentials.js';
 import { choosePartition } from '../partition-choice.js';
 import { lentRange } from '../lent-range.js';
@@ -33,7 +34,7 @@ export function addLeaseVerbs(
     const path = `${leasePath(args[0])}/renew`;
     const headers = leaseSecretHeader(standard.env);
     const view = await client.json<LeaseView>({ method: 'POST', path, headers, json: {} });
-    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
+    await terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 
   verb(
@@ -48,7 +49,7 @@ export function addLeaseVerbs(
     const json = ranges === undefined ? {} : { ranges };
     const headers = leaseSecretHeader(standard.env);
     const view = await client.json<LeaseView>({ method: 'POST', path, headers, json });
-    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
+    await terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 
   verb(
@@ -56,7 +57,7 @@ export function addLeaseVerbs(
       .command('list')
       .description('the leases that are held')
       .option('--path <PATH>', 'those on a file')
-      .option('--state <STATE>', 'active or suspect')
+      .option('--state <STATE>', `those that are ${HELD_STATES.join(', ')}`)
       .option('-p, --partition <NAME>', 'those on a partition'),
   ).action(list);
 
@@ -108,7 +109,14 @@ async function acquire(context: VerbContext): Promise<void> {
     ...countOption(options, 'pid_start', { option: 'pidStart', flag: '--pid-start' }),
   };
   const view = await client.json<GrantedView>({ method: 'POST', path: '/v1/leases', json });
-  terminal.table(view, [...LEASE_HEADING, 'SECRET'], [[...leaseRow(view), view.secret]]);
+  try {
+    await terminal.table(view, [...LEASE_HEADING, 'SECRET'], [[...leaseRow(view), view.secret]]);
+  } catch (error) {
+    // Nobody would know of it, and its pages would stay pinned.
+    const headers = { 'lease-secret': view.secret };
+    await client.call({ method: 'DELETE', path: leasePath(view.id), headers });
+    throw error;
+  }
 }
 
 async function list({ client, terminal, options }: VerbContext): Promise<void> {
@@ -128,7 +136,7 @@ async function list({ client, terminal, options }: VerbContext): Promise<void> {
     leases.push(...page.leases);
     cursor = page.next_cursor;
   } while (cursor !== undefined);
-  terminal.table(
+  await terminal.table(
     leases,
     LEASE_HEADING,
     leases.map((lease) => leaseRow(lease)),

@@ -9,7 +9,7 @@ export function addNbdVerbs(program: Command, verb: VerbRunner): void {
   verb(nbd.command('list').description('the exports, and where they are served')).action(
     async ({ client, terminal }) => {
       const found = await client.json<NbdExports>({ method: 'GET', path: '/v1/nbd' });
-      terminal.table(
+      await terminal.table(
         found,
         ['NAME', 'SIZE', 'ACCESS', 'CLIENTS', 'DESCRIPTION', 'URI'],
         found.exports.map(({ name, size, read_only: readOnly, clients, description }) => [

@@ -14,7 +14,7 @@ export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
     async ({ client, terminal }) => {
       const path = '/v1/quarantine';
       const found = await client.json<QuarantineList>({ method: 'GET', path });
-      terminal.table(
+      await terminal.table(
         found,
         ['ID', 'PARTITION', 'PATH', 'CLIENT', 'BYTES', 'REASON'],
         found.quarantine.map((one) => [
@@ -39,7 +39,7 @@ export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
     if (reason === undefined) throw new UsageError('--reason is needed: say how you know');
     const path = `/v1/quarantine/${encodeURIComponent(id)}/attest`;
     const attested = await client.json<object>({ method: 'POST', path, json: { reason } });
-    terminal.pairs(attested, [
+    await terminal.pairs(attested, [
       ['id', id],
       ['reason', reason],
     ]);

@@ -19,7 +19,7 @@ export function addRecallVerbs(lease: Command, verb: VerbRunner): void {
     const headers = leaseSecretHeader(standard.env);
     const json = { estimate_ms: countValue(args[1], 'MS') };
     const view = await client.json<LeaseView>({ method: 'POST', path, headers, json });
-    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
+    await terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 
   verb(
@@ -32,6 +32,6 @@ export function addRecallVerbs(lease: Command, verb: VerbRunner): void {
     const path = `${leasePath(args[0])}/revoke`;
     const json = { reason: options['reason'] };
     const view = await client.json<LeaseView>({ method: 'POST', path, json });
-    terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
+    await terminal.table(view, LEASE_HEADING, [leaseRow(view)]);
   });
 }

@@ -17,7 +17,7 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
   verb(common(xattr.command('list').description('names and sizes').argument('<PATH>'))).action(
     async (context) => {
       const found = await read(context);
-      context.terminal.table(
+      await context.terminal.table(
         found,
         ['SIZE', 'NAME'],
         found.map((one) => [valueOf(one).length, one.name]),
@@ -31,7 +31,7 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
     ),
   ).action(async (context) => {
     const [found] = await read(context);
-    if (context.options['json'] === true) context.terminal.pairs(found, []);
+    if (context.options['json'] === true) await context.terminal.pairs(found, []);
     else if (found !== undefined) context.standard.stdout.write(valueOf(found));
   });
 

@@ -1,11 +1,26 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
 import t from 'tap';
+import type { Test } from 'tap';
 
 import { runProgram } from '../../../src/cli/program.js';
 import type { ServeConfig } from '../../../src/config/load.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+
+/** A server that answers everything with a page. */
+async function openWebSite(t: Test): Promise<string> {
+  const server = createServer((_request, response) => {
+    response.end('<!doctype html>');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const address = server.address();
+  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+}
 
 async function run(args: string[], serve?: (config: ServeConfig) => Promise<number>) {
   const stdout = new PassThrough();
@@ -102,4 +117,18 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
     t.equal(exit, 2, args.join(' '));
     t.not(err, '');
   }
+});
+
+t.test('verbs: one that is spelt wrongly is named, and is no argument of serve', async (t) => {
+  const { exit, err, configs } = await run(['statsu']);
+  t.equal(exit, 2);
+  t.match(err, /unknown command 'statsu'\n\(Did you mean status\?\)/);
+  t.strictSame(configs, []);
+});
+
+t.test('verbs: what is no daxd is said to be none', async (t) => {
+  const url = await openWebSite(t);
+  const { exit, err } = await run(['status', '--url', url]);
+  t.equal(exit, 69);
+  t.match(err, `daxd: what answers at ${url} is no daxd`);
 });
