@@ -49,7 +49,8 @@ export interface ServeConfig {
 }
 
 const DEFAULT_BACKING = 'daxd-data/pmem0.img';
-const DEFAULT_SIZE = '256M';
+/** How large the embedded default is made. */
+export const DEFAULT_SIZE_BYTES = 256 * MIB;
 const ALIGN_BYTES = { '4K': 4 * KIB, '2M': 2 * MIB, '1G': GIB } as const;
 /** Two MiB of data area behind an info block's own few, and room for a GPT and a small ext4. */
 const INIT_SIZE_BYTES_MIN = 16 * MIB;
@@ -64,13 +65,13 @@ const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 
 export function loadServeConfig(given: Readonly<Record<string, unknown>>): ServeConfig {
   const options = checkSchema(given);
   const isDefaultBacking = options.backing === undefined;
-  const sizeText = options.size ?? (isDefaultBacking ? DEFAULT_SIZE : undefined);
+  const defaultSizeBytes = isDefaultBacking ? DEFAULT_SIZE_BYTES : undefined;
   const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
   const access = loadAccessConfig(options, listen);
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
-    sizeBytes: sizeText === undefined ? undefined : parseSize(sizeText),
+    sizeBytes: options.size === undefined ? defaultSizeBytes : parseSize(options.size),
     sparse: options.sparse,
     mount: options.mount,
     init: options.init || isDefaultBacking ? initConfig(options) : undefined,

@@ -1,15 +1,18 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
 import { MemRegions } from '../base/mem-regions.js';
-import type { InitConfig, ServeConfig } from '../config/load.js';
+import { DEFAULT_SIZE_BYTES } from '../config/load.js';
+import type { ServeConfig } from '../config/load.js';
 import { mkfsExt4 } from '../fs/ext4/mkfs.js';
 import type { Clock } from '../lib/clock.js';
 import type { Logger } from '../lib/logger.js';
 import type { Backing } from '../media/backing.js';
 import { openBacking } from '../media/open-backing.js';
+import { fileSystemError } from '../media/system-call-error.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { PageWaiters } from '../mm/page-waiters.js';
+import { endInit, isInitCut } from '../nvdimm/init-mark.js';
 import { initNamespace } from '../nvdimm/init-namespace.js';
 import { isBlank } from '../nvdimm/is-blank.js';
 import { ndPmemProbe } from '../nvdimm/nd-pmem-probe.js';
@@ -26,6 +29,9 @@ export interface AttachPorts {
   readonly log: Logger;
 }
 
+/** What becomes of the media at an attach. */
+type InitialConfig = Pick<ServeConfig, 'forceRaw' | 'init'>;
+
 /** An attached device and the media under it. */
 export interface Attached {
   readonly backing: Backing;
@@ -34,36 +40,82 @@ export interface Attached {
 
 /**
  * Opens the backing, lays down what `--init` asks for, and attaches it. On a failure the
- * backing is closed and unlocked again.
+ * backing is closed and unlocked again, and removed where this created it.
  *
  * @throws DaxdError what opening, initialising or attaching says.
  */
 export async function attach(config: ServeConfig, ports: AttachPorts): Promise<Attached> {
-  const { log, clock, memremap, waiters } = ports;
-  const { sizeBytes, sparse, readOnly, persistence, forceRaw } = config;
-  if (config.isDefaultBacking && !readOnly)
-    await mkdir(dirname(config.backing), { recursive: true });
+  const { sizeBytes, sparse, readOnly, persistence } = config;
+  if (config.isDefaultBacking && !readOnly) await makeDirectory(dirname(config.backing));
   // Clients map the file by this path, wherever they run.
   const backing = await openBacking(resolve(config.backing), {
     sparse,
     readOnly,
     persistence,
-    log,
-    clock,
+    log: ports.log,
+    clock: ports.clock,
     ...(sizeBytes !== undefined && { sizeBytes }),
   });
-  const init = await initIfAsked(backing, config.init);
-  const regions = new MemRegions();
-  const pmem = await ndPmemProbe({ backing, forceRaw, memremap, waiters, regions, log, clock });
-  if (init) await layFilesystem(pmem, ports);
-  return { backing, pmem };
+  warnOfSize(backing, config, ports.log);
+  try {
+    return { backing, pmem: await attachBacking(backing, config, ports) };
+  } catch (error) {
+    if (backing.created) await rm(backing.path, { force: true });
+    throw error;
+  }
 }
 
-/** Whether the backing was blank and is a new namespace now. */
-async function initIfAsked(backing: Backing, init: InitConfig | undefined): Promise<boolean> {
-  if (init === undefined) return false;
-  if (!init.required && (backing.readOnly || !isBlank(backing).blank)) return false;
+/**
+ * Attaches an open backing, and lays down before what `--init` asks for. What was cut short at
+ * that, by a kill or by a power cut, is begun anew. On a failure the backing is closed.
+ *
+ * @throws DaxdError what initialising or attaching says.
+ */
+export async function attachBacking(
+  backing: Backing,
+  config: InitialConfig,
+  ports: AttachPorts,
+): Promise<PmemDevice> {
+  const isNew = await initIfAsked(backing, config, ports.log);
+  const { forceRaw } = config;
+  const pmem = await ndPmemProbe({ ...ports, backing, forceRaw, regions: new MemRegions() });
+  if (isNew) await layFilesystem(pmem, backing, ports);
+  return pmem;
+}
+
+/** A file that is there is never resized. */
+function warnOfSize(backing: Backing, config: ServeConfig, log: Logger): void {
+  const { path, sizeBytes } = backing;
+  const asked = config.sizeBytes;
+  if (asked === undefined || asked === sizeBytes) return;
+  if (config.isDefaultBacking && asked === DEFAULT_SIZE_BYTES) return;
+  log.warn({ path, sizeBytes }, '--size changes nothing: the backing is there, and keeps its size');
+}
+
+async function makeDirectory(path: string): Promise<void> {
   try {
+    await mkdir(path, { recursive: true });
+  } catch (cause) {
+    const advice = 'start where daxd may make it, or give --backing';
+    throw fileSystemError(`make ${resolve(path)}`, cause, advice);
+  }
+}
+
+/** Whether the backing is a new namespace now. */
+async function initIfAsked(
+  backing: Backing,
+  { init, forceRaw }: InitialConfig,
+  log: Logger,
+): Promise<boolean> {
+  const isCut = isInitCut(backing);
+  // An info block would be ignored at once.
+  const isForced = forceRaw && init?.mode === 'fsdax';
+  if (init === undefined || (!init.required && (backing.readOnly || isForced))) {
+    if (isCut) log.warn({ path: backing.path }, 'an --init was cut short here: give it again');
+    return false;
+  }
+  try {
+    if (!init.required && !isCut && !isBlank(backing).blank) return false;
     const { mode, map, alignBytes } = init;
     await initNamespace(backing, { mode, map, align: alignBytes });
     return true;
@@ -73,7 +125,11 @@ async function initIfAsked(backing: Backing, init: InitConfig | undefined): Prom
   }
 }
 
-async function layFilesystem(pmem: PmemDevice, { log, clock }: AttachPorts): Promise<void> {
+async function layFilesystem(
+  pmem: PmemDevice,
+  backing: Backing,
+  { log, clock }: AttachPorts,
+): Promise<void> {
   try {
     const partition = await pmem.disk.addPartition({ label: INIT_LABEL });
     const claim = partition.claim('the format of --init');
@@ -82,6 +138,7 @@ async function layFilesystem(pmem: PmemDevice, { log, clock }: AttachPorts): Pro
     } finally {
       claim.release();
     }
+    await endInit(backing);
     log.info({ partition: partition.name, sizeBytes: partition.sizeBytes }, 'initialised');
   } catch (error) {
     await pmem.detach();

@@ -2,55 +2,27 @@ import { LIMITS } from '../config/limits.js';
 import type { ServeConfig } from '../config/load.js';
 import { buildHttp } from '../http/app.js';
 import { Callers } from '../http/callers.js';
-import { EventStreams } from '../http/event-streams.js';
 import { HostGuard } from '../http/host-guard.js';
 import { Listener } from '../http/listeners.js';
-import { RequestLatencies } from '../http/request-latencies.js';
-import type { Fence } from '../lease/fence.js';
-import { Leases } from '../lease/leases.js';
-import type { LeasesOptions } from '../lease/leases.js';
 import type { LeaseView } from '../lease/lease.js';
-import { HostHolders } from '../lease/host-holders.js';
-import { readBootId } from '../lease/proc-fs.js';
-import { recallsFor } from '../lease/recalls.js';
+import type { Leases } from '../lease/leases.js';
 import { assert } from '../lib/assert.js';
-import type { Clock } from '../lib/clock.js';
-import { EventRing } from '../lib/event-ring.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
-import type { Logger } from '../lib/logger.js';
-import { SortableIds } from '../lib/sortable-id.js';
+import { checkAddresses } from '../lib/listen.js';
+import type { ChosenAddress } from '../lib/listen.js';
 import { Memremap } from '../mm/memremap.js';
 import { PageWaiters } from '../mm/page-waiters.js';
 import { NbdServer } from '../nbd/nbd-server.js';
-import type { PmemDevice } from '../nvdimm/pmem-device.js';
-import { Metrics } from '../telemetry/metrics.js';
-import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import { readAccess } from './access.js';
 import type { Access } from './access.js';
 import { attach } from './attach.js';
 import type { Attached } from './attach.js';
 import { FenceCommand } from './fence-command.js';
-import { DaemonControl } from './daemon-control.js';
-import { KeptOperations } from './kept-operations.js';
-import { Mounts } from './mounts.js';
 import { openStore } from './open-store.js';
-import type { OpenStore } from './open-store.js';
-import { Operations } from './operations.js';
-import type { OperationsOptions } from './operations.js';
-import { pinnedPagesIn } from './reports.js';
+import { assemble } from './parts.js';
+import type { DaemonOptions, Parts } from './parts.js';
 
 /** How often a drain looks whether the last lease is kept, in milliseconds. */
 const DRAIN_POLL_MS = 20;
-
-/** What a daemon needs beside its configuration. */
-export interface DaemonOptions {
-  readonly config: ServeConfig;
-  readonly version: string;
-  readonly log: Logger;
-  readonly clock: Clock;
-  /** Told of a broken invariant: nothing may be stored any more. */
-  readonly onFatal: (error: Error) => void;
-}
 
 /**
  * One daemon: a device, what is mounted on it, its leases, and the addresses it answers on.
@@ -86,10 +58,11 @@ export class Daemon {
   static async open(options: DaemonOptions): Promise<Daemon> {
     const { config, log, clock } = options;
     for (const warning of config.warnings) log.warn({}, warning);
-    // What cannot be read stops the start before anything is written.
-    const access = await readAccess(config.access, log);
+    // What cannot be read, or listened on, stops the start before anything is written.
+    const access = await readAccess(config, log);
     const { fenceCommand } = config;
     const fence = fenceCommand === undefined ? undefined : await FenceCommand.open(fenceCommand);
+    await checkAddresses(addressesOf(config));
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });
@@ -102,7 +75,7 @@ export class Daemon {
       storeNote.write(store);
       await parts.mounts.mountAtStart(config.mount);
       parts.leases.revocation.resume();
-      const nbd = await serveNbd(options, attached, parts.leases);
+      const nbd = await serveNbd(options, attached, access, parts.leases);
       if (nbd !== undefined) parts.control.serveNbd(nbd);
       const listeners = await listen(options, parts, access);
       return new Daemon(options, attached, parts, listeners);
@@ -178,142 +151,29 @@ export class Daemon {
   }
 }
 
-/** The parts of a daemon that do not listen yet. */
-interface Parts extends OpenStore {
-  readonly mounts: Mounts;
-  readonly leases: Leases;
-  readonly kept: KeptOperations;
-  readonly control: DaemonControl;
-  readonly metrics: Metrics;
-  readonly latencies: RequestLatencies;
-  readonly events: EventStreams;
-}
-
-function assemble(
-  { log, clock, config, version, onFatal }: DaemonOptions,
-  attached: Attached,
-  { memremap, waiters, store, storeNote, fence }: Ground,
-): Parts {
-  const { backing, pmem } = attached;
-  const ids = new SortableIds(() => clock.wallMs());
-  const ring = new EventRing(ids.next(), LIMITS.eventsKept);
-  const events = new EventStreams(ring, clock);
-  const truncateWaits = new TruncateWaits();
-  const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
-  const operations = operationsOn({ clock, log, events: ring, onFatal }, () => leases);
-  const mounts = new Mounts({
-    pmem,
-    memremap,
-    waiters,
-    clock,
-    ids,
-    log,
-    readOnly: config.readOnly,
-    pageFreeLatency,
-    truncateWait: (op, outcome, seconds) => {
-      truncateWaits.observe(op, outcome, seconds);
-    },
-    changes: operations,
-    quarantine: () => leases.quarantine,
-    onMount: (mount) => {
-      kept.mounted(mount);
-    },
-  });
-  const ports = { targets: mounts, memremap, store, clock, ids, log, events: ring, fence };
-  const host = hostOf(attached);
-  const leases: Leases = new Leases({ ...ports, ...host });
-  const { bootId } = host;
-  const kept = new KeptOperations({ store, operations, mounts, leases, ids, bootId, clock, log });
-  const latencies = new RequestLatencies();
-  const metrics = new Metrics({
-    version,
-    memremap,
-    wakeups: waiters.wakeups,
-    pageFreeLatency,
-    persistLatency: backing.persistLatency,
-    truncateWaits,
-    leases: leases.counters,
-    events,
-    attachSteps: pmem.steps,
-    requests: latencies,
-    nbd: () => control.nbd,
-    pendingChanges: () => operations.pending(),
-    filesystems: () =>
-      mounts.mounted.map(({ partition, fs }) => ({
-        partition: partition.name,
-        readOnly: fs.readOnly,
-        commitLatency: fs.commitCounters.latency,
-        committedOperations: fs.commitCounters.operations,
-      })),
-    pinnedPages: () =>
-      mounts.partitions.map(({ name, range }) => ({
-        partition: name,
-        pages: pinnedPagesIn(pmem.pgmap, range, { offset: 0, length: range.length }),
-      })),
-  });
-  const parts = { backing, pmem, memremap, mounts, leases, operations, kept, log };
-  const control: DaemonControl = new DaemonControl(parts);
-  return { mounts, leases, kept, store, storeNote, control, metrics, latencies, events };
-}
-
-/** The changes that wait for leases, which come to be later. */
-function operationsOn(
-  ports: Pick<OperationsOptions, 'clock' | 'events' | 'log' | 'onFatal'>,
-  leases: () => Leases,
-): Operations {
-  return new Operations({
-    ...ports,
-    finishedMax: LIMITS.finishedOperationsMax,
-    blockedBy: (partition, inode, from, to) => leases().overlapping(partition, inode, from, to),
-    recalls: (change, holders) => recallsFor(change, holders, leases()),
-    acknowledgements: (change) => leases().recallClock.acknowledgements(change),
-    onBlocked: (partition, change) => {
-      leases().revocation.blocked(partition, change);
-    },
-    onUnblocked: ({ id }) => {
-      leases().recallClock.ended(id);
-    },
-  });
-}
-
-/** What is there before anything is mounted. */
-interface Ground extends OpenStore {
-  readonly memremap: Memremap;
-  readonly waiters: PageWaiters;
-  readonly fence: Fence | undefined;
-}
-
-/** What leases know of the machine and of the media. */
-function hostOf({
-  backing,
-  pmem,
-}: Attached): Pick<LeasesOptions, 'backingPath' | 'bootId' | 'media' | 'holders'> {
-  return {
-    holders: new HostHolders(),
-    media: mediaOf(pmem),
-    bootId: readBootId(),
-    backingPath: backing.path,
-  };
-}
-
-/** Names the namespace to a store: by the uuid of its info block, or by its size where it has none. */
-function mediaOf({ namespace, disk }: PmemDevice): string {
-  return namespace.uuid ?? `raw, ${disk.sizeBytes} bytes`;
-}
-
 /** Serves block clients, where that is asked for. */
 async function serveNbd(
   { config, clock, log, onFatal }: DaemonOptions,
   { backing, pmem }: Attached,
+  { nbdTls: tls }: Access,
   leases: Leases,
 ): Promise<NbdServer | undefined> {
-  if (config.nbd.addresses.length === 0) return undefined;
+  const { addresses, limits } = config.nbd;
+  if (addresses.length === 0) return undefined;
   const memory = backing.rawMemory?.();
   assert(memory !== undefined, 'what can be attached can be mapped once more');
   const { disk, pgmap } = pmem;
   const fileLeases = (partition: string): number => leases.countOnFiles(partition);
   const ports = { disk, pgmap, memory, fileLeases, clock, log, onFatal };
-  return NbdServer.open({ ...config.nbd, ...ports });
+  return NbdServer.open({ addresses, limits, tls, ...ports });
+}
+
+/** Everything that is listened on in the end. */
+function addressesOf({ listen: http, nbd }: ServeConfig): ChosenAddress[] {
+  return [
+    ...http.map((address) => ({ address, option: '--listen' })),
+    ...nbd.addresses.map(({ address }) => ({ address, option: '--nbd' })),
+  ];
 }
 
 async function listen(

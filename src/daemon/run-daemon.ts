@@ -2,7 +2,7 @@ import type { ServeConfig } from '../config/load.js';
 import type { LeaseView } from '../lease/lease.js';
 import { systemClock } from '../lib/clock.js';
 import { Daemon } from './daemon.js';
-import type { DaemonOptions } from './daemon.js';
+import type { DaemonOptions } from './parts.js';
 import { openLog } from './log.js';
 import type { DaemonLog } from './log.js';
 

@@ -1,16 +1,53 @@
 import { once } from 'node:events';
 import type { Stats } from 'node:fs';
 import { chmod, stat, unlink } from 'node:fs/promises';
-import { connect, type Server } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
+import { dirname } from 'node:path';
 
 import { DaxdError } from './errno.js';
+import type { ErrorCode } from './errno.js';
 
 /** Where to listen. */
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
 
+/** Where to listen, and what chose it, such as `--listen`. */
+export interface ChosenAddress {
+  readonly address: Address;
+  readonly option: string;
+}
+
 const SOCKET_MODE = 0o660;
+
+/** What a failure to listen is in daxd's words. */
+const FAILURES: Readonly<Record<string, { code: ErrorCode; advice: string } | undefined>> = {
+  EADDRINUSE: { code: 'EBUSY', advice: 'stop who listens there, or give another' },
+  EACCES: { code: 'EACCES', advice: 'run daxd as a user who may, or give another' },
+};
+
+/**
+ * Listens on all addresses at once, and on none when this settles: what cannot be had is found
+ * before anything is begun that a failure would leave half done.
+ *
+ * @throws DaxdError as {@link listenOn} does.
+ */
+export async function checkAddresses(chosen: readonly ChosenAddress[]): Promise<void> {
+  const servers: Server[] = [];
+  try {
+    for (const { address, option } of chosen) {
+      const server = createServer((socket) => socket.destroy());
+      await listenOn(server, address, option);
+      servers.push(server);
+    }
+  } finally {
+    for (const server of servers) {
+      const closed = once(server, 'close');
+      server.close();
+      await closed;
+    }
+  }
+}
 
 /**
  * Starts to listen; a Unix socket has mode 0660. The socket file of a process that is gone is
@@ -19,10 +56,14 @@ const SOCKET_MODE = 0o660;
  * @param option what chose the address, such as `--listen`; for messages.
  * @returns where it listens: the port is the one that was taken where 0 was asked for.
  * @throws DaxdError EBUSY when somebody listens there already, EEXIST when a file that is no
- *   socket is in the way, EINVAL when it cannot be listened on.
+ *   socket is in the way, ENOENT when its directory is not there, EACCES when this user may not,
+ *   EINVAL when it cannot be listened on.
  */
 export async function listenOn(server: Server, address: Address, option: string): Promise<Address> {
-  if (address.kind === 'unix') await removeDeadSocket(address.path, option);
+  if (address.kind === 'unix') {
+    await checkDirectory(address.path, option);
+    await removeDeadSocket(address.path, option);
+  }
   const where = address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
   try {
     server.listen(
@@ -31,13 +72,10 @@ export async function listenOn(server: Server, address: Address, option: string)
     await once(server, 'listening');
     if (address.kind === 'unix') await chmod(address.path, SOCKET_MODE);
   } catch (cause) {
-    const code = systemCodeOf(cause);
-    const detail = `cannot listen on ${where}: ${code ?? String(cause)}`;
-    throw code === 'EADDRINUSE'
-      ? new DaxdError('EBUSY', `${detail}: stop who listens there, or give another ${option}`, {
-          cause,
-        })
-      : new DaxdError('EINVAL', `${detail}: give another ${option}`, { cause });
+    const name = systemCodeOf(cause);
+    const { code, advice } = FAILURES[name ?? ''] ?? { code: 'EINVAL', advice: 'give another' };
+    const message = `cannot listen on ${where}: ${name ?? String(cause)}: ${advice} ${option}`;
+    throw new DaxdError(code, message, { cause });
   }
   return boundAddress(server, address);
 }
@@ -57,6 +95,14 @@ function boundAddress(server: Server, address: Address): Address {
   const bound = server.address();
   const isTcp = address.kind === 'tcp' && typeof bound === 'object' && bound !== null;
   return isTcp ? { ...address, port: bound.port } : address;
+}
+
+/** Node tells of a directory that is not there as of one that may not be written. */
+async function checkDirectory(path: string, option: string): Promise<void> {
+  const directory = dirname(path);
+  if ((await statOrUndefined(directory)) !== undefined) return;
+  const message = `cannot listen on ${path}: create ${directory} first, or give another ${option}`;
+  throw new DaxdError('ENOENT', message);
 }
 
 /** @throws DaxdError EBUSY when somebody answers there; EEXIST when it is no socket. */

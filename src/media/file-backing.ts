@@ -23,6 +23,9 @@ const RAMFS_MAGIC = 0x858458f6;
 /** stat counts blocks of this size, whatever the filesystem's own are (stat(2)). */
 const STAT_BLOCK_BYTES = 512;
 
+/** Page counts are taken for less than 2 ** 32 pages. */
+const BACKING_BYTES_MAX = (2 ** 32 - 1) * PAGE_SIZE;
+
 interface FileBackingParts {
   readonly path: string;
   readonly handle: FileHandle;
@@ -99,7 +102,7 @@ export class FileBacking implements Backing {
     sizeBytes: number,
     options: OpenBackingOptions,
   ): Promise<FileBacking> {
-    checkWholePages(path, sizeBytes);
+    checkSizeBytes(path, sizeBytes);
     const handle = await openFile(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL);
     try {
       lockBacking(handle.fd, path);
@@ -126,7 +129,7 @@ export class FileBacking implements Backing {
         `${path} is not a regular file: give one, or a device-dax node`,
       );
     }
-    checkWholePages(path, stat.size);
+    checkSizeBytes(path, stat.size);
     const allocatedBytes = stat.blocks * STAT_BLOCK_BYTES;
     const sparse = allocatedBytes < stat.size;
     // Reads of a hole are harmless, so only stores are worth the warning.
@@ -192,7 +195,13 @@ export class FileBacking implements Backing {
   }
 }
 
-function checkWholePages(path: string, sizeBytes: number): void {
+function checkSizeBytes(path: string, sizeBytes: number): void {
+  if (sizeBytes > BACKING_BYTES_MAX) {
+    throw new DaxdError(
+      'EFBIG',
+      `${path}: ${sizeBytes} bytes are more than the ${BACKING_BYTES_MAX} whose pages daxd can count: give less`,
+    );
+  }
   if (sizeBytes <= 0) {
     throw new DaxdError(
       'EINVAL',

@@ -17,7 +17,7 @@ import { type NbdAddress, NbdListener } from './nbd-listener.js';
 import type { NbdWorker } from './nbd-worker.js';
 import type { TlsState } from './negotiation.js';
 import { closeSocket, tuneSocket } from './socket-calls.js';
-import { loadTlsKeys, type TlsFiles } from './tls-keys.js';
+import type { TlsKeys } from './tls-transport.js';
 import { WorkerPool } from './worker-pool.js';
 
 /** How much NBD clients get. */
@@ -31,7 +31,8 @@ interface NbdLimits extends HandshakeLimits {
 /** What a server serves, and how. */
 export interface NbdServerOptions extends Pick<ExportsOptions, 'fileLeases'> {
   readonly addresses: readonly NbdAddress[];
-  readonly tls: TlsFiles;
+  /** Undefined: no client comes under TLS. */
+  readonly tls: TlsKeys | undefined;
   readonly limits: NbdLimits;
   readonly disk: Gendisk;
   readonly pgmap: DevPagemap | undefined;
@@ -80,13 +81,12 @@ export class NbdServer {
   /**
    * Starts the workers and listens.
    *
-   * @throws DaxdError EINVAL for keys that cannot be used, EPERM in a sandbox that forbids the
-   *   calls it needs, and what `listenOn` says; nothing is left behind.
+   * @throws DaxdError EPERM in a sandbox that forbids the calls it needs, and what `listenOn`
+   *   says; nothing is left behind.
    */
   static async open(options: NbdServerOptions): Promise<NbdServer> {
     checkCopyCalls();
-    const { limits } = options;
-    const tls = await loadTlsKeys(options.tls);
+    const { limits, tls } = options;
     const birth = {
       spinners: new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)),
       spinnersMax: availableParallelism() - 1,

@@ -1,8 +1,12 @@
 import { randomUUID } from 'node:crypto';
 
+import { firstNonZero } from '../block/signature.js';
 import { DaxdError } from '../lib/errno.js';
+import { MIB, PAGE_SIZE } from '../lib/units.js';
 import type { Backing } from '../media/backing.js';
-import { encodeInfoBlock, INFO_BLOCK_OFFSET } from './info-block.js';
+import { BackingRange } from '../media/backing-range.js';
+import { encodeInfoBlock, INFO_BLOCK_OFFSET, INFO_BLOCK_RESERVE_BYTES } from './info-block.js';
+import { isInitCut, markInit } from './init-mark.js';
 import { isBlank } from './is-blank.js';
 import { ndPfnCreate } from './nd-pfn-create.js';
 
@@ -17,35 +21,52 @@ export interface InitOptions {
   readonly uuid?: string;
 }
 
+/** A table lies within this much of each end of a disk. */
+const TABLE_BYTES = MIB;
+
 /**
  * Makes a namespace of a blank backing: an info block at offset 4096 for fsdax, nothing at
- * all for raw. Settles when it is durable.
+ * all for raw. One whose initialisation was cut short is taken for blank. An fsdax backing is
+ * marked as unfinished until {@link endInit}. Settles when it is durable.
  *
  * @throws DaxdError EEXIST when the backing is not blank, EROFS, EINVAL for a bad align or
- * uuid, ENXIO when the backing is too small.
+ * uuid, ENXIO when the backing is too small: nothing is written then. EIO.
  * @kernel nd_pfn_init (drivers/nvdimm/pfn_devs.c)
  */
 export async function initNamespace(backing: Backing, options: InitOptions): Promise<void> {
-  if (backing.readOnly) {
-    throw new DaxdError(
-      'EROFS',
-      `${backing.path} is open read-only: drop --read-only to initialise`,
-    );
-  }
-  const state = isBlank(backing);
-  if (!state.blank) {
-    throw new DaxdError(
-      'EEXIST',
-      `${backing.path} is not blank: ${state.what} at byte ${state.where}; to clear it for good, ` +
-        'remove the file, or write zeros over its first and last 16 MiB',
-    );
-  }
+  refuseUnlessBlank(backing);
   if (options.mode === 'raw') return;
   const { map, align, uuid = randomUUID() } = options;
-  const block = encodeInfoBlock(
-    ndPfnCreate({ map, align, uuid, namespaceBytes: backing.sizeBytes }),
-  );
-  backing.checkSize();
+  const plan = ndPfnCreate({ map, align, uuid, namespaceBytes: backing.sizeBytes });
+  const block = encodeInfoBlock(plan);
+  await markInit(backing);
+  const start = plan.startPad + plan.dataoff;
+  await clear(backing, start, TABLE_BYTES);
+  await clear(backing, start + plan.npfns * PAGE_SIZE - TABLE_BYTES, TABLE_BYTES);
   backing.mapping.write(INFO_BLOCK_OFFSET, block);
   await backing.persist(INFO_BLOCK_OFFSET, block.length);
+}
+
+function refuseUnlessBlank(backing: Backing): void {
+  const { path } = backing;
+  if (backing.readOnly) {
+    throw new DaxdError('EROFS', `${path} is open read-only: drop --read-only to initialise`);
+  }
+  if (isInitCut(backing)) return;
+  const state = isBlank(backing);
+  if (state.blank) return;
+  throw new DaxdError(
+    'EEXIST',
+    `${path} is not blank: ${state.what} at byte ${state.where}; to clear it for good, ` +
+      'remove the file, or write zeros over its first and last 16 MiB',
+  );
+}
+
+/** A table of an initialisation that was cut short, or of what lay there long ago, would be found. */
+async function clear(backing: Backing, from: number, length: number): Promise<void> {
+  const offset = Math.max(INFO_BLOCK_RESERVE_BYTES, from);
+  const range = new BackingRange(backing, offset, Math.min(length, backing.sizeBytes - offset));
+  if (firstNonZero(range, 0, range.length) === undefined) return;
+  range.fill(0, range.length, 0);
+  await range.persist(0, range.length);
 }

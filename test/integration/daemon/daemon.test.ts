@@ -45,7 +45,16 @@ t.test('open: a failure gives everything back', async (t) => {
   const listen = [`unix:${join(directory, 'free')}`, `unix:${socket}`];
   await t.rejects(openDaemon(t, { ...options, listen }), { code: 'EEXIST' });
   t.equal(existsSync(join(directory, 'free')), false, 'the first socket is closed');
+  t.equal(existsSync(backing), false, 'before anything is written');
+  await t.rejects(openDaemon(t, { ...options, nbd: listen }), { code: 'EEXIST' });
+  await t.rejects(openDaemon(t, { ...options, nbdTlsPsk: join(directory, 'no') }), {
+    code: 'EINVAL',
+  });
+  t.equal(existsSync(backing), false);
+  await t.rejects(openDaemon(t, { ...options, align: '1G' }), { code: 'ENXIO' });
+  t.equal(existsSync(backing), false, 'what it made is gone');
 
+  await (await openDaemon(t, options)).close();
   await t.rejects(openDaemon(t, { backing, mount: 'pmem0p7' }), { code: 'ENOENT' });
   const daemon = await openDaemon(t, { backing });
   t.match(

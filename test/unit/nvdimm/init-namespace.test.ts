@@ -2,6 +2,7 @@ import t from 'tap';
 
 import { MIB } from '../../../src/lib/units.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { endInit, isInitCut } from '../../../src/nvdimm/init-mark.js';
 import { initNamespace } from '../../../src/nvdimm/init-namespace.js';
 import { isBlank } from '../../../src/nvdimm/is-blank.js';
 import { fsdaxBacking, setUpProbe } from './probe-set-up.js';
@@ -16,10 +17,17 @@ t.test('initNamespace: a blank backing attaches as fsdax afterwards', async (t) 
     },
   });
   await initNamespace(backing, { ...fsdax, map: 'mem' });
-  t.strictSame(persisted, [[4096, 4096]], 'durable, and the first 4 KiB are left alone');
+  t.ok(isInitCut(backing), 'until a filesystem is laid, too');
+  await endInit(backing);
+  t.strictSame(persisted, [
+    [0, 64],
+    [4096, 4096],
+    [0, 64],
+  ]);
   t.equal(
     backing.mapping.view(0, 4096).findIndex((byte) => byte !== 0),
     -1,
+    'the first 4 KiB belong to nobody',
   );
   const pmem = await setUpProbe(backing).probe();
   t.match(pmem.namespace, { mode: 'fsdax', map: 'mem', npfns: 7680 });
@@ -41,6 +49,13 @@ t.test('initNamespace: EEXIST on anything else, which stays as it is', async (t)
   });
   await t.rejects(initNamespace(backing, { ...fsdax, mode: 'raw' }), { code: 'EEXIST' });
   t.equal(backing.persistCount, 0);
+});
+
+t.test('initNamespace: tables of a disk that was there before are cleared', async (t) => {
+  const backing = new MemoryBacking(64 * MIB);
+  backing.mapping.write(32 * MIB, Buffer.from('data'));
+  await initNamespace(backing, { ...fsdax, map: 'mem', align: 32 * MIB });
+  t.equal(backing.mapping.view(32 * MIB, 4).toString(), '\0\0\0\0');
 });
 
 t.test('initNamespace: refuses what cannot be written or does not fit', async (t) => {
