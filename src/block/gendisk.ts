@@ -167,7 +167,7 @@ export class Gendisk {
    * settles when it is durable.
    *
    * @throws DaxdError EINVAL for a label or size that does not fit, ENOSPC when there is no
-   * room or no slot, and what `createTable` throws.
+   * room or no slot, EBUSY while the disk is claimed, and what `createTable` throws.
    */
   async addPartition({ sizeBytes, label }: NewPartition): Promise<Partition> {
     checkLabel(label);
@@ -183,15 +183,22 @@ export class Gendisk {
         taken: this.#partitions,
       };
       const found = findSpace(space, sizeBytes);
-      await table.add({
-        number,
-        type: LINUX_FILESYSTEM_TYPE,
-        uuid: randomUUID(),
-        label,
-        firstLba: BigInt(found.startBytes / SECTOR_SIZE),
-        lastLba: BigInt((found.startBytes + found.sizeBytes) / SECTOR_SIZE - 1),
-      });
-      this.#adopt(table.entries());
+      // A client of the whole disk that comes and goes meanwhile has the table read anew: what
+      // is being edited would not be the table any more, and the next edit would undo this one.
+      const claim = this.#claims.claimPartition(this.#nameOf(number), 'partition create');
+      try {
+        await table.add({
+          number,
+          type: LINUX_FILESYSTEM_TYPE,
+          uuid: randomUUID(),
+          label,
+          firstLba: BigInt(found.startBytes / SECTOR_SIZE),
+          lastLba: BigInt((found.startBytes + found.sizeBytes) / SECTOR_SIZE - 1),
+        });
+        this.#adopt(table.entries());
+      } finally {
+        claim.release();
+      }
       return this.partition(this.#nameOf(number));
     });
   }

@@ -86,6 +86,55 @@ t.test('addPartition: asked twice at once gives two that do not overlap', async 
   t.equal(again().partitions.length, 2);
 });
 
+t.test('addPartition: nobody gets the whole disk while the table is edited', async (t) => {
+  let disk: Gendisk | undefined;
+  const refusals: unknown[] = [];
+  const backing = new MemoryBacking(32 * MIB, {
+    onPersist: () => {
+      // As a block client does: once the last one has left, the table is read anew.
+      const whole = disk;
+      disk = undefined;
+      try {
+        whole?.claim('NBD clients', 'shared').release();
+        whole?.scanPartitions();
+      } catch (error) {
+        refusals.push(error);
+      }
+    },
+  });
+  const { disk: edited, again } = setUp({ backing });
+  await edited.createTable();
+  for (const label of ['a', 'b']) {
+    disk = edited;
+    await edited.addPartition({ sizeBytes: 4 * MIB, label });
+  }
+  t.match(refusals, [
+    { code: 'EBUSY', message: 'pmem0p1 is in use by partition create' },
+    { code: 'EBUSY', message: 'pmem0p2 is in use by partition create' },
+  ]);
+  t.strictSame(
+    again().partitions.map(({ label }) => label),
+    ['a', 'b'],
+    'what was answered is there',
+  );
+  edited.claim('NBD clients', 'shared').release();
+});
+
+t.test('addPartition: where the media fail the disk is free again', async (t) => {
+  let failing = false;
+  const backing = new MemoryBacking(32 * MIB, {
+    onPersist: () => {
+      if (failing) throw new Error('no medium');
+    },
+  });
+  const { disk } = setUp({ backing });
+  await disk.createTable();
+  failing = true;
+  await t.rejects(disk.addPartition({ label: 'a' }), { message: 'no medium' });
+  t.strictSame(disk.partitions, []);
+  disk.claim('export').release();
+});
+
 t.test('addPartition: ENOSPC when the slots are used up', async (t) => {
   const { disk } = setUp({ backing: new MemoryBacking(280 * MIB), dataOffset: 2 * MIB });
   for (let i = 0; i < 128; i++) await disk.addPartition({ sizeBytes: 4096, label: `${i}` });
