@@ -20,6 +20,7 @@ import {
   GPT_ENTRY_BYTES,
   type GptEntry,
 } from './gpt-entry.js';
+import { gptPlaces, misplacement } from './gpt-places.js';
 import { encodeProtectiveMbr, mbrKind } from './protective-mbr.js';
 
 /** What the table area of a disk holds. */
@@ -102,14 +103,14 @@ export class PartitionTable {
   }
 
   async #edit(change: (entries: Buffer) => void): Promise<void> {
+    this.#refuseMisplaced();
     const { diskUuid, firstUsableLba, lastUsableLba } = this.#current;
     const entries = Buffer.from(this.#current.entries);
     change(entries);
     const common = { diskUuid, firstUsableLba, lastUsableLba, entries };
-    const primary = { ...this.#primary, ...common };
-    const backup = { ...this.#backup, ...common };
-    this.#refuseMisplaced(primary);
-    this.#refuseMisplaced(backup);
+    // Each names the other where it is: what a header from elsewhere says may fit no field.
+    const primary = { ...this.#primary, ...common, otherHeaderLba: this.#backup.headerLba };
+    const backup = { ...this.#backup, ...common, otherHeaderLba: this.#primary.headerLba };
     const order = this.#fromBackup ? [primary, backup] : [backup, primary];
     for (const copy of order) await writeGptCopy(this.#disk, copy);
     this.#primary = primary;
@@ -117,17 +118,17 @@ export class PartitionTable {
     this.#fromBackup = false;
   }
 
-  /** A table from elsewhere may name places for itself where partitions lie. */
-  #refuseMisplaced(copy: GptCopy): void {
+  /** A table from elsewhere may name places for itself where something else lies. */
+  #refuseMisplaced(): void {
     const diskSectors = Math.floor(this.#disk.length / SECTOR_SIZE);
-    const tableEnd = copy.tableLba + Math.ceil(copy.entries.length / SECTOR_SIZE);
-    const isApart = (first: number, end: number): boolean =>
-      end <= copy.firstUsableLba || (first > copy.lastUsableLba && end <= diskSectors);
-    if (isApart(copy.headerLba, copy.headerLba + 1) && isApart(copy.tableLba, tableEnd)) return;
+    const places = gptPlaces(this.#primary, this.#backup);
+    const usable = { firstLba: this.firstUsableLba, endLba: this.lastUsableLba + 1 };
+    const problem = misplacement(places, diskSectors, usable);
+    if (problem === undefined) return;
     throw new DaxdError(
       'EUCLEAN',
-      `the GPT at LBA ${copy.headerLba} has no room of its own for its ${this.slots} entries at ` +
-        `LBA ${copy.tableLba}: repair it with gdisk before editing`,
+      `the GPT has no room of its own for both copies of its ${this.slots} entries: ` +
+        `${problem}; repair it with gdisk before editing`,
     );
   }
 

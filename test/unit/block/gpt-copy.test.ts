@@ -1,5 +1,3 @@
-import { crc32 } from 'node:zlib';
-
 import t from 'tap';
 
 import {
@@ -12,6 +10,7 @@ import { encodeEntry, LINUX_FILESYSTEM_TYPE } from '../../../src/block/gpt-entry
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { reseal } from './reseal.js';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
 const sectors = (4 * MIB) / 512;
@@ -30,16 +29,6 @@ async function setUp(): Promise<{ disk: BackingRange; primary: GptCopy; backup: 
   await writeGptCopy(disk, primary);
   await writeGptCopy(disk, backup);
   return { disk, primary, backup };
-}
-
-/** Changes the header at LBA 1 and seals it again. */
-function reseal(disk: BackingRange, change: (header: Buffer) => void): void {
-  const header = Buffer.alloc(512);
-  disk.read(512, header);
-  change(header);
-  header.writeUInt32LE(0, 16);
-  header.writeUInt32LE(crc32(header.subarray(0, 92)), 16);
-  disk.write(512, header);
 }
 
 t.test('readGptCopy: gives back what writeGptCopy stored, both copies', async (t) => {
@@ -76,63 +65,63 @@ t.test('readGptCopy: any damage is told, and what it is', async (t) => {
     [
       'header size',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(4096, 12));
+        reseal(disk, 1, (h) => h.writeUInt32LE(4096, 12));
       },
       /header size 4096/,
     ],
     [
       'another place',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(7, 24));
+        reseal(disk, 1, (h) => h.writeUInt32LE(7, 24));
       },
       /says that it is at LBA 7/,
     ],
     [
       'entry size',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(256, 84));
+        reseal(disk, 1, (h) => h.writeUInt32LE(256, 84));
       },
       /entries of 256 bytes/,
     ],
     [
       'too many entries',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(2 ** 31, 80));
+        reseal(disk, 1, (h) => h.writeUInt32LE(2 ** 31, 80));
       },
       /2147483648 entries/,
     ],
     [
       'no entries',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(0, 80));
+        reseal(disk, 1, (h) => h.writeUInt32LE(0, 80));
       },
       /0 entries/,
     ],
     [
       'beyond the disk',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(sectors, 48));
+        reseal(disk, 1, (h) => h.writeUInt32LE(sectors, 48));
       },
       /usable sectors/,
     ],
     [
       'usable reversed',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(9000, 40));
+        reseal(disk, 1, (h) => h.writeUInt32LE(9000, 40));
       },
       /usable sectors/,
     ],
     [
       'table outside',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(sectors - 1, 72));
+        reseal(disk, 1, (h) => h.writeUInt32LE(sectors - 1, 72));
       },
       /outside the disk/,
     ],
     [
       'table on the header',
       (disk: BackingRange) => {
-        reseal(disk, (h) => h.writeUInt32LE(1, 72));
+        reseal(disk, 1, (h) => h.writeUInt32LE(1, 72));
       },
       /outside the disk/,
     ],

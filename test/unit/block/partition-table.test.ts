@@ -11,6 +11,7 @@ import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { WarningRecorder } from './log-recorder.js';
+import { reseal } from './reseal.js';
 import { testSeed } from '../../support/random-test.js';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
@@ -162,13 +163,62 @@ t.test('add: EUCLEAN for an entry out of range, before anything is written', asy
   t.equal(found(disk), '1:4096-5000');
 });
 
-t.test('edits: a copy that would lie among the partitions is refused', async (t) => {
+/** Where the headers of a disk say that the parts of its table are, and why no edit may follow. */
+const misplaced: readonly (readonly [string, (disk: BackingRange) => void, RegExp])[] = [
+  ...(
+    [
+      [1, /backup header at LBA 1 lies over the primary header/],
+      [2, /backup header at LBA 2 lies over the primary table/],
+      [16, /backup header at LBA 16 lies over the primary table/],
+      [31, /backup header at LBA 31 lies over the primary table/],
+      [32, /backup header at LBA 32 lies over the primary table/],
+      [33, /backup header at LBA 33 lies over the primary table/],
+      [0, /backup header at LBA 0 lies over the protective MBR/],
+      [5500, /backup header at LBA 5500 lies among the sectors of partitions/],
+      [sectors, /backup header at LBA 8192 would lie outside the disk/],
+      [2n ** 64n - 1n, /backup header at LBA 18446744073709552000 would lie outside/],
+    ] as const
+  ).map(
+    ([alternate, problem]) =>
+      [
+        `an alternate LBA of ${alternate}`,
+        (disk: BackingRange): void => {
+          reseal(disk, 1, (header) => header.writeBigUInt64LE(BigInt(alternate), 32));
+        },
+        problem,
+      ] as const,
+  ),
+  [
+    'a backup with the table of the primary',
+    (disk) => {
+      reseal(disk, sectors - 1, (header) => header.writeBigUInt64LE(2n, 72));
+    },
+    /backup table at LBA 2 lies over the primary table at LBA 2/,
+  ],
+];
+
+for (const [what, spoil, problem] of misplaced) {
+  t.test(`edits: ${what} is refused, and not a byte changes`, async (t) => {
+    const { disk } = await setUp();
+    spoil(disk);
+    const before = Buffer.alloc(sizeBytes);
+    disk.read(0, before);
+    const table = tableOn(disk);
+    for (const edit of [table.remove(1), table.add(entry(2, 6000, 6100))]) {
+      await t.rejects(edit, { code: 'EUCLEAN', message: /no room of its own/ });
+      await t.rejects(edit, { message: problem });
+    }
+    t.ok(disk.backing.mapping.view(0, sizeBytes).equals(before));
+    t.equal(found(disk), '1:4096-5000', 'the partitions are there to be read');
+  });
+}
+
+t.test('edits: whatever place the backup names for the primary, it is LBA 1 again', async (t) => {
   const { disk } = await setUp();
-  const primary = readGptCopy(disk, 1);
-  if ('damage' in primary) throw new Error(primary.damage);
-  await writeGptCopy(disk, { ...primary, otherHeaderLba: 5500 });
-  await t.rejects(tableOn(disk).remove(1), { code: 'EUCLEAN', message: /no room of its own/ });
-  t.equal(found(disk), '1:4096-5000');
+  reseal(disk, sectors - 1, (header) => header.writeBigUInt64LE(2n ** 64n - 1n, 32));
+  await tableOn(disk).add(entry(2, 6000, 6100));
+  t.equal(found(disk), '1:4096-5000 2:6000-6100');
+  t.match(readGptCopy(disk, sectors - 1), { otherHeaderLba: 1 });
 });
 
 for (const [name, spoil] of [
