@@ -38,10 +38,15 @@ export function misplacement(
     const named = `the ${what} at LBA ${firstLba}`;
     if (firstLba < 0 || endLba > diskSectors) return `${named} would lie outside the disk`;
     if (isShared(place, usable)) return `${named} lies among the sectors of partitions`;
-    const other = places.slice(0, i).find((before) => isShared(before, place));
+    const other = placeUnder(places.slice(0, i), place);
     if (other !== undefined) return `${named} lies over the ${other.what} at LBA ${other.firstLba}`;
   }
   return undefined;
+}
+
+/** The first part of a table that shares a sector with `range`; undefined when none does. */
+export function placeUnder(places: readonly GptPlace[], range: SectorRange): GptPlace | undefined {
+  return places.find((place) => isShared(place, range));
 }
 
 function placesOf(which: string, { headerLba, tableLba, entries }: GptCopy): GptPlace[] {

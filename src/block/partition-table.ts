@@ -20,7 +20,7 @@ import {
   GPT_ENTRY_BYTES,
   type GptEntry,
 } from './gpt-entry.js';
-import { gptPlaces, misplacement } from './gpt-places.js';
+import { type GptPlace, gptPlaces, misplacement, placeUnder } from './gpt-places.js';
 import { encodeProtectiveMbr, mbrKind } from './protective-mbr.js';
 
 /** What the table area of a disk holds. */
@@ -68,12 +68,16 @@ export class PartitionTable {
   /**
    * The used slots in order of number.
    *
-   * @throws DaxdError EUCLEAN that names the entry outside the usable sectors, or the two
-   * entries that overlap.
+   * @throws DaxdError EUCLEAN that names the entry outside the usable sectors or over a part of
+   * the table, or the two entries that overlap.
    */
   entries(): GptEntry[] {
     const entries = decodeEntries(this.#current.entries);
-    for (const entry of entries) this.#refuseOutside(entry);
+    const places = gptPlaces(this.#primary, this.#backup);
+    for (const entry of entries) {
+      this.#refuseOutside(entry);
+      refuseOverPart(entry, places);
+    }
     const byStart = entries.toSorted((a, b) => (a.firstLba < b.firstLba ? -1 : 1));
     for (const [i, entry] of byStart.entries()) {
       const before = byStart[i - 1];
@@ -240,6 +244,22 @@ function tableFrom(
 
 function isDamage(copy: GptCopy | GptDamage): copy is GptDamage {
   return 'damage' in copy;
+}
+
+/**
+ * The usable sectors may be said to begin at LBA 0 or to reach the last one: whoever stored to
+ * such a partition would destroy the table.
+ */
+function refuseOverPart(entry: GptEntry, places: readonly GptPlace[]): void {
+  const { number, firstLba, lastLba } = entry;
+  const range = { firstLba: Number(firstLba), endLba: Number(lastLba) + 1 };
+  const part = placeUnder(places, range);
+  if (part === undefined) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `GPT entry ${number} spans sectors ${firstLba} to ${lastLba}, over the ${part.what} at LBA ` +
+      `${part.firstLba}: correct the table with sgdisk or gdisk`,
+  );
 }
 
 function refuseOverlap(a: GptEntry, b: GptEntry): never {

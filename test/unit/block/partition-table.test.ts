@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import { readGptCopy, writeGptCopy } from '../../../src/block/gpt-copy.js';
+import { type GptCopy, readGptCopy, writeGptCopy } from '../../../src/block/gpt-copy.js';
 import { encodeEntry, type GptEntry, LINUX_FILESYSTEM_TYPE } from '../../../src/block/gpt-entry.js';
 import {
   createPartitionTable,
@@ -157,6 +157,33 @@ t.test('entries: EUCLEAN names the entry out of range, and the two that overlap'
   t.equal(tableOn(disk).entries().length, 3, 'neighbours touch and do not overlap');
 });
 
+for (const [firstLba, lastLba, part] of [
+  [0, 0, 'protective MBR at LBA 0'],
+  [1, 1, 'primary header at LBA 1'],
+  [33, 40, 'primary table at LBA 2'],
+  [6000, sectors - 33, `backup table at LBA ${sectors - 33}`],
+  [sectors - 1, sectors - 1, `backup header at LBA ${sectors - 1}`],
+] as const) {
+  t.test(`entries: EUCLEAN for one over the ${part}`, async (t) => {
+    const { disk } = await setUp();
+    const usable = { firstUsableLba: 0, lastUsableLba: sectors - 1 };
+    await plant(disk, [], usable);
+    t.equal(found(disk), '1:4096-5000', 'wide usable sectors do no harm by themselves');
+    await plant(disk, [entry(2, firstLba, lastLba)], usable);
+    const refusal = { code: 'EUCLEAN', message: `entry 2 spans sectors ${firstLba} to ` };
+    t.throws(() => tableOn(disk).entries(), refusal);
+    t.throws(() => tableOn(disk).entries(), { message: `over the ${part}: correct the table` });
+  });
+}
+
+t.test('entries: EUCLEAN for one where the next edit would mend the primary', async (t) => {
+  const { disk } = await setUp();
+  await plant(disk, [entry(2, 10, 20)], { firstUsableLba: 0 });
+  disk.fill(512, 512, 0);
+  const message = /entry 2 .* over the primary table at LBA 2/;
+  t.throws(() => tableOn(disk).entries(), { code: 'EUCLEAN', message });
+});
+
 t.test('add: EUCLEAN for an entry out of range, before anything is written', async (t) => {
   const { disk, table } = await setUp();
   await t.rejects(table.add(entry(2, 1, 2)), { code: 'EUCLEAN' });
@@ -293,12 +320,16 @@ class PowerCuts {
   };
 }
 
-/** Writes entries into both copies, checked by nobody. */
-async function plant(disk: BackingRange, entries: readonly GptEntry[]): Promise<void> {
+/** Writes entries, and which sectors are usable, into both copies, checked by nobody. */
+async function plant(
+  disk: BackingRange,
+  entries: readonly GptEntry[],
+  usable: Partial<Pick<GptCopy, 'firstUsableLba' | 'lastUsableLba'>> = {},
+): Promise<void> {
   for (const lba of [1, sectors - 1]) {
     const copy = readGptCopy(disk, lba);
     if ('damage' in copy) throw new Error(copy.damage);
     for (const planted of entries) encodeEntry(copy.entries, planted);
-    await writeGptCopy(disk, copy);
+    await writeGptCopy(disk, { ...copy, ...usable });
   }
 }
