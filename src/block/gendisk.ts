@@ -131,13 +131,12 @@ export class Gendisk {
    * Reads the table anew. A table that is there but unusable is a warning and no partitions.
    *
    * @throws DaxdError EUCLEAN when entries overlap or lie out of range; the partitions are
-   * then as before.
+   * then as before, and nothing is written until a table is read that can be used.
    * @kernel rescan_partitions, disk_scan_partitions (block/partitions/core.c)
    */
   scanPartitions(): void {
     this.#refuseDeleted();
-    const scan = scanPartitionTable(this.range, this.#log);
-    const entries = scan.kind === 'gpt' ? scan.table.entries() : [];
+    const { scan, entries } = this.#readTable();
     if (scan.kind === 'unusable') {
       const fields = { disk: this.name, code: 'EUCLEAN', reason: scan.reason };
       this.#log.warn(fields, 'partition table unusable: no partitions, nothing is written');
@@ -207,15 +206,17 @@ export class Gendisk {
    * Deletes a partition and keeps the numbers and objects of the others; settles when it is
    * durable. What lies in the partition is not touched.
    *
-   * @throws DaxdError ENOENT, EBUSY while it or the disk is claimed, EROFS; EINVAL for the
-   * whole disk.
+   * @throws DaxdError ENOENT, EBUSY while it or the disk is claimed, EROFS, EUCLEAN when the
+   * disk holds a table that cannot be used since; EINVAL for the whole disk.
    */
   async deletePartition(name: string): Promise<void> {
     await this.#edit(async () => {
       const partition = this.partition(name);
-      if (partition.number === 0 || this.#scan.kind !== 'gpt') {
+      if (partition.number === 0) {
         throw new DaxdError('EINVAL', `${name} is the whole disk, no partition of a table`);
       }
+      this.#refuseUnusable();
+      assert(this.#scan.kind === 'gpt', 'a partition with a number is one of a table');
       const claim = partition.claim('partition delete');
       try {
         await this.#scan.table.remove(partition.number);
@@ -248,13 +249,20 @@ export class Gendisk {
     return run;
   }
 
-  async #createTable(): Promise<void> {
-    if (this.#scan.kind === 'unusable') {
-      throw new DaxdError(
-        'EUCLEAN',
-        `${this.name} holds ${this.#scan.reason}: repair it with gdisk, or clear it first`,
-      );
+  /** Where the entries cannot be used, the old table must not be written over what is there. */
+  #readTable(): { readonly scan: TableScan; readonly entries: readonly GptEntry[] } {
+    const scan = scanPartitionTable(this.range, this.#log);
+    try {
+      return { scan, entries: scan.kind === 'gpt' ? scan.table.entries() : [] };
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#scan = { kind: 'unusable', reason: `a GPT that cannot be used (${error.message})` };
+      throw error;
     }
+  }
+
+  async #createTable(): Promise<void> {
+    this.#refuseUnusable();
     const lying = this.#scan.kind === 'gpt' ? 'a GPT' : this.#lyingAtEnds();
     if (lying !== undefined) {
       throw new DaxdError('EEXIST', `${this.name} is not blank: it holds ${lying}; clear it first`);
@@ -318,6 +326,14 @@ export class Gendisk {
     const taken = new Set(this.#partitions.map((p) => p.number));
     for (let number = 1; number <= slots; number++) if (!taken.has(number)) return number;
     throw new DaxdError('ENOSPC', `all ${slots} entries of the table are used: delete one first`);
+  }
+
+  #refuseUnusable(): void {
+    if (this.#scan.kind !== 'unusable') return;
+    throw new DaxdError(
+      'EUCLEAN',
+      `${this.name} holds ${this.#scan.reason}: repair it with gdisk, or clear it first`,
+    );
   }
 
   #refuseDeleted(): void {

@@ -1,6 +1,9 @@
+import { randomUUID } from 'node:crypto';
+
 import t from 'tap';
 
 import { Gendisk } from '../../../src/block/gendisk.js';
+import { scanPartitionTable } from '../../../src/block/partition-table.js';
 import { RequestQueue } from '../../../src/block/request-queue.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { MIB } from '../../../src/lib/units.js';
@@ -210,6 +213,39 @@ t.test('deletePartition: where the media fail it stays and is free again', async
   await t.rejects(disk.deletePartition('pmem0p1'), { message: 'no medium' });
   t.equal(disk.partition('pmem0p1'), partition);
   t.equal(partition.holder, undefined);
+});
+
+t.test('edits: EUCLEAN once a table was left that cannot be used, until a good one', async (t) => {
+  const { disk, backing, log } = setUp();
+  const first = await disk.addPartition({ sizeBytes: 4 * MIB, label: 'a' });
+  // What a client of the whole disk stores: an entry over the first, and later one beside it.
+  const left = scanPartitionTable(disk.range, log);
+  if (left.kind !== 'gpt') throw new Error(`the disk holds ${left.kind}`);
+  const entry = { number: 2, type: first.type, uuid: randomUUID(), label: 'client' };
+  await left.table.add({ ...entry, firstLba: 4096n, lastLba: 8191n });
+  const stored = Buffer.from(backing.mapping.view(0, backing.sizeBytes));
+
+  const refusal = { code: 'EUCLEAN', message: /entries 1 and 2 overlap/ };
+  t.throws(() => {
+    disk.scanPartitions();
+  }, refusal);
+  t.match(disk.tableProblem, /a GPT that cannot be used \(GPT entries 1 and 2 overlap/);
+  t.strictSame(disk.partitions, [first], 'what was listed is as before');
+  await t.rejects(disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), refusal);
+  await t.rejects(disk.deletePartition('pmem0p1'), refusal);
+  await t.rejects(disk.createTable(), refusal);
+  t.ok(backing.mapping.view(0, backing.sizeBytes).equals(stored), 'not a byte changed');
+
+  await left.table.remove(2);
+  await left.table.add({ ...entry, firstLba: 20480n, lastLba: 24575n });
+  disk.scanPartitions();
+  t.equal(disk.tableProblem, undefined);
+  t.equal(disk.partition('pmem0p1'), first);
+  t.match(await disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), { name: 'pmem0p3' });
+  t.strictSame(
+    disk.partitions.map(({ label }) => label),
+    ['a', 'client', 'b'],
+  );
 });
 
 t.test('createTable: EEXIST on what is not blank, which stays as it is', async (t) => {
