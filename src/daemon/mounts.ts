@@ -59,7 +59,8 @@ export interface MountsOptions {
 export class Mounts implements LeaseTargets {
   readonly #options: MountsOptions;
   readonly #mounts = new Map<string, Mount>();
-  readonly #failures = new Map<string, MountFailure>();
+  /** By the partition itself: one that is added later may have the name of a deleted one. */
+  readonly #failures = new WeakMap<Partition, MountFailure>();
   #draining = false;
 
   constructor(options: MountsOptions) {
@@ -78,8 +79,8 @@ export class Mounts implements LeaseTargets {
   }
 
   /** Why the last try to mount a partition failed. */
-  failure(name: string): MountFailure | undefined {
-    return this.#failures.get(name);
+  failure(partition: Partition): MountFailure | undefined {
+    return this.#failures.get(partition);
   }
 
   /** The filesystem on a partition, unless it is not mounted. */
@@ -91,9 +92,10 @@ export class Mounts implements LeaseTargets {
   mountOf(name: string): Mount {
     const mount = this.#mounts.get(name);
     if (mount?.live === true) return mount;
-    const { name: known } = this.#options.pmem.disk.partition(name);
+    const partition = this.#options.pmem.disk.partition(name);
+    const { name: known } = partition;
     if (mount !== undefined) throw new DaxdError('EBUSY', `${known} is being unmounted`);
-    const failure = this.#failures.get(known);
+    const failure = this.#failures.get(partition);
     const why = failure === undefined ? '' : `: ${failure.detail}`;
     throw new DaxdError(
       'ENODEV',
@@ -167,12 +169,12 @@ export class Mounts implements LeaseTargets {
       const reason = await quarantine.verify(name, mount.leaseTarget);
       if (reason !== undefined) mount.fs.refuseChanges(reason);
       this.#mounts.set(name, mount);
-      this.#failures.delete(name);
+      this.#failures.delete(partition);
       if (this.#draining) mount.layouts.drain();
       this.#options.onMount(mount);
     } catch (error) {
       if (error instanceof DaxdError && !this.#mounts.has(name)) {
-        this.#failures.set(name, { code: error.code, detail: error.message });
+        this.#failures.set(partition, { code: error.code, detail: error.message });
       }
       throw error;
     }
@@ -208,7 +210,7 @@ export class Mounts implements LeaseTargets {
       }
       const { clock } = this.#options;
       await mkfsExt4(partition.range, { label, clock });
-      this.#failures.delete(name);
+      this.#failures.delete(partition);
     } finally {
       claim.release();
     }

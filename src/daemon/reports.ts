@@ -101,9 +101,10 @@ function mountedBody(fs: Ext4): PartitionBody['filesystem'] {
 }
 
 /** What lies there unmounted, and why it could not be mounted. */
-function foundBody({ name, range }: Partition, mounts: Mounts): PartitionBody['filesystem'] {
+function foundBody(partition: Partition, mounts: Mounts): PartitionBody['filesystem'] {
+  const { range } = partition;
   const found = probeSuperblock(range);
-  const error = mounts.failure(name);
+  const error = mounts.failure(partition);
   if (found === undefined && error === undefined) return null;
   const { type, label, uuid, freeBytes = 0, totalBytes = 0 } = found ?? UNKNOWN;
   return {

@@ -64,6 +64,25 @@ t.test('open: a failure gives everything back', async (t) => {
   );
 });
 
+t.test('partitions: a new one shows no failure of a deleted one of its name', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const { get, post, remove } = await openDaemon(t, { backing, size: '96M', init: true });
+  await post(`${P1}/unmount`);
+  await remove(P1);
+  await post('/v1/partitions', { label: 'other', size: 40 * MIB });
+  await post('/v1/partitions', { label: 'empty' });
+  t.equal((await post(`${P2}/mount`)).status, 400, 'nothing to mount');
+  const { error } = (await get('/v1/partitions')).body[1].filesystem;
+  t.match(error, { code: 'EINVAL' });
+  t.match((await get(`${P2}/files`)).body.detail, error.detail);
+
+  t.equal((await remove(P2)).status, 204);
+  const anew = await post('/v1/partitions', { label: 'anew' });
+  t.match(anew, { status: 201, body: { name: 'pmem0p2', filesystem: null } });
+  t.strictSame((await get('/v1/partitions')).body[1].filesystem, null);
+  t.match((await get(`${P2}/files`)).body.detail, /^pmem0p2 is not mounted: POST/);
+});
+
 t.test('partitions: added, formatted, mounted, unmounted, deleted', async (t) => {
   const backing = join(scratch(t), 'pmem0.img');
   const { get, post, put, remove } = await openDaemon(t, { backing, size: '96M', init: true });
