@@ -1,5 +1,5 @@
 import { DaxdError, type ErrorCode } from '../lib/errno.js';
-import { GIB, isAligned, PAGE_SIZE, PMD_SIZE } from '../lib/units.js';
+import { GIB, isAligned, isPowerOf, PAGE_SIZE, PMD_SIZE } from '../lib/units.js';
 import {
   decodeInfoBlock,
   infoBlockChecksumHolds,
@@ -126,6 +126,9 @@ function settingProblem({ sb, options: { device } }: Held): string | undefined {
 }
 
 function alignProblem({ sb, size }: Held): string | undefined {
+  // The kernel masks with align - 1, this code divides: of another align they judge differently,
+  // and what the kernel refuses would be attached. No tool writes one, so none is taken.
+  if (!isPowerOf(sb.align, 2)) return `align ${sb.align} is not a power of two`;
   return sb.align > size ? `align ${sb.align} is larger than the namespace, ${size}` : undefined;
 }
 

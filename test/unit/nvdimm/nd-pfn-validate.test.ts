@@ -59,6 +59,12 @@ const rows: readonly [string, Partial<PfnSuperblock>, string][] = [
   ['page size', { pageSize: 65536 }, 'EOPNOTSUPP info block: page size 65536'],
   ['page struct', { pageStructSize: 56 }, 'EOPNOTSUPP info block: page struct size 56'],
   ['align beyond the namespace', { align: GIB }, `EOPNOTSUPP info block: align ${GIB}`],
+  ['align of 6 MiB', { align: 6 * MIB }, 'EOPNOTSUPP info block: align 6291456 is not a power'],
+  [
+    'align of three pages',
+    { align: 12288, dataoff: 12 * MIB },
+    'EOPNOTSUPP info block: align 12288 is not a power of two',
+  ],
   ['dataoff at the end', { dataoff: namespaceBytes }, 'EOPNOTSUPP info block: dataoff 268435456'],
   ['dataoff off align', { dataoff: MIB }, 'EOPNOTSUPP info block: dataoff 1048576'],
   [
