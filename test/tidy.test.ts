@@ -7,6 +7,8 @@ import t from 'tap';
 import ts from 'typescript';
 
 import { optionFlag, ServeOptions } from '../src/config/schema.js';
+import { statusOf } from '../src/http/problem.js';
+import { ERROR_CODES } from '../src/lib/errno.js';
 
 const FILES = ts.sys.readDirectory('src', ['.ts']);
 const FILE_LINES_MAX = 500;
@@ -98,6 +100,14 @@ t.test('every option of serve and every metric is documented', async (t) => {
   );
   t.ok(names.length > 10, `${names.length} metrics`);
   for (const name of names) t.ok(metrics.includes(name), `${name} is in docs/reference/metrics.md`);
+});
+
+t.test('every code of a problem is documented at its status', async (t) => {
+  const rows = readFileSync('docs/reference/http-api.md', 'utf8').split('\n');
+  for (const code of ERROR_CODES) {
+    const row = rows.find((line) => line.startsWith(`| ${statusOf(code)} `)) ?? '';
+    t.match(row, new RegExp(`\\b${code}\\b`), code);
+  }
 });
 
 t.test('no file outgrows a head', async (t) => {

@@ -82,12 +82,18 @@ export function describeViolation(violations: readonly Violation[], part: string
       `${where} has an unknown member ${JSON.stringify(params['additionalProperty'])}`,
     );
   }
-  const { allowedValue } = params;
-  const allowed = allowedValue === undefined ? '' : ` (${JSON.stringify(allowedValue)})`;
-  return new DaxdError(
-    'EINVAL',
-    `${where} ${violation.message ?? 'is not valid'}${allowed}${shown(violation)}`,
-  );
+  const constants = constantsAsked(violations, violation.instancePath);
+  const rule = constants ?? violation.message ?? 'is not valid';
+  return new DaxdError('EINVAL', `${where} ${rule}${shown(violation)}`);
+}
+
+/** Of a value that must be one of some, each gives a violation of its own. */
+function constantsAsked(violations: readonly Violation[], at: string): string | undefined {
+  const asked = violations
+    .filter(({ keyword, instancePath }) => keyword === 'const' && instancePath === at)
+    .map(({ params }) => JSON.stringify(params['allowedValue']));
+  if (asked.length === 0) return undefined;
+  return `must be ${asked.length === 1 ? '' : 'one of '}${asked.join(', ')}`;
 }
 
 const SHOWN_MAX = 64;

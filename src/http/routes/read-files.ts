@@ -42,9 +42,10 @@ export const readFileRoutes: FastifyPluginCallbackTypebox<{ readonly control: Co
     const files = control.files(request.params.partition);
     const inode = files.fs.lookup(pathFromTarget(request.url));
     if (files.fs.stat(inode).type !== 'directory') return sendFile(files, inode, request, reply);
-    return reply
-      .type('application/json; charset=utf-8')
-      .send(bodyUnlessHead(request, () => streamListing(files.fs, inode, request.query)));
+    reply.type('application/json; charset=utf-8');
+    // Nothing at all would be given a length.
+    if (request.method === 'HEAD') return reply.send(Readable.from([]));
+    return reply.send(cutOnError(streamListing(files.fs, inode, request.query)));
   };
   for (const url of ['/v1/partitions/:partition/files', FILE_ROUTE]) {
     const operationId = url === FILE_ROUTE ? 'readFile' : 'listRoot';
@@ -98,8 +99,12 @@ function sendFile(
 /** HEAD gets the header fields alone, without reading the file for it. */
 function bodyUnlessHead(request: ReadRequest, body: () => Readable): Readable | null {
   if (request.method === 'HEAD') return null;
-  return body().on('error', (error) => {
-    // An answer under way can carry no refusal: it is cut. A defect ends the daemon all the same.
+  return cutOnError(body());
+}
+
+/** An answer under way can carry no refusal: it is cut. A defect ends the daemon all the same. */
+function cutOnError(body: Readable): Readable {
+  return body.on('error', (error) => {
     if (error instanceof InvariantError) throw error;
   });
 }

@@ -48,6 +48,10 @@ t.test('bodies: the refusal names the member and the value', async (t) => {
   const detail = async (body: object): Promise<string> =>
     (await post(TRUNCATE, body)).json().detail;
   t.equal(await detail({ path: 'a', size: '12' }), 'body.size must be integer, not "12"');
+  t.equal(
+    await detail({ path: 'a', size: 1, on_conflict: 'retry' }),
+    'body.on_conflict must be one of "wait", "fail", "defer", "revoke", not "retry"',
+  );
   t.equal(await detail({ path: 'a', size: 1, no: 1 }), 'body has an unknown member "no"');
   t.equal(await detail({}), "body must have required property 'path'");
 });
