@@ -1,8 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
-import { DaxdError } from '../lib/errno.js';
-import { systemCodeOf } from '../lib/listen.js';
+import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Callers } from './callers.js';
 
 /**

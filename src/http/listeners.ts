@@ -4,7 +4,8 @@ import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'nod
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
-import { type Address, hostAndPort, listenOn, systemCodeOf } from '../lib/listen.js';
+import { systemCodeOf } from '../lib/errno.js';
+import { type Address, hostAndPort, listenOn } from '../lib/listen.js';
 import { keepAlive, lastingConnections } from './lease-connections.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 import type { TlsOptions } from './tls-files.js';

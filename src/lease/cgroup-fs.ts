@@ -1,8 +1,7 @@
 import { readFileSync, statSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { DaxdError } from '../lib/errno.js';
-import { systemCodeOf } from '../lib/listen.js';
+import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { CgroupRef, Presence } from './holder.js';
 
 /**

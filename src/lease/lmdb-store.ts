@@ -1,17 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 
 import { DaxdError } from '../lib/errno.js';
-import { tryFlock } from '../media/libc.js';
 import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import { REMEMBERED_MAX } from './limits.js';
+import { lockDirectory } from './lmdb-directory.js';
 import { checkLmdbFile } from './lmdb-file-check.js';
 import { growthBytes } from './lmdb-growth.js';
 import { isFull, reasonOf, unusable, unwritable } from './lmdb-errors.js';
@@ -245,23 +245,6 @@ export class LmdbStore implements LeaseStore {
       { cause: error },
     );
   }
-}
-
-/** One daemon a store: two would each free what the other one's holders have. */
-function lockDirectory(directory: string): number {
-  let fd: number;
-  try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
-    fd = openSync(directory, 'r');
-  } catch (error) {
-    throw unwritable(directory, error);
-  }
-  if (tryFlock(fd, directory)) return fd;
-  closeSync(fd);
-  throw new DaxdError(
-    'EBUSY',
-    `another daemon keeps its leases in ${directory}: give --state-dir another directory`,
-  );
 }
 
 function reserve(directory: string): void {

@@ -60,3 +60,9 @@ export class DaxdError extends Error {
     this.code = code;
   }
 }
+
+/** The name of the error that a system call of Node left, if it is one. */
+export function systemCodeOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

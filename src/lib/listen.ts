@@ -4,7 +4,7 @@ import { chmod, stat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 
-import { DaxdError } from './errno.js';
+import { DaxdError, systemCodeOf } from './errno.js';
 import type { ErrorCode } from './errno.js';
 
 /** Where to listen. */
@@ -83,12 +83,6 @@ export async function listenOn(server: Server, address: Address, option: string)
 /** `127.0.0.1:8470`, `[::1]:8470`. */
 export function hostAndPort({ host, port }: { host: string; port: number }): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
-}
-
-/** The name of the error that a system call of Node left, if it is one. */
-export function systemCodeOf(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !('code' in error)) return undefined;
-  return typeof error.code === 'string' ? error.code : undefined;
 }
 
 function boundAddress(server: Server, address: Address): Address {

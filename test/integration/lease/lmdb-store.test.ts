@@ -227,4 +227,5 @@ t.test('a store: in a directory that cannot be made', async (t) => {
   const file = join(directory, 'file');
   writeFileSync(file, '');
   t.throws(() => LmdbStore.open(join(file, 'below')), { code: 'ENOTDIR', message: /--state-dir/ });
+  t.throws(() => LmdbStore.open('/proc/daxd/leases'), { message: /--state-dir/ });
 });
