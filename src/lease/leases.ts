@@ -313,6 +313,7 @@ export class Leases {
         // All of this is looked at anew after each wait: the file, its size, the holder.
         this.#refuseUnfit(holder, signal);
         const place = findPlace(this.#options.targets, request);
+        if (place.file === undefined) this.#refuseBesideFiles(request.partition);
         if (turn.mustWait(place)) {
           await turn.come(place);
           continue;
@@ -329,6 +330,16 @@ export class Leases {
     } finally {
       turn.end();
     }
+  }
+
+  /** Whose filesystem is not mounted yet after a restart: a holder of raw bytes would store over it. */
+  #refuseBesideFiles(partition: string): void {
+    const leases = this.countOnFiles(partition);
+    if (leases === 0) return;
+    throw new DaxdError(
+      'EBUSY',
+      `${partition} has ${leases} leases of files: mount it, or end them, before its raw bytes are leased`,
+    );
   }
 
   /** No await from {@link findPlace} to the pins, so what was checked still holds. */

@@ -236,3 +236,21 @@ t.test('files: every call on a real ext4', async (t) => {
     ['lost+found'],
   );
 });
+
+t.test('leases of files keep raw ones off, though nothing is mounted', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const lease = { partition: 'pmem0p1', offset: 0, length: 4096, ttl_ms: 60_000 };
+  const first = await openDaemon(t, { backing, size: '64M', init: true });
+  await first.put(`${P1}/files/a`, 'x'.repeat(4096));
+  const file = await first.post('/v1/leases', { ...lease, path: 'a', access: 'read' });
+  t.equal(file.status, 201);
+  await first.close();
+
+  const { post, remove } = await openDaemon(t, { backing, mount: 'none' });
+  for (const access of ['read', 'write']) {
+    const refused = await post('/v1/leases', { ...lease, access });
+    t.match(refused, { status: 409, body: { code: 'EBUSY', detail: /has 1 leases of files/ } });
+  }
+  t.equal((await remove(`/v1/leases/${file.body.id}`)).status, 204);
+  t.equal((await post('/v1/leases', { ...lease, access: 'write' })).status, 201);
+});
