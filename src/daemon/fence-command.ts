@@ -28,6 +28,7 @@ const EXTENTS_VARIABLE_MAX = 64 * 1024;
 export class FenceCommand implements Fence {
   readonly #program: string;
   #running = 0;
+  #stopped = false;
   readonly #waiting: (() => void)[] = [];
 
   private constructor(program: string) {
@@ -58,6 +59,7 @@ export class FenceCommand implements Fence {
       this.#running++;
     }
     try {
+      if (this.#stopped) return { isFenced: false, detail: 'daxd ends: the next one tries again' };
       return await this.#run(lease);
     } finally {
       // The next one takes the place over.
@@ -65,6 +67,10 @@ export class FenceCommand implements Fence {
       if (next === undefined) this.#running--;
       else next();
     }
+  }
+
+  stop(): void {
+    this.#stopped = true;
   }
 
   /** A program that does not start proves nothing, whatever the reason: it is tried again. */

@@ -12,4 +12,6 @@ export interface FenceOutcome {
 export interface Fence {
   /** May be called again for the same lease, whatever came of it before. Never rejects. */
   fence(lease: Lease): Promise<FenceOutcome>;
+  /** Begins nothing more: what has not begun, now and later, fences nobody, at once. */
+  stop(): void;
 }

@@ -158,9 +158,13 @@ export class Revocation {
     }
   }
 
-  /** Ends all retries. Settles when no fence command runs any more. */
+  /**
+   * Ends all retries and what has not begun. Settles when no fence command runs any more: those
+   * that do, FENCES_MAX at most, have FENCE_MS_MAX.
+   */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#options.fence?.stop();
     for (const { cancel } of this.#retries.values()) cancel();
     this.#retries.clear();
     await Promise.allSettled(this.#fencing.values());

@@ -1,12 +1,13 @@
 import { chmodSync, closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { FenceCommand } from '../../../src/daemon/fence-command.js';
 import { Lease } from '../../../src/lease/lease.js';
-import { LEASE_EXTENTS_MAX } from '../../../src/lease/limits.js';
+import { FENCES_MAX, LEASE_EXTENTS_MAX } from '../../../src/lease/limits.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { recordOf } from '../lease/records.js';
@@ -18,7 +19,10 @@ async function setUp(t: Test, lines: readonly string[] = []) {
   writeFileSync(program, ['#!/bin/sh', `cd ${directory}`, ...lines, ''].join('\n'));
   chmodSync(program, 0o755);
   const noted = (name: string): string => readFileSync(join(directory, name), 'utf8');
-  return { program, noted, command: await FenceCommand.open(program) };
+  const note = (name: string): void => {
+    writeFileSync(join(directory, name), '');
+  };
+  return { program, noted, note, command: await FenceCommand.open(program) };
 }
 
 function leaseOf(client: string, extents = 1): Lease {
@@ -78,4 +82,18 @@ t.test('fence: a command that cannot be started fences nobody, and never rejects
   closeSync(fd);
   t.match(busy, { isFenced: false, detail: /ETXTBSY/ });
   t.match(await command.fence(leaseOf('nic0')), { isFenced: true }, 'its turn is given back');
+});
+
+t.test('stop: what has not begun is over at once, and what runs goes on', async (t) => {
+  const waiting = 'while [ ! -e go ]; do sleep 0.05; done';
+  const { command, noted, note } = await setUp(t, ['echo >> begun', waiting]);
+  note('begun');
+  const asked = Array.from({ length: 100 }, () => command.fence(leaseOf('nic0')));
+  while (noted('begun').length < FENCES_MAX) await setTimeout(20);
+  command.stop();
+  note('go');
+  const outcomes = await Promise.all(asked);
+  t.equal(outcomes.filter(({ isFenced }) => isFenced).length, FENCES_MAX);
+  t.equal(noted('begun').length, FENCES_MAX);
+  t.match(await command.fence(leaseOf('nic0')), { isFenced: false, detail: /daxd ends/ });
 });

@@ -48,6 +48,7 @@ t.test('evict: whoever gives up does not wait for a fence, which goes on', async
       await gate.passed;
       return { isFenced: true, detail: 'shut' };
     },
+    stop: (): void => {},
   };
   const set = await setUp({ fence });
   const { leases, clock } = set;
