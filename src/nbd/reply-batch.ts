@@ -22,6 +22,8 @@ const OFFSET_BYTES = 8;
 const ERROR_BYTES = 6;
 /** The largest header, with what stands between it and the data. */
 const REPLY_HEAD_BYTES_MAX = EXTENDED_REPLY_BYTES + OFFSET_BYTES;
+/** The largest reply to a write: that it failed. */
+export const WRITE_REPLY_BYTES_MAX = EXTENDED_REPLY_BYTES + ERROR_BYTES;
 
 /**
  * Up to here the kernel takes a reply in one piece or not at all, so that data which turns

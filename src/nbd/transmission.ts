@@ -11,7 +11,7 @@ import { COMMANDS, commandOf, type NbdCounters } from './nbd-counters.js';
 import type { Session } from './negotiation.js';
 import { PendingWrites } from './pending-writes.js';
 import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js';
-import { ReplyBatch } from './reply-batch.js';
+import { ReplyBatch, WRITE_REPLY_BYTES_MAX } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
 import { Request } from './request.js';
 import { refusalOf, type RequestRules, rulesOf } from './request-checks.js';
@@ -128,7 +128,9 @@ export class Transmission {
 
   /** @hot Once a request. */
   #lacksRoom(): boolean {
-    return this.#replies.lacksRoom(STATUS_PAYLOAD_BYTES_MAX) || this.#writes.isFull;
+    // What was kept is answered in the same batch, however much has come in between.
+    const kept = this.#writes.count * WRITE_REPLY_BYTES_MAX;
+    return this.#replies.lacksRoom(STATUS_PAYLOAD_BYTES_MAX + kept) || this.#writes.isFull;
   }
 
   /** @hot Once a request. */

@@ -147,6 +147,44 @@ t.test('PAYLOAD_LEN: more than the server takes closes the connection', async (t
   }
 });
 
+t.test(
+  'a batch that is full of errors has room for the writes that are still to be answered',
+  async (t) => {
+    const client = await start(t, 'pmem0p2');
+    const zeroes = { command: WriteZeroes, length: 32 * MIB, flags: CommandFlag.NoHole };
+    // While these are stored all the others come, so that one call of the server receives them.
+    for (let count = 0; count < 3; count++) await client.send(zeroes);
+    const requests = [
+      ...Array.from({ length: 3000 }, () => ({ command: 99 })),
+      ...Array.from({ length: 1023 }, () => ({
+        command: Write,
+        flags: PayloadLen,
+        payload: Buffer.of(1),
+      })),
+    ];
+    const frames = requests.map((request, i) => {
+      const sent = { ...request, cookie: 10_000n + BigInt(i) };
+      client.expect(sent);
+      return encodeRequest('extended', sent);
+    });
+    await client.stream.write(Buffer.concat(frames));
+    for (let count = 0; count < 3; count++) t.equal((await client.receive()).error, 0);
+    const errors = new Map<number, number>();
+    for (let left = requests.length; left > 0; left--) {
+      const { error } = await client.receive();
+      errors.set(error, (errors.get(error) ?? 0) + 1);
+    }
+    t.strictSame(
+      [...errors].toSorted(([a], [b]) => a - b),
+      [
+        [0, 1023],
+        [NbdErrno.EINVAL, 3000],
+      ],
+    );
+    t.equal(await client.errorOf({ command: Trim, length: 32 * MIB }), 0, 'a hole again');
+  },
+);
+
 t.test('BLOCK_STATUS with a payload: not offered, and read to its end', async (t) => {
   const client = await start(t);
   const offered = ((client.info.flags ?? 0) & TransmissionFlag.BlockStatusPayload) !== 0;
