@@ -100,7 +100,12 @@ export class TlsTransport {
   /** Says farewell and closes, once what was sent has gone, or the client. */
   async close(): Promise<void> {
     if (this.#socket.destroyed) return;
-    const closed = once(this.#socket, 'close');
+    // Not by `once` of node:events: a client that breaks off now is an error there, and here it is gone.
+    const closed = new Promise<void>((resolve) => {
+      this.#socket.once('close', () => {
+        resolve();
+      });
+    });
     this.#socket.end(() => {
       this.#socket.destroy();
     });
