@@ -174,12 +174,17 @@ export class RawAccess {
 
   /**
    * Why a system call found [offset, offset + length) of the mapping bad: EIO where the file
-   * shrank or its disk failed, ENOSPC where a hole could not be filled.
+   * shrank or its disk failed, ENOSPC where a hole could not be filled. EIO too where nobody can
+   * tell: on a disk that fails, whoever asks about the file may get no answer either.
    */
   whyBad(offset: number, length: number): 'EIO' | 'ENOSPC' {
     const { kind, fd } = this.memory;
-    if (kind !== 'file' || fstatSync(fd).size < offset + length) return 'EIO';
-    return this.#hasHole(offset, length) ? 'ENOSPC' : 'EIO';
+    try {
+      if (kind !== 'file' || fstatSync(fd).size < offset + length) return 'EIO';
+      return this.#hasHole(offset, length) ? 'ENOSPC' : 'EIO';
+    } catch {
+      return 'EIO';
+    }
   }
 
   #hasHole(offset: number, length: number): boolean {

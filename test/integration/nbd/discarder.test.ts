@@ -81,3 +81,10 @@ t.test('whyBad: a file that shrank, and a hole', async (t) => {
   truncateSync(at.memory.path, MIB);
   t.equal(access.whyBad(2 * MIB, PAGE_SIZE), 'EIO', 'it lies past the end now');
 });
+
+t.test('whyBad: a file of which nothing can be told', async (t) => {
+  const { at } = await setUp(t);
+  const access = new RawAccess({ ...at.memory, fd: 2 ** 30 });
+  t.throws(() => access.seekHole(0), { code: 'EIO' });
+  t.equal(access.whyBad(0, PAGE_SIZE), 'EIO');
+});
