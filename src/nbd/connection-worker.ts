@@ -101,7 +101,10 @@ function transmit(fd: number, session: Session): void {
 async function serveSecured(fd: number, negotiation: Negotiation): Promise<void> {
   assert(birth.tls !== undefined, 'TLS is begun where it is configured');
   const { inFlightBytes } = birth.limits;
-  const transport = await TlsTransport.open(duplicate(fd), birth.tls, inFlightBytes);
+  const own = duplicate(fd);
+  // Where the process has no descriptor left, this client alone is left.
+  if (own < 0) throw new ClientGone();
+  const transport = await TlsTransport.open(own, birth.tls, inFlightBytes);
   try {
     const end = await transport.run(handshake(negotiation, birth.limits, false));
     if (end.end !== 'transmission') return;

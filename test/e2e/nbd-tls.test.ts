@@ -9,7 +9,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { scratchDirectory } from '../support/ext4-image.js';
+import { runJudge, scratchDirectory } from '../support/ext4-image.js';
 import { clientCertificate, makeCertificates } from '../support/nbd/certificates.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeRequest } from '../support/nbd/message.js';
@@ -175,6 +175,32 @@ t.test('clients that break off in the middle of TLS', async (t) => {
     (now) => now <= descriptors + 2,
   );
   t.ok(after <= descriptors + 2, `nor a descriptor: ${descriptors} before, ${after} after`);
+  t.ok(isRunning(daxd));
+});
+
+t.test('a client for which there is no descriptor left is gone', async (t) => {
+  if (!requires(t, { commands: [...COMMANDS, 'prlimit'] })) return;
+  const keys = certificates(t);
+  const daxd = await start(t, keys);
+  const limit = (count: number): void => {
+    const of = [`--pid=${daxd.child.pid}`, `--nofile=${count}:`];
+    const { status, output } = runJudge('prlimit', of);
+    t.equal(status, 0, output);
+  };
+  // As many as there are workers from the start: each of them has loaded its modules by then.
+  for (let count = 1; count < 4; count++) {
+    await (await NbdConnection.greet(t, daxd.address)).list();
+  }
+  const connection = await NbdConnection.greet(t, daxd.address);
+  await connection.list();
+  limit(8);
+  await connection.stream.write(encodeOption(Option.StartTls));
+  t.equal((await connection.replies(Option.StartTls)).at(-1)?.type, OptionReplyType.Ack);
+  t.equal((await connection.closed()).length, 0, 'its connection ends');
+  limit(1024);
+  const next = await NbdConnection.greet(t, daxd.address);
+  await next.startTls(clientCertificate(keys));
+  t.equal((await next.list()).length, 1, 'the next one is served');
   t.ok(isRunning(daxd));
 });
 
