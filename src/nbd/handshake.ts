@@ -13,10 +13,17 @@ export type HandshakeEnd =
 
 /** How much a client may ask before it is cut off. */
 export interface HandshakeLimits {
+  /** A client that has listed the exports gets some more for each. */
   readonly optionsMax: number;
   /** Bytes of the data of one option. */
   readonly optionBytesMax: number;
 }
+
+/**
+ * Who lists the exports goes on to ask about each of them: nbdinfo and qemu-nbd send two options
+ * for each.
+ */
+const OPTIONS_PER_LISTED = 4;
 
 const CLIENT_FLAGS_BYTES = 4;
 const OPTION_HEADER_BYTES = 16;
@@ -44,7 +51,8 @@ export function* handshake(
       throw new ProtocolBreach('the client has flags that nobody knows');
     }
   }
-  for (let options = 0; options < limits.optionsMax; options++) {
+  const optionsMax = (): number => limits.optionsMax + OPTIONS_PER_LISTED * negotiation.listed;
+  for (let options = 0; options < optionsMax(); options++) {
     const header = yield { read: OPTION_HEADER_BYTES };
     const length = header.readUInt32BE(12);
     if (header.readBigUInt64BE(0) !== IHAVEOPT) {
@@ -61,5 +69,5 @@ export function* handshake(
     if (step.next === 'transmission') return { end: 'transmission', session: step.session };
     if (step.next !== 'option') return END[step.next];
   }
-  throw new ProtocolBreach(`the handshake took more than ${limits.optionsMax} options`);
+  throw new ProtocolBreach(`the handshake took more than ${optionsMax()} options`);
 }

@@ -58,6 +58,7 @@ export class Negotiation {
   readonly #directory: ExportDirectory;
   readonly #tls: TlsState;
   #padsExportName = true;
+  #listed: number | undefined;
   #style: ReplyStyle = 'simple';
   /** What the last SET_META_CONTEXT chose, and for which export. */
   #selection: { readonly name: string; readonly contexts: readonly MetaContext[] } | undefined;
@@ -65,6 +66,11 @@ export class Negotiation {
   constructor(directory: ExportDirectory, tls: TlsState) {
     this.#directory = directory;
     this.#tls = tls;
+  }
+
+  /** How many exports the first LIST named; 0 before it. */
+  get listed(): number {
+    return this.#listed ?? 0;
   }
 
   /** What the server says first. */
@@ -145,6 +151,7 @@ export class Negotiation {
   #list(option: number, data: Buffer): Buffer {
     if (data.length > 0) return optionError(option, NbdRep.ErrInvalid, 'LIST takes no data');
     const exports = this.#directory.list();
+    this.#listed ??= exports.length;
     const replies = exports.map((one) => serverReply(option, one.name, one.description));
     return Buffer.concat([...replies, optionReply(option, NbdRep.Ack)]);
   }

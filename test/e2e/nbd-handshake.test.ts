@@ -113,10 +113,15 @@ t.test('framing', async (t) => {
 t.test('the limit on options: so many are answered, one more closes', async (t) => {
   const { address } = await startTiny(t, '--nbd-options', '5');
   const patient = await NbdConnection.greet(t, address);
-  for (let count = 0; count < 5; count++) await patient.list();
+  for (let count = 0; count < 5; count++) await patient.option(99);
   // It may have been closed by then.
-  await patient.stream.write(encodeOption(Option.List)).catch(() => undefined);
+  await patient.stream.write(encodeOption(99)).catch(() => undefined);
   t.equal((await patient.closed()).length, 0);
+
+  const curious = await NbdConnection.greet(t, address);
+  for (let count = 0; count < 9; count++) await curious.list();
+  await curious.stream.write(encodeOption(Option.List)).catch(() => undefined);
+  t.equal((await curious.closed()).length, 0, 'the first LIST allows four more for each export');
 
   const quick = await NbdConnection.greet(t, address);
   for (let count = 0; count < 4; count++) await quick.option(99);

@@ -95,6 +95,17 @@ t.test('nbdinfo: what is exported, and what it can', async (t) => {
   t.match(unknown.output, /pmem0p9|no such|not found|unknown/i);
 });
 
+t.test('nbdinfo and qemu-nbd: the list of very many exports', async (t) => {
+  if (!requires(t, { commands: ['nbdinfo', 'qemu-nbd'] })) return;
+  const daxd = await startNbd(t, { args: ['--size', '128M'] });
+  for (let made = 0; made < 40; made++) await addPartition(daxd, `part ${made}`, MIB);
+  const list = JSON.parse(mustRun(t, 'nbdinfo', '--list', '--json', daxd.uri('')));
+  t.equal(list.exports.length, 41);
+  const text = mustRun(t, 'qemu-nbd', '--list', `--socket=${daxd.socket}`);
+  t.match(text, /exports available: 41\n/);
+  t.match(text, /export: 'pmem0p40'\n/);
+});
+
 t.test('nbdinfo: the map of a sparse backing, and that of the leases', async (t) => {
   if (!requires(t, { commands: ['nbdinfo', 'nbdcopy'] })) return;
   // On a disk: a filesystem in memory fills holes that are read through a map.
