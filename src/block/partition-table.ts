@@ -153,6 +153,7 @@ export class PartitionTable {
  * left as it is until the next edit. A GPT without a protective MBR does not count, as in
  * the kernel.
  *
+ * @throws DaxdError EIO when the media cannot be read.
  * @kernel find_valid_gpt (block/partitions/efi.c)
  */
 export function scanPartitionTable(disk: BackingRange, log: Logger): TableScan {
@@ -160,7 +161,7 @@ export function scanPartitionTable(disk: BackingRange, log: Logger): TableScan {
   if (diskSectors <= GPT_PRIMARY_LBA) return { kind: 'none' };
 
   const sector = Buffer.alloc(SECTOR_SIZE);
-  disk.read(0, sector);
+  disk.pread(0, sector);
   const mbr = mbrKind(sector);
   const primary = readGptCopy(disk, GPT_PRIMARY_LBA);
   if (mbr !== 'protective') return scanWithoutMbr(mbr, primary);

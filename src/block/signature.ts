@@ -55,7 +55,7 @@ export function firstNonZero(
   const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, length));
   for (let at = offset; at < offset + length; at += chunk.length) {
     const piece = chunk.subarray(0, Math.min(chunk.length, offset + length - at));
-    range.read(at, piece);
+    range.pread(at, piece);
     if (!piece.equals(ZEROS.subarray(0, piece.length))) {
       return at + piece.findIndex((byte) => byte !== 0);
     }
@@ -77,6 +77,6 @@ function table(what: string, where: number, bytes: Buffer): Magic {
 function hasBytes(range: BackingRange, where: number, bytes: Buffer): boolean {
   if (where + bytes.length > range.length) return false;
   const found = Buffer.alloc(bytes.length);
-  range.read(where, found);
+  range.pread(where, found);
   return found.equals(bytes);
 }

@@ -48,6 +48,18 @@ export class BackingRange {
   }
 
   /**
+   * As {@link read}, but by a system call where the backing has one: for what must not end the
+   * process where the backing has shrunk, nor fill a hole that is looked at.
+   *
+   * @throws DaxdError as `Backing.pread` does.
+   */
+  pread(offset: number, target: Uint8Array): void {
+    this.#assertInside(offset, target.length);
+    if (this.backing.pread === undefined) this.read(offset, target);
+    else this.backing.pread(this.start + offset, target);
+  }
+
+  /**
    * Copies `source` to `offset`. Durable only after {@link persist}.
    *
    * @hot Once a block write.

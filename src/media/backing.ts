@@ -51,6 +51,16 @@ export interface Backing {
   checkSize(): void;
 
   /**
+   * Copies `target.length` bytes from `offset` on into `target` by a system call: where the file
+   * has shrunk or its disk fails it throws, where a touch of the mapping ends the process, and a
+   * hole stays one. It sees what was stored through mappings. Missing where the media can only
+   * be mapped.
+   *
+   * @throws DaxdError EIO, or the errno of pread(2).
+   */
+  pread?(offset: number, target: Uint8Array): void;
+
+  /**
    * The parts of [offset, offset + length) that may hold anything but zeros, ascending and
    * inside that range. Missing where the media cannot tell: any part may.
    *

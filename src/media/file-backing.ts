@@ -1,4 +1,4 @@
-import { constants, fstatSync } from 'node:fs';
+import { constants, fstatSync, readSync } from 'node:fs';
 import { type FileHandle, rm, statfs } from 'node:fs/promises';
 
 import { DaxdError } from '../lib/errno.js';
@@ -15,6 +15,7 @@ import type { Mapping } from './mapping.js';
 import { openFile, unlockAndClose } from './open-file.js';
 import { Persister } from './persister.js';
 import { RawMapping, type RawMemory } from './raw-memory.js';
+import { fileSystemError } from './system-call-error.js';
 
 /** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
 const TMPFS_MAGIC = 0x01021994;
@@ -164,6 +165,17 @@ export class FileBacking implements Backing {
     );
   }
 
+  pread(offset: number, target: Uint8Array): void {
+    for (let done = 0; done < target.length;) {
+      const read = this.#preadOnce(offset + done, target.subarray(done));
+      if (read === 0) {
+        this.checkSize();
+        throw new DaxdError('EIO', `${this.path} ends before byte ${offset + done + 1}`);
+      }
+      done += read;
+    }
+  }
+
   /**
    * Leaves out holes, and blocks that are allocated but were never written. Stores through
    * the mapping count: the page cache is asked too (lseek(2), SEEK_DATA).
@@ -192,6 +204,14 @@ export class FileBacking implements Backing {
     await this.#persister.shut();
     await this.#raw?.close();
     await unlockAndClose(this.#handle, this.path);
+  }
+
+  #preadOnce(offset: number, target: Uint8Array): number {
+    try {
+      return readSync(this.#handle.fd, target, 0, target.length, offset);
+    } catch (cause) {
+      throw fileSystemError(`read ${this.path}, ${target.length} bytes at ${offset}`, cause);
+    }
   }
 }
 

@@ -123,10 +123,14 @@ export class Exports {
     if (name === this.#options.disk.name) this.#rescan();
   }
 
-  /** Whoever had the whole disk may have laid another table. */
+  /**
+   * Whoever had the whole disk may have laid another table, and made holes of all of it. A
+   * backing that shrank meanwhile has none to be taken, whatever part is left.
+   */
   #rescan(): void {
     const { disk, log } = this.#options;
     try {
+      disk.range.backing.checkSize();
       disk.scanPartitions();
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;

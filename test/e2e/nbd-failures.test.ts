@@ -12,7 +12,7 @@ import { Command, CommandFlag, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { curl } from './daxd.js';
-import { isRunning, startNbd } from './nbd.js';
+import { addPartition, eventually, isRunning, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
 const SIZES = [1, 512, 4096, 65_536, 300_000];
@@ -105,6 +105,58 @@ async function fillsUp(t: Test, mountpoint: string, inMemory: boolean): Promise<
   for (const one of [client, other]) await one.disconnect();
   t.equal(await daxd.stop(), 0);
 }
+
+t.test(
+  'a backing that shrank under the last client of the disk: its table is not taken',
+  async (t) => {
+    const daxd = await startNbd(t, { args: ['--size', '32M'] });
+    await addPartition(daxd, 'alpha', 4 * MIB);
+    const client = await Transmission.start(t, daxd.address, 'pmem0');
+    truncateSync(daxd.image, 0);
+    await client.disconnect();
+    const lines = await eventually(
+      () =>
+        daxd.stderr.filter((line) => line.includes('the partition table that NBD clients left')),
+      ({ length }) => length > 0,
+    );
+    t.match(lines[0] ?? '', /EIO.* is not taken: .*shrank from 33554432 to 0 bytes/);
+    await serves(t, daxd);
+    const list = `${daxd.url}/v1/partitions`;
+    t.equal(
+      (await curl(list)).json.code,
+      'EIO',
+      'nor is its filesystem looked for through the map',
+    );
+    truncateSync(daxd.image, 32 * MIB);
+    t.equal((await curl(list)).json[0].label, 'alpha', 'the partitions are as before');
+  },
+);
+
+t.test(
+  'a disk of nothing but holes over a full filesystem is left by its last client',
+  async (t) => {
+    if (!requires(t, { commands: ['mount'], root: true })) return;
+    const mountpoint = mountSmallTmpfs(t);
+    const image = join(mountpoint, 'pmem0.img');
+    const daxd = await startNbd(t, { image, args: ['--size', '64M', '--sparse'] });
+    await addPartition(daxd, 'alpha', 4 * MIB);
+    const client = await Transmission.start(t, daxd.address, 'pmem0');
+    t.equal(await client.errorOf({ command: Command.Trim, length: 64 * MIB }), 0);
+    t.throws(
+      () => {
+        writeFileSync(join(mountpoint, 'filler'), Buffer.alloc(4 * MIB));
+      },
+      { code: 'ENOSPC' },
+    );
+    await client.disconnect();
+    const partitions = await eventually(
+      async () => (await curl(`${daxd.url}/v1/partitions`)).json,
+      ({ length }) => length === 0,
+    );
+    t.strictSame(partitions, [], 'the table was read again: there is none');
+    await serves(t, daxd);
+  },
+);
 
 t.test('a hole over a full filesystem in memory is ENOSPC', async (t) => {
   if (!requires(t, { commands: ['mount'], root: true })) return;

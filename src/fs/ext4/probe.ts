@@ -70,6 +70,8 @@ const SIGNATURES: readonly Signature[] = [
  * Looks for a known format on a partition. Reads a few hundred bytes, verifies no checksum and
  * stores nothing, so the answer is for listings and for a warning before formatting: whether
  * an ext4 can be mounted, only the mount says.
+ *
+ * @throws DaxdError EIO when the media cannot be read.
  */
 export function probeSuperblock(range: BackingRange): ProbedFilesystem | undefined {
   const ext = probeExt(range);
@@ -130,6 +132,6 @@ const BTREE_DIR = 0x4;
 function readBytes(range: BackingRange, offset: number, length: number): Buffer | undefined {
   if (offset + length > range.length) return undefined;
   const bytes = Buffer.alloc(length);
-  range.read(offset, bytes);
+  range.pread(offset, bytes);
   return bytes;
 }

@@ -55,6 +55,18 @@ for (const [name, open] of Object.entries(backings)) {
       t.ok(around.equals(expected));
     });
 
+    t.test('pread: sees what was stored through the mapping, up to the end', async (t) => {
+      const backing = await setUp(t);
+      const range = new BackingRange(backing, 4096, SIZE - 4096);
+      backing.mapping.fill(SIZE - 5000, 5000, 0xa5);
+      const found = Buffer.alloc(6000);
+      range.pread(SIZE - 4096 - 6000, found);
+      t.ok(found.equals(Buffer.concat([Buffer.alloc(1000), Buffer.alloc(5000, 0xa5)])));
+      t.throws(() => {
+        range.pread(SIZE - 4096, Buffer.alloc(1));
+      }, InvariantError);
+    });
+
     t.test('view: is live', async (t) => {
       const { mapping } = await setUp(t);
       const view = mapping.view(8192, 4096);
