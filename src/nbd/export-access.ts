@@ -4,7 +4,7 @@ import { MIB, PAGE_SIZE } from '../lib/units.js';
 import { copyToMap, RawAccess } from '../media/raw-access.js';
 import { PageRefs } from '../mm/page-refs.js';
 import type { OpenExport } from './export.js';
-import type { DiscardKind, MainCalls } from './main-calls.js';
+import type { Discarded, DiscardKind, MainCalls } from './main-calls.js';
 import type { WorkerArena } from './worker-arena.js';
 
 /** Bytes that the main thread gives up in one turn: some ten milliseconds on tmpfs. */
@@ -20,9 +20,9 @@ export class ExportAccess {
   readonly raw: RawAccess;
   readonly start: number;
   readonly #arena: WorkerArena;
-  readonly #calls: MainCalls;
+  readonly #calls: Pick<MainCalls, 'discard'>;
 
-  constructor(open: OpenExport, arena: WorkerArena, calls: MainCalls) {
+  constructor(open: OpenExport, arena: WorkerArena, calls: Pick<MainCalls, 'discard'>) {
     this.info = open.info;
     this.start = open.start;
     this.raw = new RawAccess(open.memory);
@@ -62,7 +62,7 @@ export class ExportAccess {
   /**
    * Gives up what lies in the range where that frees anything: whole pages of a sparse backing
    * that nobody pins. Of an allocated one nothing is given up, since a later store to the hole
-   * could find the disk full.
+   * could find the disk full; nor where the filesystem makes no holes.
    *
    * @returns pages that were left alone because they are pinned.
    * @throws DaxdError EIO.
@@ -71,21 +71,22 @@ export class ExportAccess {
     if (!this.raw.memory.sparse) return 0;
     let pinnedPages = 0;
     this.#inPieces(offset, length, (at, run) => {
-      pinnedPages += this.#calls.discard('punch', at, run).pinnedPages;
+      pinnedPages += this.#discardIfPossible('punch', at, run)?.pinnedPages ?? 0;
     });
     return pinnedPages;
   }
 
   /**
    * Makes the range read as zeros: pinned pages in place, others by a hole where that is
-   * allowed, or by stores.
+   * allowed and the filesystem makes one, or by stores.
    *
    * @param how `hole` may leave a hole; `fast` must take less than a write would.
-   * @throws DaxdError EOPNOTSUPP when it would not be fast, and nothing was done; EIO, ENOSPC.
+   * @throws DaxdError EOPNOTSUPP when it would not be fast; EIO, ENOSPC.
    */
   writeZeroes(offset: number, length: number, how: { hole: boolean; fast: boolean }): void {
-    if (this.raw.memory.sparse && how.hole) this.#discardToZeros('punch', offset, length);
-    else if (how.fast) this.#discardToZeros('zero', offset, length);
+    const makesHole = this.raw.memory.sparse && how.hole;
+    if (how.fast) this.#discardToZeros(makesHole ? 'punch' : 'zero', offset, length);
+    else if (makesHole) this.#punchOrStore(offset, length);
     else this.#storeZeros(offset, length);
     if (this.raw.persistsEachStore) this.persist(offset, length);
   }
@@ -97,10 +98,29 @@ export class ExportAccess {
 
   #discardToZeros(kind: DiscardKind, offset: number, length: number): void {
     this.#inPieces(offset, length, (at, run) => {
-      for (const left of this.#calls.discard(kind, at, run).left) {
-        this.#storeZeros(left.offset, left.length);
-      }
+      this.#storeInto(this.#calls.discard(kind, at, run).left);
     });
+  }
+
+  #punchOrStore(offset: number, length: number): void {
+    this.#inPieces(offset, length, (at, run) => {
+      const discarded = this.#discardIfPossible('punch', at, run);
+      this.#storeInto(discarded?.left ?? [{ offset: at, length: run }]);
+    });
+  }
+
+  /** Undefined where the backing's filesystem cannot do it, and nothing was done. */
+  #discardIfPossible(kind: DiscardKind, offset: number, length: number): Discarded | undefined {
+    try {
+      return this.#calls.discard(kind, offset, length);
+    } catch (failure) {
+      if (failure instanceof DaxdError && failure.code === 'EOPNOTSUPP') return undefined;
+      throw failure;
+    }
+  }
+
+  #storeInto(ranges: Discarded['left']): void {
+    for (const { offset, length } of ranges) this.#storeZeros(offset, length);
   }
 
   /** Pieces end where a piece of the backing does, so that whole pages stay whole. */

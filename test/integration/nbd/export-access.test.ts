@@ -1,0 +1,80 @@
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t, { type Test } from 'tap';
+
+import { DaxdError } from '../../../src/lib/errno.js';
+import { silentLogger } from '../../../src/lib/logger.js';
+import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
+import { openBacking } from '../../../src/media/open-backing.js';
+import { ExportAccess } from '../../../src/nbd/export-access.js';
+import type { Discarded } from '../../../src/nbd/main-calls.js';
+import { WorkerArena } from '../../../src/nbd/worker-arena.js';
+import { scratchDirectory } from '../../support/ext4-image.js';
+
+const SIZE = 4 * MIB;
+
+interface SetUp {
+  readonly access: ExportAccess;
+  readonly bytes: () => Buffer;
+  /** How often the main thread was asked. */
+  readonly asked: () => number;
+}
+
+/** An export of a sparse file that begins with a page of 0xA5; `discard` answers for the main thread. */
+async function setUp(t: Test, discard: () => Discarded): Promise<SetUp> {
+  const path = join(scratchDirectory(t), 'image');
+  writeFileSync(path, Buffer.alloc(PAGE_SIZE, 0xa5));
+  truncateSync(path, SIZE);
+  const backing = await openBacking(path, { log: silentLogger });
+  t.teardown(() => backing.close());
+  const memory = backing.rawMemory?.();
+  if (memory === undefined) throw new Error('a file has raw memory');
+  const info = { name: 'pmem0', description: '', sizeBytes: SIZE, readOnly: false, contexts: [] };
+  const open = { info, memory, start: 0, pages: undefined };
+  let asked = 0;
+  const calls = {
+    discard: () => {
+      asked++;
+      return discard();
+    },
+  };
+  const access = new ExportAccess(open, new WorkerArena(), calls);
+  return { access, bytes: () => readFileSync(path), asked: () => asked };
+}
+
+function cannot(): never {
+  throw new DaxdError('EOPNOTSUPP', 'there are no holes here');
+}
+
+t.test(
+  'where no holes can be made: zeros are stored, TRIM does nothing, fast is refused',
+  async (t) => {
+    const { access, bytes, asked } = await setUp(t, cannot);
+    t.equal(access.trim(0, PAGE_SIZE), 0);
+    t.throws(
+      () => {
+        access.writeZeroes(0, 100, { hole: true, fast: true });
+      },
+      { code: 'EOPNOTSUPP' },
+    );
+    t.equal(asked(), 2);
+    t.equal(bytes()[0], 0xa5, 'it is as it was');
+    access.writeZeroes(0, 100, { hole: true, fast: false });
+    t.ok(bytes().subarray(0, 100).equals(Buffer.alloc(100)));
+    t.equal(bytes()[100], 0xa5);
+  },
+);
+
+t.test('where a hole fails in another way that is what the client hears', async (t) => {
+  const { access } = await setUp(t, () => {
+    throw new DaxdError('EIO', 'the disk failed');
+  });
+  t.throws(() => access.trim(0, PAGE_SIZE), { code: 'EIO' });
+  t.throws(
+    () => {
+      access.writeZeroes(0, PAGE_SIZE, { hole: true, fast: false });
+    },
+    { code: 'EIO' },
+  );
+});
