@@ -9,6 +9,7 @@ import { handshake, type HandshakeLimits } from './handshake.js';
 import { MainCalls } from './main-calls.js';
 import { NbdCounters } from './nbd-counters.js';
 import { Negotiation, type Session, type TlsState } from './negotiation.js';
+import { CutMark } from './cut-mark.js';
 import { duplicate } from './socket-calls.js';
 import { SpinGate } from './spin-gate.js';
 import { TlsTransmission } from './tls-transmission.js';
@@ -24,6 +25,7 @@ export interface WorkerBirth {
   readonly spinners: Int32Array;
   readonly spinnersMax: number;
   readonly uses: SharedArrayBuffer;
+  readonly cut: SharedArrayBuffer;
   readonly counters: SharedArrayBuffer;
   readonly limits: HandshakeLimits & { readonly inFlightBytes: number };
   readonly tls: TlsKeys | undefined;
@@ -59,6 +61,7 @@ assert(port !== null, 'a connection worker runs beside a main thread');
 const calls = new MainCalls(port, birth.answers);
 const arena = new WorkerArena();
 const uses = new SharedUses(birth.uses);
+const cut = new CutMark(birth.cut);
 const counters = new NbdCounters(birth.counters);
 const spin = (): SpinGate => new SpinGate(birth.spinners, birth.spinnersMax);
 
@@ -92,7 +95,7 @@ async function serve({ fd, tls }: Serve): Promise<string | undefined> {
 }
 
 function transmit(fd: number, session: Session): void {
-  const access = new ExportAccess(session.export, arena, calls);
+  const access = new ExportAccess({ open: session.export, arena, calls, cut });
   const { inFlightBytes } = birth.limits;
   const parts = { fd, session, access, arena, uses, counters, spin: spin(), inFlightBytes };
   new Transmission(parts).run();
@@ -108,7 +111,7 @@ async function serveSecured(fd: number, negotiation: Negotiation): Promise<void>
   try {
     const end = await transport.run(handshake(negotiation, birth.limits, false));
     if (end.end !== 'transmission') return;
-    const access = new ExportAccess(end.session.export, arena, calls);
+    const access = new ExportAccess({ open: end.session.export, arena, calls, cut });
     const parts = { transport, session: end.session, access, arena, uses, counters };
     await new TlsTransmission(parts).run();
   } finally {

@@ -104,9 +104,11 @@ export class Connection implements ServedConnection {
     if (this.#worker.uses.count === 0) shutdownReceive(this.fd);
   }
 
-  /** Ends it where it stands. */
+  /** Ends it where it stands: a long request between two of its pieces. */
   cut(): void {
-    if (!this.#ended) shutdownBoth(this.fd);
+    if (this.#ended) return;
+    this.#worker.cut.set();
+    shutdownBoth(this.fd);
   }
 
   /** Ends the handshake when its time is up. */

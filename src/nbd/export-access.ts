@@ -3,12 +3,22 @@ import { DaxdError } from '../lib/errno.js';
 import { MIB, PAGE_SIZE } from '../lib/units.js';
 import { copyToMap, RawAccess } from '../media/raw-access.js';
 import { PageRefs } from '../mm/page-refs.js';
+import { ClientGone } from './connection-end.js';
+import type { CutMark } from './cut-mark.js';
 import type { OpenExport } from './export.js';
 import type { Discarded, DiscardKind, MainCalls } from './main-calls.js';
 import type { WorkerArena } from './worker-arena.js';
 
-/** Bytes that the main thread gives up in one turn: some ten milliseconds on tmpfs. */
-const DISCARD_BYTES = 128 * MIB;
+/** Bytes that are given up or zeroed between two looks whether the connection was cut. */
+const PIECE_BYTES = 64 * MIB;
+
+/** What an export is reached with. */
+export interface ExportAccessParts {
+  readonly open: OpenExport;
+  readonly arena: WorkerArena;
+  readonly calls: Pick<MainCalls, 'discard'>;
+  readonly cut: CutMark;
+}
 
 /** An open export as the worker sees it; offsets are bytes of the export. All of it blocks. */
 export class ExportAccess {
@@ -21,8 +31,9 @@ export class ExportAccess {
   readonly start: number;
   readonly #arena: WorkerArena;
   readonly #calls: Pick<MainCalls, 'discard'>;
+  readonly #cut: CutMark;
 
-  constructor(open: OpenExport, arena: WorkerArena, calls: Pick<MainCalls, 'discard'>) {
+  constructor({ open, arena, calls, cut }: ExportAccessParts) {
     this.info = open.info;
     this.start = open.start;
     this.raw = new RawAccess(open.memory);
@@ -30,6 +41,7 @@ export class ExportAccess {
     this.pagesOffset = open.start - (open.pages?.firstPfn ?? 0) * PAGE_SIZE;
     this.#arena = arena;
     this.#calls = calls;
+    this.#cut = cut;
   }
 
   /**
@@ -65,7 +77,7 @@ export class ExportAccess {
    * could find the disk full; nor where the filesystem makes no holes.
    *
    * @returns pages that were left alone because they are pinned.
-   * @throws DaxdError EIO.
+   * @throws DaxdError EIO; ClientGone when the connection is cut meanwhile.
    */
   trim(offset: number, length: number): number {
     if (!this.raw.memory.sparse) return 0;
@@ -81,7 +93,8 @@ export class ExportAccess {
    * allowed and the filesystem makes one, or by stores.
    *
    * @param how `hole` may leave a hole; `fast` must take less than a write would.
-   * @throws DaxdError EOPNOTSUPP when it would not be fast; EIO, ENOSPC.
+   * @throws DaxdError EOPNOTSUPP when it would not be fast; EIO, ENOSPC; ClientGone when the
+   *   connection is cut meanwhile.
    */
   writeZeroes(offset: number, length: number, how: { hole: boolean; fast: boolean }): void {
     const makesHole = this.raw.memory.sparse && how.hole;
@@ -127,8 +140,9 @@ export class ExportAccess {
   #inPieces(offset: number, length: number, work: (at: number, run: number) => void): void {
     const end = offset + length;
     for (let at = offset; at < end;) {
-      const border = DISCARD_BYTES - ((this.start + at) % DISCARD_BYTES);
+      const border = PIECE_BYTES - ((this.start + at) % PIECE_BYTES);
       const run = Math.min(border, end - at);
+      this.#refuseCut();
       work(at, run);
       at += run;
     }
@@ -137,7 +151,9 @@ export class ExportAccess {
   #storeZeros(offset: number, length: number): void {
     const { zeros, copyFrom, copyTo } = this.#arena;
     const address = this.addressOf(offset, length);
+    assert(zeros.bytes.length * copyFrom.capacity <= PIECE_BYTES, 'one call stores a piece');
     for (let done = 0; done < length;) {
+      this.#refuseCut();
       copyFrom.clear();
       copyTo.clear();
       while (done + copyFrom.bytes < length && copyFrom.left > 0) {
@@ -150,6 +166,11 @@ export class ExportAccess {
     }
     copyFrom.clear();
     copyTo.clear();
+  }
+
+  /** Nobody hears an answer any more, and whoever cut it waits for its end. */
+  #refuseCut(): void {
+    if (this.#cut.isSet) throw new ClientGone();
   }
 
   #bad(offset: number, length: number): DaxdError {

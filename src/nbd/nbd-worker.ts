@@ -5,6 +5,7 @@ import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { SharedUses } from '../lib/shared-uses.js';
 import type { Done, End, Serve, Started, WorkerBirth } from './connection-worker.js';
+import { CutMark } from './cut-mark.js';
 import type { Answer, Ask } from './main-calls.js';
 import { NbdCounters } from './nbd-counters.js';
 import type { TlsState } from './negotiation.js';
@@ -28,6 +29,8 @@ export interface ServedConnection {
 export class NbdWorker {
   /** Requests under way. */
   readonly uses = new SharedUses();
+  /** Whether its connection was cut. */
+  readonly cut = new CutMark();
   /** What was counted of the connection. */
   readonly counters = new NbdCounters();
   /** Settles when it can serve; what it was given before waits until then. */
@@ -43,6 +46,7 @@ export class NbdWorker {
       ...birth,
       answers: this.#answers,
       uses: this.uses.memory,
+      cut: this.cut.memory,
       counters: this.counters.memory,
     };
     this.#worker = new Worker(new URL('./connection-worker.js', import.meta.url), { workerData });
@@ -60,6 +64,7 @@ export class NbdWorker {
   async serve(connection: ServedConnection): Promise<string | undefined> {
     assert(this.#connection === undefined, 'a worker serves one connection at a time');
     this.uses.revive();
+    this.cut.clear();
     this.#connection = connection;
     const { fd, tls } = connection;
     const message: Serve = { fd, tls };

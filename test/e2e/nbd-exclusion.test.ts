@@ -9,10 +9,10 @@ import { MIB } from '../../src/lib/units.js';
 import { runJudge } from '../support/ext4-image.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeInfoRequest, encodeOption } from '../support/nbd/option.js';
-import { Option, OptionReplyType } from '../support/nbd/protocol.js';
+import { Command, Option, OptionReplyType } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
-import { curl, post } from './daxd.js';
+import { curl, metric, post } from './daxd.js';
 import { addPartition, clientCounts, eventually, leaseRaw, noClients, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
@@ -170,6 +170,18 @@ t.test('a partition with clients is deleted when told to disconnect them', async
   t.strictSame(await partitionNames(daxd), ['pmem0p2']);
   t.equal((await other.read(0, 1)).length, 1, 'others stay');
   t.strictSame(await names(t, daxd), ['pmem0p2'], 'and the disk is not to be had');
+});
+
+t.test('a client that is told to go ends its request of a TiB between two pieces', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '1T', '--sparse'] });
+  await addPartition(daxd, 'huge');
+  const client = await Transmission.start(t, daxd.address, 'pmem0p1', { style: 'extended' });
+  await client.send({ command: Command.Trim, length: client.size });
+  const gone = await curl('-X', 'DELETE', `${daxd.url}/v1/partitions/pmem0p1?disconnect=true`);
+  t.equal(gone.status, 204);
+  t.equal((await client.stream.readToEnd()).length, 0);
+  const series = 'daxd_nbd_requests_total{export="pmem0p1",command="trim",outcome="ok"}';
+  t.notOk(await metric(daxd.url, series), 'it was not done to its end');
 });
 
 t.test('a partition with clients and a lease: telling to disconnect is not enough', async (t) => {

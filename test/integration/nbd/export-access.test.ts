@@ -1,4 +1,4 @@
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
@@ -7,22 +7,25 @@ import { DaxdError } from '../../../src/lib/errno.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
 import { openBacking } from '../../../src/media/open-backing.js';
+import { CutMark } from '../../../src/nbd/cut-mark.js';
 import { ExportAccess } from '../../../src/nbd/export-access.js';
 import type { Discarded } from '../../../src/nbd/main-calls.js';
 import { WorkerArena } from '../../../src/nbd/worker-arena.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 
-const SIZE = 4 * MIB;
+const SIZE = 256 * MIB;
 
 interface SetUp {
   readonly access: ExportAccess;
+  readonly cut: CutMark;
+  /** The first page. */
   readonly bytes: () => Buffer;
   /** How often the main thread was asked. */
   readonly asked: () => number;
 }
 
 /** An export of a sparse file that begins with a page of 0xA5; `discard` answers for the main thread. */
-async function setUp(t: Test, discard: () => Discarded): Promise<SetUp> {
+async function setUp(t: Test, discard: (cut: CutMark) => Discarded): Promise<SetUp> {
   const path = join(scratchDirectory(t), 'image');
   writeFileSync(path, Buffer.alloc(PAGE_SIZE, 0xa5));
   truncateSync(path, SIZE);
@@ -32,15 +35,21 @@ async function setUp(t: Test, discard: () => Discarded): Promise<SetUp> {
   if (memory === undefined) throw new Error('a file has raw memory');
   const info = { name: 'pmem0', description: '', sizeBytes: SIZE, readOnly: false, contexts: [] };
   const open = { info, memory, start: 0, pages: undefined };
+  const cut = new CutMark();
   let asked = 0;
   const calls = {
     discard: () => {
       asked++;
-      return discard();
+      return discard(cut);
     },
   };
-  const access = new ExportAccess(open, new WorkerArena(), calls);
-  return { access, bytes: () => readFileSync(path), asked: () => asked };
+  const access = new ExportAccess({ open, arena: new WorkerArena(), calls, cut });
+  const bytes = (): Buffer => {
+    const page = Buffer.alloc(PAGE_SIZE);
+    backing.mapping.read(0, page);
+    return page;
+  };
+  return { access, cut, bytes, asked: () => asked };
 }
 
 function cannot(): never {
@@ -77,4 +86,32 @@ t.test('where a hole fails in another way that is what the client hears', async 
     },
     { code: 'EIO' },
   );
+});
+
+t.test('a long request ends between two pieces when its connection is cut', async (t) => {
+  const { access, cut, bytes, asked } = await setUp(t, (mark) => {
+    mark.set();
+    return { left: [], pinnedPages: 0 };
+  });
+  const requests = [
+    () => access.trim(0, SIZE),
+    () => {
+      access.writeZeroes(0, SIZE, { hole: true, fast: false });
+    },
+    () => {
+      access.writeZeroes(0, SIZE, { hole: true, fast: true });
+    },
+  ];
+  for (const [i, request] of requests.entries()) {
+    cut.clear();
+    t.throws(request, { name: 'ConnectionEnd' });
+    t.equal(asked(), i + 1, 'one piece was done');
+  }
+  t.throws(
+    () => {
+      access.writeZeroes(0, SIZE, { hole: false, fast: false });
+    },
+    { name: 'ConnectionEnd' },
+  );
+  t.equal(bytes()[0], 0xa5, 'nothing is stored any more');
 });
