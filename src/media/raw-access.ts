@@ -5,6 +5,7 @@ import koffi from 'koffi';
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
+import { FlushMapping } from './flush-mapping.js';
 import { seekData, seekHole } from './libc.js';
 import { LIBPMEM } from './libpmem.js';
 import type { RawMemory } from './raw-memory.js';
@@ -111,15 +112,29 @@ export function arenaPart({ address, bytes }: Arena, at: number, length: number)
   return { address: address + at, bytes: bytes.subarray(at, at + length) };
 }
 
-/** What a thread that serves block requests does to the media beside moving bytes; it blocks. */
+/**
+ * What a thread that serves block requests does to the media beside moving bytes; it blocks. One
+ * for each client: it tells of what could not be made durable since it was made.
+ */
 export class RawAccess {
   readonly memory: RawMemory;
   readonly #pmemPersist: ((address: number, length: number) => void) | undefined;
+  /** What msync is given; undefined where it is not called. */
+  readonly #flush: FlushMapping | undefined;
 
-  /** @throws DaxdError EOPNOTSUPP when libpmem cannot be loaded where it is needed. */
+  /**
+   * @throws DaxdError EOPNOTSUPP when libpmem cannot be loaded where it is needed; what
+   *   `FlushMapping` says.
+   */
   constructor(memory: RawMemory) {
     this.memory = memory;
     this.#pmemPersist = memory.persistence === 'libpmem' ? loadPmemPersist() : undefined;
+    this.#flush = memory.persistence === 'msync' ? new FlushMapping(memory) : undefined;
+  }
+
+  /** Gives back what it has of its own. Nobody uses it any more. */
+  close(): void {
+    this.#flush?.close();
   }
 
   /**
@@ -135,17 +150,17 @@ export class RawAccess {
    * Makes the stores to [offset, offset + length) of the backing durable, whichever thread
    * made them, and waits for it.
    *
-   * @throws DaxdError EIO when they may not be.
+   * @throws DaxdError EIO when they may not be, or others may not that were stored before: that is
+   *   told once to each who asks.
    */
   persist(offset: number, length: number): void {
-    if (length === 0 || this.memory.persistence === 'none') return;
-    if (this.#pmemPersist !== undefined) {
-      this.#pmemPersist(this.#addressOf(offset, length), length);
-      return;
-    }
+    if (length === 0) return;
+    this.#pmemPersist?.(this.#addressOf(offset, length), length);
+    if (this.#flush === undefined) return;
     const start = roundDown(offset, PAGE_SIZE);
     const span = roundUp(offset + length, PAGE_SIZE) - start;
-    if (msync(this.#addressOf(start, span), span, MS_SYNC) === 0) return;
+    this.#assertInside(start, span);
+    if (msync(this.#flush.address + start, span, MS_SYNC) === 0) return;
     const cause = systemCallError('msync', `${this.memory.path}, ${span} bytes`, koffi.errno());
     throw new DaxdError('EIO', `${cause.message}: check the disk below it`, { cause });
   }
@@ -193,11 +208,15 @@ export class RawAccess {
   }
 
   #addressOf(offset: number, length: number): number {
+    this.#assertInside(offset, length);
+    return this.memory.address + offset;
+  }
+
+  #assertInside(offset: number, length: number): void {
     assert(
       offset >= 0 && length >= 0 && offset + length <= this.memory.length,
       'an access lies inside its backing',
     );
-    return this.memory.address + offset;
   }
 }
 

@@ -1,6 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { assert } from '../lib/assert.js';
+import { DaxdError } from '../lib/errno.js';
 import { SharedUses } from '../lib/shared-uses.js';
 import { BlockingSocket } from './blocking-socket.js';
 import { ClientGone, ConnectionEnd } from './connection-end.js';
@@ -95,10 +96,24 @@ async function serve({ fd, tls }: Serve): Promise<string | undefined> {
 }
 
 function transmit(fd: number, session: Session): void {
-  const access = new ExportAccess({ open: session.export, arena, calls, cut });
-  const { inFlightBytes } = birth.limits;
-  const parts = { fd, session, access, arena, uses, counters, spin: spin(), inFlightBytes };
-  new Transmission(parts).run();
+  const access = accessOf(session);
+  try {
+    const { inFlightBytes } = birth.limits;
+    const parts = { fd, session, access, arena, uses, counters, spin: spin(), inFlightBytes };
+    new Transmission(parts).run();
+  } finally {
+    access.close();
+  }
+}
+
+/** @throws ConnectionEnd where the process has no more room for a client: no descriptor, no memory. */
+function accessOf(session: Session): ExportAccess {
+  try {
+    return new ExportAccess({ open: session.export, arena, calls, cut });
+  } catch (failure) {
+    if (!(failure instanceof DaxdError)) throw failure;
+    throw new ConnectionEnd(failure.message);
+  }
 }
 
 async function serveSecured(fd: number, negotiation: Negotiation): Promise<void> {
@@ -111,10 +126,18 @@ async function serveSecured(fd: number, negotiation: Negotiation): Promise<void>
   try {
     const end = await transport.run(handshake(negotiation, birth.limits, false));
     if (end.end !== 'transmission') return;
-    const access = new ExportAccess({ open: end.session.export, arena, calls, cut });
-    const parts = { transport, session: end.session, access, arena, uses, counters };
-    await new TlsTransmission(parts).run();
+    await transmitSecured(transport, end.session);
   } finally {
     await transport.close();
+  }
+}
+
+async function transmitSecured(transport: TlsTransport, session: Session): Promise<void> {
+  const access = accessOf(session);
+  try {
+    const parts = { transport, session, access, arena, uses, counters };
+    await new TlsTransmission(parts).run();
+  } finally {
+    access.close();
   }
 }

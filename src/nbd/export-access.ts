@@ -33,6 +33,7 @@ export class ExportAccess {
   readonly #calls: Pick<MainCalls, 'discard'>;
   readonly #cut: CutMark;
 
+  /** @throws DaxdError as `RawAccess` does. */
   constructor({ open, arena, calls, cut }: ExportAccessParts) {
     this.info = open.info;
     this.start = open.start;
@@ -42,6 +43,11 @@ export class ExportAccess {
     this.#arena = arena;
     this.#calls = calls;
     this.#cut = cut;
+  }
+
+  /** Gives back what it has of its own. */
+  close(): void {
+    this.raw.close();
   }
 
   /**

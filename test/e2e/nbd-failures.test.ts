@@ -193,3 +193,26 @@ t.test(
     await serves(t, daxd);
   },
 );
+
+t.test(
+  'a write that the disk refused is an error to each client that flushes, not to one',
+  async (t) => {
+    if (!requires(t, { commands: ['mount', 'mkfs.ext4'], root: true })) return;
+    // As above: what ext4 allocates, it then cannot write.
+    const mountpoint = mountSmallExt4(t, mountSmallTmpfs(t));
+    const image = join(mountpoint, 'pmem0.img');
+    writeFileSync(image, '');
+    truncateSync(image, 8 * MIB);
+    const daxd = await startNbd(t, { image });
+    const open = async (): Promise<Transmission> => Transmission.start(t, daxd.address, '');
+    const [writer, other, third] = [await open(), await open(), await open()];
+    await writer.write(0, Buffer.alloc(8 * MIB, 1));
+    const flushing = { command: Command.Flush };
+    const failures: number[] = [NbdErrno.EIO, NbdErrno.ENOSPC];
+    t.ok(failures.includes(await writer.errorOf(flushing)), 'who wrote it');
+    t.ok(failures.includes(await other.errorOf(flushing)), 'who did not');
+    const fua = { command: Command.Write, payload: Buffer.of(1), flags: CommandFlag.Fua };
+    t.ok(failures.includes(await third.errorOf(fua)), 'who asks with FUA');
+    await serves(t, daxd);
+  },
+);

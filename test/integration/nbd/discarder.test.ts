@@ -36,7 +36,11 @@ async function setUp(t: Test): Promise<SetUp> {
     readSync(other, byte, 0, 1, (page + 1) * PAGE_SIZE);
     return byte[0] ?? -1;
   };
-  return { at: { memory, pgmap, range }, access: new RawAccess(memory), byteOf };
+  const access = new RawAccess(memory);
+  t.teardown(() => {
+    access.close();
+  });
+  return { at: { memory, pgmap, range }, access, byteOf };
 }
 
 t.test('discard: whole idle pages become a hole; pinned ones and edges are left', async (t) => {
@@ -84,7 +88,7 @@ t.test('whyBad: a file that shrank, and a hole', async (t) => {
 
 t.test('whyBad: a file of which nothing can be told', async (t) => {
   const { at } = await setUp(t);
-  const access = new RawAccess({ ...at.memory, fd: 2 ** 30 });
+  const access = new RawAccess({ ...at.memory, persistence: 'none', fd: 2 ** 30 });
   t.throws(() => access.seekHole(0), { code: 'EIO' });
   t.equal(access.whyBad(0, PAGE_SIZE), 'EIO');
 });

@@ -25,6 +25,8 @@ interface Persisted {
 
 const BEGIN = /^(\d+) +(\w+)\((.*)$/;
 const RESUMED = /^(\d+) +<\.\.\. (\w+) resumed>(.*)$/;
+/** Length and offset; connections that begin at once are mapped at once. */
+const MMAP = /^\w+, (\d+), .*, (0x[0-9a-f]+|0)(?:\)| <unfinished)/;
 const RESULT = /\) += (\S+)/;
 const SENDS = new Set(['write', 'writev', 'sendto', 'sendmsg']);
 
@@ -96,7 +98,7 @@ export class PersistTrace {
   #maps(): { base: bigint; length: bigint; offset: number; entry: number }[] {
     const mmaps = this.#calls.filter(({ name, args }) => name === 'mmap' && this.#isImage(args));
     return mmaps.map(({ args, entry, result }) => {
-      const [, length = '0', offset = '0'] = /^\w+, (\d+), .*, (0x[0-9a-f]+|0)\)/.exec(args) ?? [];
+      const [, length = '0', offset = '0'] = MMAP.exec(args) ?? [];
       return { base: BigInt(result), length: BigInt(length), offset: Number(offset), entry };
     });
   }
