@@ -130,8 +130,8 @@ export class Gendisk {
   /**
    * Reads the table anew. A table that is there but unusable is a warning and no partitions.
    *
-   * @throws DaxdError EUCLEAN when entries overlap or lie out of range; the partitions are
-   * then as before, and nothing is written until a table is read that can be used.
+   * @throws DaxdError EUCLEAN when entries overlap or lie out of range, EIO when the media
+   * cannot be read; the partitions are then as before, and nothing is written until a table is read that can be used.
    * @kernel rescan_partitions, disk_scan_partitions (block/partitions/core.c)
    */
   scanPartitions(): void {
@@ -141,11 +141,11 @@ export class Gendisk {
       const fields = { disk: this.name, code: 'EUCLEAN', reason: scan.reason };
       this.#log.warn(fields, 'partition table unusable: no partitions, nothing is written');
     }
+    const isBareFilesystem =
+      scan.kind !== 'gpt' && recogniseSignature(this.range)?.filesystem === true;
     this.#scan = scan;
     this.#adopt(entries);
     if (this.#wholeDisk !== undefined) this.#wholeDisk.markGone();
-    const isBareFilesystem =
-      scan.kind !== 'gpt' && recogniseSignature(this.range)?.filesystem === true;
     this.#wholeDisk = isBareFilesystem ? this.#makeWholeDisk() : undefined;
   }
 
@@ -251,12 +251,12 @@ export class Gendisk {
 
   /** Where the entries cannot be used, the old table must not be written over what is there. */
   #readTable(): { readonly scan: TableScan; readonly entries: readonly GptEntry[] } {
-    const scan = scanPartitionTable(this.range, this.#log);
     try {
+      const scan = scanPartitionTable(this.range, this.#log);
       return { scan, entries: scan.kind === 'gpt' ? scan.table.entries() : [] };
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
-      this.#scan = { kind: 'unusable', reason: `a GPT that cannot be used (${error.message})` };
+      this.#scan = { kind: 'unusable', reason: `a table that cannot be used (${error.message})` };
       throw error;
     }
   }

@@ -10,7 +10,7 @@ import { loadNbdConfig, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
 
 /** What `--init` writes. */
-export interface InitConfig {
+interface InitConfig {
   /** False for the embedded default, which is initialised only while it is blank. */
   readonly required: boolean;
   readonly mode: 'fsdax' | 'raw';

@@ -229,7 +229,7 @@ t.test('edits: EUCLEAN once a table was left that cannot be used, until a good o
   t.throws(() => {
     disk.scanPartitions();
   }, refusal);
-  t.match(disk.tableProblem, /a GPT that cannot be used \(GPT entries 1 and 2 overlap/);
+  t.match(disk.tableProblem, /a table that cannot be used \(GPT entries 1 and 2 overlap/);
   t.strictSame(disk.partitions, [first], 'what was listed is as before');
   await t.rejects(disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), refusal);
   await t.rejects(disk.deletePartition('pmem0p1'), refusal);
