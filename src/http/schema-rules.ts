@@ -100,6 +100,10 @@ const SHOWN_MAX = 64;
 
 function shown({ keyword, data }: Violation): string {
   if (keyword === 'required') return '';
+  // A value of many levels would overflow the stack of whoever writes it.
+  if (typeof data === 'object' && data !== null) {
+    return `, not ${Array.isArray(data) ? 'an array' : 'an object'}`;
+  }
   const text = JSON.stringify(data) ?? 'nothing';
   return `, not ${text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text}`;
 }
