@@ -87,13 +87,14 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     },
   });
 
+  // What is refused below is counted, too.
+  measureRequests(app, options.latencies, options.clock);
   app.addHook('onRequest', (request, _reply, done) => {
     guard.check(request.raw);
     done();
   });
   authorise(app, { callers: options.callers, leases: control.leases });
   refuseWhileDraining(app, control);
-  measureRequests(app, options.latencies, options.clock);
   compileWhenCalled(app);
   addSchemaRules(app);
   parseStrictJson(app);

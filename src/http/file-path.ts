@@ -8,10 +8,14 @@ const NUL = '\0';
  *
  * @param target the request target as sent, with or without a query.
  * @returns the path from the partition's root, `''` for the root itself.
- * @throws DaxdError EINVAL for `.`, `..`, an empty part, %2F, NUL and what is not UTF-8.
+ * @throws DaxdError EINVAL for `.`, `..`, an empty part, %2F, `#`, NUL and what is not UTF-8.
  */
 export function pathFromTarget(target: string): string {
   const [path = ''] = target.split('?', 1);
+  // For the router the path ends there, and what follows is the query.
+  if (path.includes('#')) {
+    throw new DaxdError('EINVAL', `path ${JSON.stringify(path)} has a "#": send it as %23`);
+  }
   // /v1/partitions/{p}/files/{path}: an empty text, v1, partitions, {p} and files stand first.
   const parts = path.split('/').slice(5);
   if (parts.length === 0 || (parts.length === 1 && parts[0] === '')) return '';

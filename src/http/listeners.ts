@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { STATUS_CODES, createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http';
+import { STATUS_CODES, ServerResponse, createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
@@ -8,6 +8,7 @@ import { systemCodeOf } from '../lib/errno.js';
 import { type Address, hostAndPort, listenOn } from '../lib/listen.js';
 import { keepAlive, lastingConnections } from './lease-connections.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
+import { QueuedResponses } from './queued-responses.js';
 import type { TlsOptions } from './tls-files.js';
 
 /** What a listener does with its connections. */
@@ -45,7 +46,10 @@ export class Listener {
   static async open(address: Address, options: ListenerOptions): Promise<Listener> {
     const isTls = options.tls !== undefined && address.kind === 'tcp';
     const server = isTls ? tlsServer(options, options.tls) : createServer(timeouts(options));
+    const queued = new QueuedResponses();
     server.on('request', (request, response) => {
+      queued.watch(request.socket, response);
+      request.url = originForm(request.url);
       if (lastingConnections.has(request.socket)) keepAlive(response);
       options.route(request, response);
     });
@@ -116,17 +120,32 @@ function urlOf(address: Address, scheme: 'http' | 'https'): string {
   return address.kind === 'unix' ? `unix:${address.path}` : `${scheme}://${hostAndPort(address)}`;
 }
 
+/** A target as most send it: the form that proxies are asked in is to be taken, too (RFC 9112, 3.2.2). */
+function originForm(target = ''): string {
+  if (target.startsWith('/')) return target;
+  const path = target.replace(/^https?:\/\/[^/?#]*/i, '');
+  return path === target || path.startsWith('/') ? path : `/${path}`;
+}
+
+/** What a connection is told of a request that never was one. */
+const CLIENT_ERRORS: Readonly<Record<string, { status: number; message: string } | undefined>> = {
+  HPE_HEADER_OVERFLOW: { status: 431, message: 'the head of the request is longer than 16 KiB' },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, message: 'the head of the request came too slowly' },
+};
+
 /** Answers what is not HTTP, as far as the connection still can. */
 function answerClientError(error: Error, socket: Duplex): void {
-  if (!socket.writable || systemCodeOf(error) === 'ECONNRESET') {
+  const code = systemCodeOf(error) ?? '';
+  // Within an answer under way another one would be taken for its bytes.
+  const answer: unknown = Reflect.get(socket, '_httpMessage');
+  const isAnswering = answer instanceof ServerResponse && answer.headersSent;
+  if (!socket.writable || code === 'ECONNRESET' || isAnswering) {
     socket.destroy();
     return;
   }
-  const isTooLong = systemCodeOf(error) === 'HPE_HEADER_OVERFLOW';
   const refusal = new HttpRefusal({
-    status: isTooLong ? 431 : 400,
     code: 'EINVAL',
-    message: isTooLong ? 'the head of the request is longer than 16 KiB' : 'this is not HTTP',
+    ...(CLIENT_ERRORS[code] ?? { status: 400, message: 'this is not HTTP' }),
   });
   const body = JSON.stringify(problemFor(refusal, '/'));
   socket.end(

@@ -3,7 +3,6 @@ import type { ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 
 import type { Clock } from '../lib/clock.js';
-import { addRouteHook } from './route-hook.js';
 import { STATUS_CLIENT_GONE } from './problem.js';
 import type { RequestLatencies, RouteLatencies } from './request-latencies.js';
 
@@ -17,29 +16,29 @@ export function measureRequests(
   latencies: RequestLatencies,
   clock: Clock,
 ): void {
+  const ofRoutes = new Map<string, Map<string, RouteLatencies>>();
   app.addHook('onRoute', (route) => {
     const response: object = route.schema?.response ?? {};
     const codes = Object.keys(response).map(Number).filter(Number.isInteger);
-    const ofMethods = new Map<string, RouteLatencies>();
+    const ofMethods = ofRoutes.get(route.url) ?? new Map<string, RouteLatencies>();
+    ofRoutes.set(route.url, ofMethods);
     for (const method of [route.method].flat()) {
       const ofRoute = latencies.ofRoute(route.url, method);
       for (const code of codes.length > 0 ? codes : [200]) ofRoute.declare(code);
       ofMethods.set(method, ofRoute);
     }
-    addRouteHook(route, (request, reply, done) => {
-      const ofRoute = ofMethods.get(request.method);
-      if (ofRoute !== undefined) measure(reply.raw, ofRoute, clock);
-      done();
-    });
   });
 
-  app.addHook('onRequest', (request, reply, done) => {
-    if (request.is404) {
-      const method = METHODS.has(request.method) ? request.method : 'other';
-      measure(reply.raw, latencies.ofRoute(NO_ROUTE, method), clock);
-    }
+  app.addHook('onRequest', ({ method, routeOptions, is404 }, reply, done) => {
+    const ofMethods = is404 ? undefined : ofRoutes.get(routeOptions.url ?? '');
+    const ofRoute = ofMethods?.get(method) ?? latencies.ofRoute(NO_ROUTE, methodLabel(method));
+    measure(reply.raw, ofRoute, clock);
     done();
   });
+}
+
+function methodLabel(method: string): string {
+  return METHODS.has(method) ? method : 'other';
 }
 
 function measure(raw: ServerResponse, latencies: RouteLatencies, clock: Clock): void {

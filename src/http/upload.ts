@@ -98,6 +98,9 @@ export function refuseTermsNotKept(headers: IncomingHttpHeaders): void {
     if (value === undefined || (name === 'content-encoding' && value === 'identity')) continue;
     throw new DaxdError('EINVAL', `${name} is not kept to: nothing is changed: ${advice}`);
   }
+  const coding = headers['transfer-encoding']?.toLowerCase() ?? 'chunked';
+  if (coding === 'chunked') return;
+  throw new DaxdError('EINVAL', `transfer-encoding ${coding} is not undone: send chunked alone`);
 }
 
 /**

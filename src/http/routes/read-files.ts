@@ -82,18 +82,29 @@ function sendFile(
   const { headers } = request;
   if (matchesEtag(headers['if-none-match'], etag)) return reply.code(304).send();
   const ifRange = headers['if-range'];
-  const range =
-    ifRange === undefined || ifRange === etag
-      ? requestedRange(headers.range, stat.size)
-      : undefined;
+  // Of HEAD a Range says nothing (RFC 9110, section 14.2).
+  const isAsked = request.method === 'GET' && (ifRange === undefined || ifRange === etag);
+  const range = isAsked ? requestedRange(headers.range, stat.size) : undefined;
   const { from, to } = range ?? { from: 0, to: stat.size };
   if (range !== undefined) {
     reply.code(206).header('content-range', `bytes ${from}-${to - 1}/${stat.size}`);
   }
   reply.header('content-length', to - from);
   return reply.send(
-    bodyUnlessHead(request, () => Readable.from(files.fs.readStream(inode, from, to - from))),
+    bodyUnlessHead(request, () =>
+      Readable.from(exactly(files.fs.readStream(inode, from, to - from), to - from)),
+    ),
   );
+}
+
+/** A file that became shorter breaks off: what is sent next would be taken for its end. */
+async function* exactly(pieces: AsyncIterable<Buffer>, length: number): AsyncGenerator<Buffer> {
+  let left = length;
+  for await (const piece of pieces) {
+    left -= piece.length;
+    yield piece;
+  }
+  if (left > 0) throw new DaxdError('EIO', `the file became shorter by ${left} bytes meanwhile`);
 }
 
 /** HEAD gets the header fields alone, without reading the file for it. */

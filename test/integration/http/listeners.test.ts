@@ -178,6 +178,7 @@ t.test('latencies: each answer once, under its route, or under none', async (t) 
   t.strictSame(
     seen.toSorted((a, b) => (String(a) < String(b) ? -1 : 1)),
     [
+      ['/v1/leases', 'POST', 503, 1],
       ['/v1/leases/:id', 'DELETE', 404, 1],
       ['/v1/partitions/:partition/stat/*', 'GET', 200, 1],
       ['/v1/partitions/:partition/stat/*', 'HEAD', 200, 1],
