@@ -1,4 +1,4 @@
-import { assert } from '../lib/assert.js';
+import { assert, InvariantError } from '../lib/assert.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
@@ -29,7 +29,14 @@ export interface PersisterOptions {
  */
 const CALLS_MAX = 3;
 
-/** Runs the persists of one backing, a call a window, and times them. */
+/**
+ * Runs the persists of one backing, a call a window, and times them.
+ *
+ * Linux tells of a page that it could not write once to each open file (errseq_t, linux/errseq.h),
+ * and takes the page for clean: whichever call is under way hears of it, and those after it
+ * nothing. So nobody is told that bytes are durable before all calls under way have ended, nor
+ * ever again once one of them failed.
+ */
 export class Persister {
   readonly latency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
   readonly #path: string;
@@ -39,6 +46,10 @@ export class Persister {
   readonly #clock: Clock;
   readonly #usage = new UsageRef();
   #calls = 0;
+  /** Those that run, as promises that never reject. */
+  readonly #underWay = new Set<Promise<void>>();
+  /** What the first call that failed says. */
+  #failure: Error | undefined;
   /** Its length is bounded by whoever issues persists: each waits for its own. */
   readonly #waiting: (() => void)[] = [];
 
@@ -54,7 +65,7 @@ export class Persister {
    * Settles when the stores to [offset, offset + length) are durable. Windows are persisted
    * independently, and all of them are tried even where one fails.
    *
-   * @throws DaxdError EIO, whose cause carries the errno of the call.
+   * @throws DaxdError EIO, whose cause carries the errno of the call; from then on always.
    */
   async persist(offset: number, length: number): Promise<void> {
     const open = this.#usage.tryGet();
@@ -83,32 +94,38 @@ export class Persister {
     const start = roundDown(offset, this.#granularityBytes);
     const end = roundUp(offset + length, this.#granularityBytes);
     const views = this.#mapping.touchedViews(start, end - start);
-    const results = await Promise.allSettled(
-      views.map((view) => this.#inTurn(() => persistView(view))),
-    );
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed === undefined) return;
-    const cause: unknown = failed.reason;
+    await Promise.all(views.map((view) => this.#inTurn(() => persistView(view))));
+    await Promise.all(this.#underWay);
+    const cause = this.#failure;
+    if (cause === undefined) return;
     if (!(cause instanceof DaxdError)) throw cause;
     throw new DaxdError(
       'EIO',
       `${this.#path}: bytes [${offset}, ${offset + length}) may not be durable, ` +
-        `${cause.message}: check the disk below it`,
+        `${cause.message}: check the disk below it, then start daxd anew`,
       { cause },
     );
   }
 
-  /** Runs `call` when fewer than {@link CALLS_MAX} run; first come, first served. */
+  /** Runs `call` when fewer than {@link CALLS_MAX} run; first come, first served. Never rejects. */
   async #inTurn(call: () => Promise<void>): Promise<void> {
     // A slot is handed from call to call, so it stays counted while somebody waits for it.
     if (this.#calls < CALLS_MAX) this.#calls++;
     else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const running = this.#noted(call);
+    this.#underWay.add(running);
+    await running;
+    this.#underWay.delete(running);
+    const next = this.#waiting.shift();
+    if (next) next();
+    else this.#calls--;
+  }
+
+  async #noted(call: () => Promise<void>): Promise<void> {
     try {
       await call();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#calls--;
+    } catch (failure) {
+      this.#failure ??= failure instanceof Error ? failure : new InvariantError(String(failure));
     }
   }
 }

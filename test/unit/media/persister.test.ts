@@ -80,8 +80,24 @@ t.test('persist: a failure is EIO with its cause, after every window was tried',
   });
   t.equal(calls, 3);
   t.equal(persister.latency.count, 0, 'only what became durable is timed');
-  await persister.persist(0, 1);
-  t.equal(persister.latency.count, 1, 'a later persist goes on');
+  await t.rejects(persister.persist(0, 1), { code: 'EIO', cause: full }, 'nor any later one');
+  t.equal(persister.latency.count, 0);
+});
+
+t.test('persist: of two under way none is durable where one fails', async (t) => {
+  const gate = new Gate();
+  let calls = 0;
+  const { persister } = setUp(async () => {
+    if (calls++ === 0) return;
+    await gate.passed;
+    throw new DaxdError('EIO', 'msync failed with EIO');
+  });
+  // The one whose page was lost is done first, and the other hears of it.
+  const lost = persister.persist(0, 1);
+  const told = persister.persist(16, 1);
+  gate.open();
+  await t.rejects(lost, { code: 'EIO', message: /\[0, 1\) may not be durable/ });
+  await t.rejects(told, { code: 'EIO' });
 });
 
 t.test('persist: a broken invariant is not taken for a disk that fails', async (t) => {
