@@ -23,7 +23,9 @@ export function keepAlive(response: ServerResponse): void {
 export class LeaseConnections {
   readonly #callers: Callers;
   readonly #onClosed: (lease: string) => void;
-  readonly #bound = new WeakMap<object, Set<string>>();
+  /** The connection that each lease ends with; a lease stands in the set of that one alone. */
+  readonly #connections = new Map<string, Duplex>();
+  readonly #bound = new WeakMap<Duplex, Set<string>>();
 
   /** `onClosed` is told of each lease whose holder has closed its connection. */
   constructor(callers: Callers, onClosed: (lease: string) => void) {
@@ -50,21 +52,38 @@ export class LeaseConnections {
     }
   }
 
-  /** Has a lease end with the connection of a request, before it is answered. */
+  /**
+   * Has a lease end with the connection of a request, before it is answered, and no more with
+   * one that it was bound to before: its holder may have sent a request again over another.
+   */
   bind({ socket }: IncomingMessage, response: ServerResponse, lease: string): void {
     keepAlive(response);
+    if (isClosedByHolder(socket)) {
+      // Where another one is open still, that is the holder's.
+      if (!this.#connections.has(lease)) this.#onClosed(lease);
+      return;
+    }
+    // What tells of its end has come and gone: nothing would take the lease out again.
+    if (socket.destroyed) return;
     const leases = this.#bound.get(socket) ?? this.#watch(socket);
+    const former = this.#connections.get(lease);
+    if (former !== undefined) this.#bound.get(former)?.delete(lease);
+    this.#connections.set(lease, socket);
     leases.add(lease);
-    if (isClosedByHolder(socket)) this.#onClosed(lease);
   }
 
   #watch(socket: Duplex): Set<string> {
     const leases = new Set<string>();
     this.#bound.set(socket, leases);
     lastingConnections.add(socket);
-    const closed = (): void => {
-      for (const lease of leases) this.#onClosed(lease);
+    const forget = (): readonly string[] => {
+      const ended = [...leases];
       leases.clear();
+      for (const lease of ended) this.#connections.delete(lease);
+      return ended;
+    };
+    const closed = (): void => {
+      for (const lease of forget()) this.#onClosed(lease);
     };
     // Before the server's own listener, which closes its side, too. Where daxd has closed that
     // first, the other one only follows.
@@ -74,6 +93,7 @@ export class LeaseConnections {
     socket.on('error', (error) => {
       if (systemCodeOf(error) === 'ECONNRESET' || systemCodeOf(error) === 'EPIPE') closed();
     });
+    socket.once('close', forget);
     return leases;
   }
 }

@@ -64,8 +64,8 @@ async function leaseOf({ url }: Daxd, id: string) {
 }
 
 /** One call over a connection that stays. */
-async function call(agent: Agent, url: string, body: object) {
-  const headers = { 'content-type': 'application/json' };
+async function call(agent: Agent, url: string, body: object, extra = {}) {
+  const headers = { 'content-type': 'application/json', ...extra };
   const asked = request(url, { agent, method: 'POST', headers });
   asked.end(JSON.stringify(body));
   const [answer] = await once(asked, 'response');
@@ -126,6 +126,28 @@ t.test('connection: what daxd closes proves nothing, and a lease is bound anew',
   agent.destroy();
   await until(
     () => leaseOf(next, id),
+    ({ state }) => state === 'released',
+  );
+});
+
+t.test('connection: a request that is sent again over another one ends with that', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { daxd } = await setUp(t);
+  const [first, second, third] = [keptAgent(t), keptAgent(t), keptAgent(t)];
+  const key = { 'idempotency-key': 'again' };
+  const { json: lease } = await call(first, `${daxd.url}/v1/leases`, BODY, key);
+  const again = await call(second, `${daxd.url}/v1/leases`, BODY, key);
+  t.match(again, { status: 201, json: { id: lease.id } });
+  first.destroy();
+  await setTimeout(200);
+  t.match(await leaseOf(daxd, lease.id), { state: 'active', pages: 1 });
+  t.equal((await call(third, `${daxd.url}/v1/leases/${lease.id}/bind`, {})).status, 200);
+  second.destroy();
+  await setTimeout(200);
+  t.match(await leaseOf(daxd, lease.id), { state: 'active', pages: 1 });
+  third.destroy();
+  await until(
+    () => leaseOf(daxd, lease.id),
     ({ state }) => state === 'released',
   );
 });
