@@ -91,14 +91,20 @@ export class LeaseConnections {
       if (!socket.writableEnded) closed();
     });
     socket.on('error', (error) => {
-      if (systemCodeOf(error) === 'ECONNRESET' || systemCodeOf(error) === 'EPIPE') closed();
+      if (isOfPeer(error)) closed();
     });
     socket.once('close', forget);
     return leases;
   }
 }
 
-/** Closed before anybody looked. */
+/** Closed before anybody looked, in order or by a reset; not where daxd destroyed it. */
 function isClosedByHolder(socket: Duplex): boolean {
-  return socket.readableEnded;
+  return socket.readableEnded || isOfPeer(socket.errored);
+}
+
+/** Whether an error of a connection says that the other side is gone. */
+function isOfPeer(error: unknown): boolean {
+  const code = systemCodeOf(error);
+  return code === 'ECONNRESET' || code === 'EPIPE';
 }

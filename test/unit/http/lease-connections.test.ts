@@ -91,10 +91,30 @@ t.test(
   },
 );
 
+t.test('bind: a lease ends at once where its holder reset the connection before', async (t) => {
+  const { ended, connections, ask, handle } = await setUp(t);
+  const handled = handle(async (incoming, response) => {
+    outgoing.socket?.resetAndDestroy();
+    await new Promise((resolve) => incoming.socket.once('close', resolve));
+    t.equal(incoming.socket.readableEnded, false, 'not closed in order');
+    connections.bind(incoming, response, 'one');
+  });
+  const { outgoing } = ask();
+  await handled;
+  t.strictSame(ended, ['one']);
+});
+
 t.test('bind: what daxd closed keeps no lease, and ends none', async (t) => {
-  const { ended, bind } = await setUp(t);
+  const { ended, connections, ask, bind, handle } = await setUp(t);
   const { socket } = await bind();
   socket.destroy();
   await once(socket, 'close');
   t.strictSame(ended, []);
+  const handled = handle((incoming, response) => {
+    incoming.socket.destroy();
+    connections.bind(incoming, response, 'two');
+  });
+  ask();
+  await handled;
+  t.strictSame(ended, [], 'destroyed before it was bound');
 });
