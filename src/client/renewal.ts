@@ -1,4 +1,4 @@
-import { systemClock } from '../lib/clock.js';
+import { setPromptTimer, systemClock } from '../lib/clock.js';
 import type { CancelTimer } from '../lib/clock.js';
 import { randomU32 } from '../lib/random-u32.js';
 
@@ -30,6 +30,7 @@ export class Renewal {
   readonly #ttlMs: number;
   readonly #ports: RenewalPorts;
   #cancelTimer: CancelTimer = () => {};
+  #cancelDeadline: CancelTimer = () => {};
   #deadlineMs = 0;
   #retryMs = RETRY_MS;
   #isStopped = false;
@@ -47,6 +48,7 @@ export class Renewal {
     this.#deadlineMs = sentMs + remainingMs;
     this.#retryMs = RETRY_MS;
     this.#hasLapsed = false;
+    this.#awaitDeadline();
     this.#at(renewalDelayMs(this.#ttlMs, this.#deadlineMs - systemClock.nowMs()));
   }
 
@@ -59,6 +61,25 @@ export class Renewal {
   stop(): void {
     this.#isStopped = true;
     this.#cancelTimer();
+    this.#cancelDeadline();
+  }
+
+  /** Has the end of the ttl told when it comes: a try may be without an answer for longer. */
+  #awaitDeadline(): void {
+    this.#cancelDeadline();
+    const leftMs = this.#deadlineMs - systemClock.nowMs();
+    // Nothing is left where a lease is not active, or its grant was long in coming: that does
+    // not lapse here, and the first try that fails tells.
+    if (leftMs <= 0) return;
+    this.#cancelDeadline = setPromptTimer(() => {
+      this.#lapse();
+    }, leftMs);
+  }
+
+  #lapse(): void {
+    if (this.#hasLapsed) return;
+    this.#hasLapsed = true;
+    this.#ports.lapsed();
   }
 
   #at(delayMs: number): void {
@@ -84,13 +105,8 @@ export class Renewal {
   }
 
   #retry(): void {
-    const leftMs = this.#deadlineMs - systemClock.nowMs();
-    if (leftMs <= 0 && !this.#hasLapsed) {
-      this.#hasLapsed = true;
-      this.#ports.lapsed();
-    }
-    // The end of the ttl is told in time.
-    this.#at(leftMs > 0 ? Math.min(this.#retryMs, leftMs) : this.#retryMs);
+    if (this.#deadlineMs <= systemClock.nowMs()) this.#lapse();
+    this.#at(this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
   }
 }

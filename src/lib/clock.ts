@@ -45,3 +45,15 @@ export const systemClock: Clock = {
     };
   },
 };
+
+/**
+ * Runs `fire` once after `delayMs` (0 or more, at most 2 ** 31 - 1), without the second wait of
+ * {@link Clock.setTimer}: for what a stall makes more urgent, not for a deadline that another
+ * process may have met meanwhile. The timer does not keep the process alive.
+ */
+export function setPromptTimer(fire: () => void, delayMs: number): CancelTimer {
+  const timer = setTimeout(fire, delayMs).unref();
+  return () => {
+    clearTimeout(timer);
+  };
+}

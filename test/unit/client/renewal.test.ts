@@ -1,6 +1,34 @@
-import t from 'tap';
+import { setTimeout as sleep } from 'node:timers/promises';
 
-import { renewalDelayMs } from '../../../src/client/renewal.js';
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { Renewal, renewalDelayMs } from '../../../src/client/renewal.js';
+import { systemClock } from '../../../src/lib/clock.js';
+
+/** A renewal of one lease, granted just now, and when it tried and told the end of the ttl. */
+function startRenewal(t: Test, ttlMs: number, renew: () => Promise<number>) {
+  const startMs = systemClock.nowMs();
+  const sinceStart = (): number => systemClock.nowMs() - startMs;
+  const tries: number[] = [];
+  const lapses: number[] = [];
+  const renewal = new Renewal(ttlMs, {
+    renew: async () => {
+      tries.push(sinceStart());
+      return renew();
+    },
+    failed: () => true,
+    lapsed: () => lapses.push(sinceStart()),
+  });
+  renewal.granted(startMs, ttlMs);
+  t.teardown(() => {
+    renewal.stop();
+  });
+  return { renewal, tries, lapses, sinceStart };
+}
+
+/** A renewal that the daemon swallows. */
+const swallowed = async (): Promise<number> => new Promise(() => {});
 
 t.test('renewalDelayMs: a third of the ttl, or a little earlier', async (t) => {
   t.equal(renewalDelayMs(30_000, 30_000, 0), 10_000);
@@ -20,3 +48,33 @@ t.test(
     t.equal(renewalDelayMs(30_000, 0, 0), 50);
   },
 );
+
+t.test('Renewal: the end of the ttl is told in time, where a try has no answer', async (t) => {
+  const { tries, lapses } = startRenewal(t, 600, swallowed);
+  await sleep(900);
+  t.equal(tries.length, 1, 'under way still');
+  t.equal(lapses.length, 1);
+  t.ok(
+    lapses.every((ms) => ms >= 598 && ms < 800),
+    `told after ${lapses.join(' ')} ms`,
+  );
+});
+
+t.test(
+  'Renewal: nothing is told once it was stopped, nor of a lease that was renewed',
+  async (t) => {
+    const stopped = startRenewal(t, 300, swallowed);
+    const renewed = startRenewal(t, 300, async () => 300);
+    stopped.renewal.stop();
+    await sleep(700);
+    t.strictSame([stopped.lapses, renewed.lapses], [[], []]);
+  },
+);
+
+t.test('Renewal: a grant that was long in coming is renewed before anything is told', async (t) => {
+  const { renewal, tries, lapses } = startRenewal(t, 1_000, async () => 1_000);
+  renewal.granted(systemClock.nowMs() - 2_000, 1_000);
+  await sleep(300);
+  t.equal(tries.length, 1);
+  t.strictSame(lapses, []);
+});
