@@ -85,7 +85,8 @@ export class Renewal {
   #at(delayMs: number): void {
     this.#cancelTimer();
     if (this.#isStopped) return;
-    this.#cancelTimer = systemClock.setTimer(() => {
+    // Where the process stood still, each millisecond more is one of the ttl.
+    this.#cancelTimer = setPromptTimer(() => {
       void this.#renew();
     }, delayMs);
   }

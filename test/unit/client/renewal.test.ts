@@ -78,3 +78,14 @@ t.test('Renewal: a grant that was long in coming is renewed before anything is t
   t.equal(tries.length, 1);
   t.strictSame(lapses, []);
 });
+
+t.test('Renewal: comes at once where the process stood still when it was due', async (t) => {
+  const { tries, sinceStart } = startRenewal(t, 1_500, async () => 1_500);
+  while (sinceStart() < 1_000);
+  await sleep(100);
+  t.equal(tries.length, 1);
+  t.ok(
+    tries.every((ms) => ms < 1_100),
+    `renewed after ${tries.join(' ')} ms`,
+  );
+});
