@@ -35,6 +35,8 @@ export class Renewal {
   #retryMs = RETRY_MS;
   #isStopped = false;
   #isRenewing = false;
+  /** What the renewal under way brings may be older than what another one was asked for. */
+  #isWantedAgain = false;
   #hasLapsed = false;
 
   constructor(ttlMs: number, ports: RenewalPorts) {
@@ -52,9 +54,10 @@ export class Renewal {
     this.#at(renewalDelayMs(this.#ttlMs, this.#deadlineMs - systemClock.nowMs()));
   }
 
-  /** Renews at once. */
+  /** Renews at once; where a renewal is under way, when that has ended. */
   now(): void {
-    this.#at(0);
+    if (this.#isRenewing) this.#isWantedAgain = true;
+    else this.#at(0);
   }
 
   /** Renews no more. */
@@ -92,13 +95,16 @@ export class Renewal {
   }
 
   async #renew(): Promise<void> {
-    if (this.#isRenewing) return;
     this.#isRenewing = true;
+    this.#isWantedAgain = false;
     const sentMs = systemClock.nowMs();
     try {
       const remainingMs = await this.#ports.renew();
-      if (!this.#isStopped) this.granted(sentMs, remainingMs);
+      if (this.#isStopped) return;
+      this.granted(sentMs, remainingMs);
+      if (this.#isWantedAgain) this.#at(0);
     } catch (error) {
+      // The next try is what was asked for meanwhile, too.
       if (!this.#isStopped && this.#ports.failed(error)) this.#retry();
     } finally {
       this.#isRenewing = false;

@@ -89,3 +89,23 @@ t.test('Renewal: comes at once where the process stood still when it was due', a
     `renewed after ${tries.join(' ')} ms`,
   );
 });
+
+t.test('Renewal: one that is asked for while another is under way follows it', async (t) => {
+  const answers: ((remainingMs: number) => void)[] = [];
+  const { renewal, tries } = startRenewal(
+    t,
+    30_000,
+    async () => new Promise((resolve) => answers.push(resolve)),
+  );
+  renewal.now();
+  await sleep(100);
+  renewal.now();
+  await sleep(100);
+  t.equal(tries.length, 1, 'one at a time');
+  answers.shift()?.(30_000);
+  await sleep(200);
+  t.equal(tries.length, 2);
+  answers.shift()?.(30_000);
+  await sleep(200);
+  t.equal(tries.length, 2, 'and no more than that');
+});
