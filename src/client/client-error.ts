@@ -67,7 +67,13 @@ function codeOf(cause: Error): string {
 
 function parseProblem(text: string): Problem | undefined {
   if (!text.startsWith('{')) return undefined;
-  const body: unknown = JSON.parse(text);
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // Cut off, or from something between here and the daemon: the status has to do.
+    return undefined;
+  }
   return isProblem(body) ? body : undefined;
 }
 
