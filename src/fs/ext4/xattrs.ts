@@ -63,11 +63,13 @@ export async function setXattr(
   await volume.transact((txn) => {
     const inode = readChangeable(txn, volume, number, key);
     const xattrs = new InodeXattrs(txn, volume, inode);
-    const isThere = xattrs.get(key) !== undefined;
-    if (only === 'create' && isThere) {
+    const before = xattrs.get(key);
+    if (only === 'create' && before !== undefined) {
       throw new DaxdError('EEXIST', `inode ${number} has an attribute ${name} already`);
     }
-    if (only === 'replace' && !isThere) throw noSuch(number, name);
+    if (only === 'replace' && before === undefined) throw noSuch(number, name);
+    // Nothing changes then, not even where it stands: in the block, though the inode has room by now.
+    if (before?.equals(copy) === true) return;
     xattrs.set(txn, { ...key, value: copy });
     inode.touchStatus();
     inode.store(txn);
