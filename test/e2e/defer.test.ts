@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -9,7 +9,7 @@ import type { Test } from 'tap';
 import { debugfs, fsckMounted } from '../support/ext4-image.js';
 import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
-import { curl, post, runVerb, startDaxd, until } from './daxd.js';
+import { curl, post, runVerb, startDaxd, startRefused, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 import { judge, leaseHalf } from './half-leased.js';
 
@@ -118,12 +118,10 @@ t.test('defer: blocks that no lease speaks for stay, until somebody attests', as
   const { image, daxd, place } = await setUp(t);
   await change(daxd, 'truncate', { size: 0 });
   await daxd.stop('SIGKILL');
-  const next = await startDaxd(t, [
-    '--backing',
-    image,
-    '--state-dir',
-    join(t.testdirName, 'other'),
-  ]);
+  const other = startRefused(['--backing', image, '--state-dir', join(t.testdirName, 'other')]);
+  t.match(other, { exit: 1, stderr: `the leases of ${image} are kept in ${image}.leases` });
+  rmSync(`${image}.leases`, { recursive: true });
+  const next = await startDaxd(t, ['--backing', image]);
   const [entry] = await quarantineOf(next);
   t.match(entry, { id: /^unknown:pmem0p1:\d+$/, bytes: 8 * P, reason: /unknown/ });
   const listed = runVerb(next.url, ['quarantine', 'list', '--json']);
