@@ -1,23 +1,9 @@
 import { closeSync, constants, openSync } from 'node:fs';
 
-import koffi from 'koffi';
-
 import { assert } from '../lib/assert.js';
 import type { RawMemory } from './raw-memory.js';
-import { fileSystemError, systemCallError } from './system-call-error.js';
-
-/** Values of Linux on all of Node's 64-bit platforms (asm-generic/mman-common.h). */
-const PROT_READ = 1;
-const MAP_SHARED = 1;
-const MAP_FAILED = 2n ** 64n - 1n;
-
-const libc = koffi.load('libc.so.6');
-const mmap: (...args: [null, number, number, number, number, number]) => bigint = libc.func(
-  'void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
-);
-const munmap: (address: number, length: number) => number = libc.func(
-  'int munmap(uintptr_t addr, size_t length)',
-);
+import { fileSystemError } from './system-call-error.js';
+import { mapWhole, unmapWhole } from './whole-mapping.js';
 
 /**
  * A map of a whole file for msync alone, through an open file description that nobody shares.
@@ -38,11 +24,7 @@ export class FlushMapping {
     const { path, length } = memory;
     const own = openAnew(memory);
     try {
-      const address = mmap(null, length, PROT_READ, MAP_SHARED, own, 0);
-      if (address === MAP_FAILED) {
-        throw systemCallError('mmap', `${path}, all ${length} bytes`, koffi.errno());
-      }
-      this.address = Number(address);
+      this.address = mapWhole({ path, fd: own, length }, { readOnly: true });
       this.#length = length;
     } finally {
       // The map keeps what was opened.
@@ -54,8 +36,7 @@ export class FlushMapping {
   close(): void {
     assert(!this.#closed, 'a flush mapping is closed once');
     this.#closed = true;
-    const result = munmap(this.address, this.#length);
-    assert(result === 0, 'what was mapped can be unmapped');
+    unmapWhole(this.address, this.#length);
   }
 }
 

@@ -3,7 +3,7 @@ import koffi from 'koffi';
 import { assert } from '../lib/assert.js';
 import { MIB } from '../lib/units.js';
 import type { PersistenceKind } from './persistence.js';
-import { systemCallError } from './system-call-error.js';
+import { mapWhole, unmapWhole } from './whole-mapping.js';
 
 /**
  * A backing for threads that move its bytes by system calls alone: plain values, which can be
@@ -26,27 +26,17 @@ export interface RawMemory {
 }
 
 /** Values of Linux on all of Node's 64-bit platforms (asm-generic/mman-common.h). */
-const PROT_READ = 1;
-const PROT_WRITE = 2;
-const MAP_SHARED = 1;
 const MADV_POPULATE_READ = 22;
 const MADV_POPULATE_WRITE = 23;
-const MAP_FAILED = 2n ** 64n - 1n;
-const ADDRESS_MAX = 2n ** 53n;
 
 /** How much one call brings in: a few milliseconds of a thread of libuv's pool. */
 const POPULATE_BYTES = 64 * MIB;
 
-const libc = koffi.load('libc.so.6');
-const mmap: (...args: [null, number, number, number, number, number]) => bigint = libc.func(
-  'void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)',
-);
-const munmap: (address: number, length: number) => number = libc.func(
-  'int munmap(uintptr_t addr, size_t length)',
-);
 const madvise: (
   ...args: [number, number, number, (failure: Error | null, result: number) => void]
-) => void = libc.func('int madvise(uintptr_t addr, size_t length, int advice)').async;
+) => void = koffi
+  .load('libc.so.6')
+  .func('int madvise(uintptr_t addr, size_t length, int advice)').async;
 
 /** The mapping behind a {@link RawMemory}, unmapped when it is closed. */
 export class RawMapping {
@@ -61,14 +51,7 @@ export class RawMapping {
    * @throws DaxdError with the errno of mmap(2): ENOMEM, EACCES and so on.
    */
   constructor(parts: Omit<RawMemory, 'address'>) {
-    const { path, length, fd, readOnly } = parts;
-    const protection = readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-    const address = mmap(null, length, protection, MAP_SHARED, fd, 0);
-    if (address === MAP_FAILED) {
-      throw systemCallError('mmap', `${path}, all ${length} bytes`, koffi.errno());
-    }
-    assert(address < ADDRESS_MAX, 'addresses of user space are exact as numbers');
-    this.memory = { ...parts, address: Number(address) };
+    this.memory = { ...parts, address: mapWhole(parts, parts) };
     if (isMemory(parts)) this.#populating = this.#populate();
   }
 
@@ -77,8 +60,7 @@ export class RawMapping {
     assert(!this.#closed, 'a raw mapping is closed once');
     this.#closed = true;
     await this.#populating;
-    const result = munmap(this.memory.address, this.memory.length);
-    assert(result === 0, 'what was mapped can be unmapped');
+    unmapWhole(this.memory.address, this.memory.length);
   }
 
   /** Fills the page tables ahead of the first requests, which would fault page by page. */
