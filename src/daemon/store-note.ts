@@ -42,7 +42,12 @@ export class StoreNote {
     this.#log.warn({ directory }, 'a new store in the place of one that is gone, and its leases');
   }
 
-  /** Names the store on the backing, once the store is durable. @throws DaxdError ENOSPC, EIO */
+  /**
+   * Names the store on the backing, once the store is durable. Where that cannot be, daxd starts
+   * all the same: a full disk keeps nobody from his leases.
+   *
+   * @throws DaxdError EIO
+   */
   write({ id }: LeaseStore): void {
     const { note, path } = this.#backing;
     const noted = this.#read();
@@ -50,7 +55,7 @@ export class StoreNote {
     if (note?.write(`${id} ${this.#directory}`) !== false) return;
     this.#log.info(
       { path, directory: this.#directory },
-      'no extended attributes here: once the backing is moved, its leases are found with --state-dir alone',
+      'no extended attribute could be kept: once the backing is moved, its leases are found with --state-dir alone',
     );
   }
 

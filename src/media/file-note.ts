@@ -25,8 +25,8 @@ export class FileNote {
   /**
    * Writes it, in place of one that is there; durable when this returns.
    *
-   * @returns false where the filesystem keeps none.
-   * @throws DaxdError ENOSPC, EIO
+   * @returns false where the filesystem keeps none, or is full.
+   * @throws DaxdError EIO
    */
   write(text: string): boolean {
     if (!writeXattr(this.#attribute, Buffer.from(`${this.#inode} ${text}`))) return false;

@@ -13,6 +13,8 @@ export interface FileAttribute {
 /** The largest value that Linux keeps, in bytes (XATTR_SIZE_MAX, linux/limits.h). */
 const VALUE_BYTES_MAX = 65536;
 
+/** What says that there is no room for one (xattr(7)): ext4 keeps a long one in a block of its own. */
+const FULL = ['ENOSPC', 'EDQUOT'];
 /** What says that this filesystem, node or caller has no such attributes (xattr(7)). */
 const NONE_HERE = ['EOPNOTSUPP', 'EPERM', 'EACCES', 'EROFS', 'ENOSYS'];
 
@@ -44,13 +46,13 @@ export function readXattr({ fd, path, name }: FileAttribute): Buffer | undefined
 /**
  * Sets an attribute, whether it was there or not.
  *
- * @returns false where the file cannot have any.
- * @throws DaxdError with any other errno of fsetxattr(2): ENOSPC and so on.
+ * @returns false where the file cannot have it, or its disk is full.
+ * @throws DaxdError with any other errno of fsetxattr(2).
  */
 export function writeXattr({ fd, path, name }: FileAttribute, value: Buffer): boolean {
   if (fsetxattr(fd, name, value, value.length, 0) === 0) return true;
   const errno = koffi.errno();
-  if (isOne(errno, NONE_HERE)) return false;
+  if (isOne(errno, [...FULL, ...NONE_HERE])) return false;
   throw systemCallError('fsetxattr', `${name} of ${path}`, errno);
 }
 
