@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 
 import type { Credentials } from './credentials.js';
 import { requestFor, targetOf } from '../client/target.js';
+import { parsedJson } from '../lib/json.js';
 
 /** The daemon refused: what it answered. */
 export class RefusedError extends Error {
@@ -147,19 +148,10 @@ function refusal(statusCode: number, text: string): RefusedError {
 function parseProblem(
   text: string,
 ): { readonly code: string; readonly detail: string } | undefined {
-  const problem = parsed(text);
+  const problem = parsedJson(text);
   if (typeof problem !== 'object' || problem === null) return undefined;
   if (!('code' in problem) || !('detail' in problem)) return undefined;
   return { ...problem, code: String(problem.code), detail: String(problem.detail) };
-}
-
-/** Undefined for what is no JSON: another server answers in its own words. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function asError(cause: unknown): Error {

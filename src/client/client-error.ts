@@ -1,3 +1,5 @@
+import { parsedJson } from '../lib/json.js';
+
 /** The body of a refusal, as daxd sends it (RFC 9457). */
 export interface Problem {
   readonly code: string;
@@ -66,14 +68,8 @@ function codeOf(cause: Error): string {
 }
 
 function parseProblem(text: string): Problem | undefined {
-  if (!text.startsWith('{')) return undefined;
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    // Cut off, or from something between here and the daemon: the status has to do.
-    return undefined;
-  }
+  // What is cut off, or from something between here and the daemon, is none: the status has to do.
+  const body = parsedJson(text);
   return isProblem(body) ? body : undefined;
 }
 

@@ -19,10 +19,6 @@ interface Entry {
   readonly inode: number;
 }
 
-interface Listing {
-  readonly entries: readonly Entry[];
-}
-
 /** `ls`, `cat` and `put`. */
 export function addFileVerbs(program: Command, verb: VerbRunner): void {
   verb(
@@ -32,8 +28,9 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .argument('[PATH]', "from the partition's root")
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
-    const { terminal } = context;
-    const { entries } = await listing(context, context.args[0] ?? '');
+    const { client, terminal } = context;
+    const answer = await contentOf(context, 'directory');
+    const { entries } = await jsonOf<{ readonly entries: readonly Entry[] }>(answer, client.url);
     await terminal.table(
       entries,
       ['TYPE', 'SIZE', 'INODE', 'NAME'],
@@ -53,7 +50,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .argument('<PATH>')
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
-    const body = await contentOf(context, context.args[0] ?? '');
+    const body = await contentOf(context, 'file');
     await pipeline(body, context.standard.stdout, { end: false });
   });
 
@@ -81,31 +78,25 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
   });
 }
 
+/** What a path must be for a verb, and what is said where it is the other. */
+const KINDS = {
+  directory: { code: 'ENOTDIR', advice: 'is no directory: daxd cat shows its bytes' },
+  file: { code: 'EISDIR', advice: 'is a directory: daxd ls shows its entries' },
+} as const;
+
 /** Directories and files have one route: which of them it was, the type of the answer says. */
-async function listing(context: VerbContext, path: string): Promise<Listing> {
-  const answer = await context.client.stream({
-    method: 'GET',
-    path: await fileCall(context, path),
-  });
-  if (isListing(answer)) return jsonOf<Listing>(answer, context.client.url);
+async function contentOf(
+  context: VerbContext,
+  wanted: keyof typeof KINDS,
+): Promise<IncomingMessage> {
+  const file = context.args[0] ?? '';
+  const path = await fileCall(context, file);
+  const answer = await context.client.stream({ method: 'GET', path });
+  const isListing = answer.headers['content-type']?.startsWith('application/json') === true;
+  if (isListing === (wanted === 'directory')) return answer;
   answer.destroy();
-  const message = `ENOTDIR: ${path} is no directory: daxd cat shows its bytes`;
-  throw new RefusedError({ code: 'ENOTDIR' }, message);
-}
-
-async function contentOf(context: VerbContext, path: string): Promise<IncomingMessage> {
-  const answer = await context.client.stream({
-    method: 'GET',
-    path: await fileCall(context, path),
-  });
-  if (!isListing(answer)) return answer;
-  answer.destroy();
-  const message = `EISDIR: ${path} is a directory: daxd ls shows its entries`;
-  throw new RefusedError({ code: 'EISDIR' }, message);
-}
-
-function isListing({ headers }: IncomingMessage): boolean {
-  return headers['content-type']?.startsWith('application/json') === true;
+  const { code, advice } = KINDS[wanted];
+  throw new RefusedError({ code }, `${code}: ${file} ${advice}`);
 }
 
 async function fileCall({ client, options }: VerbContext, file: string): Promise<string> {

@@ -96,7 +96,11 @@ async function release(lease: Lease): Promise<void> {
   }
 }
 
-/** What the command finds its lease by. @throws RefusedError E2BIG where it cannot be told of so many extents. */
+/**
+ * What the command finds its lease by.
+ *
+ * @throws RefusedError E2BIG where it cannot be told of so many extents.
+ */
 function environmentOf({ id, backingPath, extents }: Lease): Record<string, string> {
   const lease = JSON.stringify({ id, backing_path: backingPath, extents });
   if (lease.length > VARIABLE_BYTES_MAX) {
