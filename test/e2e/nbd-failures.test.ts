@@ -168,16 +168,20 @@ t.test('a hole over a full ext4 is ENOSPC', async (t) => {
   await fillsUp(t, mountSmallExt4(t, scratchDirectory(t)), false);
 });
 
+/** On a disk of 16 MiB with room for 2: what ext4 allocates, it then cannot write. */
+async function startOnFailingDisk(t: Test) {
+  const mountpoint = mountSmallExt4(t, mountSmallTmpfs(t));
+  const image = join(mountpoint, 'pmem0.img');
+  writeFileSync(image, '');
+  truncateSync(image, 8 * MIB);
+  return startNbd(t, { image });
+}
+
 t.test(
   'a disk that cannot be written under a flush is an error, and the next one too',
   async (t) => {
     if (!requires(t, { commands: ['mount', 'mkfs.ext4'], root: true })) return;
-    // A disk of 16 MiB with room for 2: what ext4 allocates, it then cannot write.
-    const mountpoint = mountSmallExt4(t, mountSmallTmpfs(t));
-    const image = join(mountpoint, 'pmem0.img');
-    writeFileSync(image, '');
-    truncateSync(image, 8 * MIB);
-    const daxd = await startNbd(t, { image });
+    const daxd = await startOnFailingDisk(t);
     const client = await Transmission.start(t, daxd.address, '');
     await client.write(0, Buffer.alloc(8 * MIB, 1));
     const flushing = { command: Command.Flush };
@@ -198,12 +202,7 @@ t.test(
   'a write that the disk refused is an error to each client that flushes, not to one',
   async (t) => {
     if (!requires(t, { commands: ['mount', 'mkfs.ext4'], root: true })) return;
-    // As above: what ext4 allocates, it then cannot write.
-    const mountpoint = mountSmallExt4(t, mountSmallTmpfs(t));
-    const image = join(mountpoint, 'pmem0.img');
-    writeFileSync(image, '');
-    truncateSync(image, 8 * MIB);
-    const daxd = await startNbd(t, { image });
+    const daxd = await startOnFailingDisk(t);
     const open = async (): Promise<Transmission> => Transmission.start(t, daxd.address, '');
     const [writer, other, third] = [await open(), await open(), await open()];
     await writer.write(0, Buffer.alloc(8 * MIB, 1));

@@ -1,10 +1,10 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 import type { Test } from 'tap';
+
+import { listenOnLoopback } from '../../support/serve-http.js';
 
 /** One call that a daemon of toys was sent. */
 interface ToyCall {
@@ -83,13 +83,7 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
     }
     return path.endsWith('/release') ? toy.release() : toy.renew;
   };
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await listenOnLoopback(t, server);
   const toy: ToyDaemon = {
     url: `http://127.0.0.1:${port}`,
     calls,

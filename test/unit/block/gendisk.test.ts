@@ -35,6 +35,18 @@ function listed(disk: Gendisk): (readonly [string, string, number, number])[] {
   return disk.partitions.map((p) => [p.name, p.label, p.startBytes, p.sizeBytes] as const);
 }
 
+/** Media of 32 MiB that persist nothing any more once they are told to fail. */
+function failingBacking(): { readonly backing: MemoryBacking; readonly fail: () => void } {
+  let isFailing = false;
+  const onPersist = (): void => {
+    if (isFailing) throw new Error('no medium');
+  };
+  const fail = (): void => {
+    isFailing = true;
+  };
+  return { backing: new MemoryBacking(32 * MIB, { onPersist }), fail };
+}
+
 t.test('Gendisk: byte 0 is where its range starts', async (t) => {
   const { disk } = setUp();
   t.match(disk, { dataOffset: 6 * MIB, sizeBytes: 26 * MIB, logicalBlockSize: 512 });
@@ -124,15 +136,10 @@ t.test('addPartition: nobody gets the whole disk while the table is edited', asy
 });
 
 t.test('addPartition: where the media fail the disk is free again', async (t) => {
-  let failing = false;
-  const backing = new MemoryBacking(32 * MIB, {
-    onPersist: () => {
-      if (failing) throw new Error('no medium');
-    },
-  });
+  const { backing, fail } = failingBacking();
   const { disk } = setUp({ backing });
   await disk.createTable();
-  failing = true;
+  fail();
   await t.rejects(disk.addPartition({ label: 'a' }), { message: 'no medium' });
   t.strictSame(disk.partitions, []);
   disk.claim('export').release();
@@ -201,15 +208,10 @@ t.test('deletePartition: a partition in use does not keep others from going', as
 });
 
 t.test('deletePartition: where the media fail it stays and is free again', async (t) => {
-  let failing = false;
-  const backing = new MemoryBacking(32 * MIB, {
-    onPersist: () => {
-      if (failing) throw new Error('no medium');
-    },
-  });
+  const { backing, fail } = failingBacking();
   const { disk } = setUp({ backing });
   const partition = await disk.addPartition({ label: 'a' });
-  failing = true;
+  fail();
   await t.rejects(disk.deletePartition('pmem0p1'), { message: 'no medium' });
   t.equal(disk.partition('pmem0p1'), partition);
   t.equal(partition.holder, undefined);

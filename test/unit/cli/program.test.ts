@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -9,17 +8,14 @@ import type { Test } from 'tap';
 import { runProgram } from '../../../src/cli/program.js';
 import type { ServeConfig } from '../../../src/config/load.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+import { listenOnLoopback } from '../../support/serve-http.js';
 
 /** A server that answers everything with a page. */
 async function openWebSite(t: Test): Promise<string> {
   const server = createServer((_request, response) => {
     response.end('<!doctype html>');
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => server.close());
-  const address = server.address();
-  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+  return `http://127.0.0.1:${await listenOnLoopback(t, server)}`;
 }
 
 async function run(args: string[], serve?: (config: ServeConfig) => Promise<number>) {

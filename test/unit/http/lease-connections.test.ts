@@ -1,13 +1,13 @@
 import { once } from 'node:events';
 import { Agent, createServer, request } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { Callers } from '../../../src/http/callers.js';
 import { LeaseConnections } from '../../../src/http/lease-connections.js';
+import { listenOnLoopback } from '../../support/serve-http.js';
 
 type Handler = (incoming: IncomingMessage, response: ServerResponse) => void | Promise<void>;
 
@@ -21,13 +21,7 @@ async function setUp(t: Test) {
     response.end();
   };
   const server = createServer((incoming, response) => void handler(incoming, response));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.teardown(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
+  const port = await listenOnLoopback(t, server);
   /** A request over a connection of its own, which stays open. */
   const ask = () => {
     const agent = new Agent({ keepAlive: true });
