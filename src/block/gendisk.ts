@@ -131,7 +131,8 @@ export class Gendisk {
    * Reads the table anew. A table that is there but unusable is a warning and no partitions.
    *
    * @throws DaxdError EUCLEAN when entries overlap or lie out of range, EIO when the media
-   * cannot be read; the partitions are then as before, and nothing is written until a table is read that can be used.
+   * cannot be read; the partitions are then as before, and nothing is written until a table is
+   * read that can be used.
    * @kernel rescan_partitions, disk_scan_partitions (block/partitions/core.c)
    */
   scanPartitions(): void {

@@ -303,7 +303,7 @@ function readHeader(directory: string, value: SummedValue | undefined): StoreHea
 function readId(directory: string, value: SummedValue | undefined): string | undefined {
   if (value === undefined) return undefined;
   try {
-    return wholeBytes(value, `its id`).toString();
+    return wholeBytes(value, 'its id').toString();
   } catch (error) {
     throw unusable(directory, error);
   }

@@ -1,4 +1,5 @@
 import type { Backing } from '../media/backing.js';
+import { BackingRange } from '../media/backing-range.js';
 
 /** In the 4 KiB before the info block, which belong to nobody. */
 const MARK_OFFSET = 0;
@@ -8,10 +9,9 @@ const MARK = Buffer.from('daxd --init was cut short here: give --init again.'.pa
  * Whether an initialisation was begun here and not ended. Everything on such a backing is
  * daxd's own: it was blank before.
  */
-export function isInitCut({ mapping, sizeBytes }: Backing): boolean {
-  if (sizeBytes < MARK.length) return false;
+export function isInitCut(backing: Backing): boolean {
   const found = Buffer.alloc(MARK.length);
-  mapping.read(MARK_OFFSET, found);
+  new BackingRange(backing, MARK_OFFSET, MARK.length).pread(0, found);
   return found.equals(MARK);
 }
 
