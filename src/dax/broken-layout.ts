@@ -89,7 +89,7 @@ export class BrokenLayout {
       if (!waited) options.onWait(change);
       const { pgmap, waiters } = device;
       const idle = (): boolean => pgmap.isIdlePfn(pfn);
-      const wokenMs = await waiters.waitVarEvent(pfn, idle, change.signal);
+      const wokenMs = await waiters.waitVarEvent(pfn, idle, change);
       waited = true;
       if (wokenMs !== undefined) latencyMs = clock.nowMs() - wokenMs;
     }

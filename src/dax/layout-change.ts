@@ -109,7 +109,7 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
   readonly #clock: Clock;
   readonly #evict: Evict | undefined;
   readonly #startedMs: number;
-  /** Made when somebody waits on it: most changes wait for nothing. */
+  /** Made for whoever evicts: nothing else needs one. */
   #abort: AbortController | undefined;
   #state: LayoutChangeState = 'queued';
   #wasBroken = false;
@@ -148,7 +148,7 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
     return this.#wasBroken ? undefined : this.aborted?.code;
   }
 
-  /** Aborted, with a DaxdError as its reason, when the wait is to be given up. */
+  /** Aborted, with a DaxdError as its reason, when the eviction is to be given up. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     if (this.aborted !== undefined) this.#abort.abort(this.aborted);

@@ -1,3 +1,4 @@
+import { Buckets } from '../lib/buckets.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
@@ -46,8 +47,7 @@ export class Layouts {
   readonly #options: LayoutsOptions;
   readonly #break: BreakOptions;
   /** By inode, each in the order in which they came: changes, and pins that wait for them. */
-  readonly #queues = new Map<number, Set<LayoutChange | PinTurn>>();
-  #size = 0;
+  readonly #queues = new Buckets<number, LayoutChange | PinTurn>();
   #draining = false;
   #recall: (change: PendingChange) => void = () => {};
   #onWait: (change: PendingChange) => void = () => {};
@@ -77,7 +77,7 @@ export class Layouts {
 
   /** How many are queued: what {@link pending} holds, and pins that wait for it. */
   get size(): number {
-    return this.#size;
+    return this.#queues.size;
   }
 
   /**
@@ -85,7 +85,7 @@ export class Layouts {
    * bytes, among those before it. Ask before each pin.
    */
   pendingOver(inode: number, from: number, to: number, turn?: PinTurn): PendingChange | undefined {
-    for (const one of this.#queues.get(inode) ?? []) {
+    for (const one of this.#queues.of(inode)) {
       if (one === turn && turn.from <= from && to <= turn.to) return undefined;
       if (one instanceof LayoutChange && one.overlaps(from, to)) return one;
     }
@@ -121,7 +121,7 @@ export class Layouts {
 
   /** The pending changes over bytes `[from, to)` of the inode that wait for its pages. */
   *waitingOver(inode: number, from: number, to: number): Generator<PendingChange> {
-    for (const one of this.#queues.get(inode) ?? []) {
+    for (const one of this.#queues.of(inode)) {
       if (!(one instanceof LayoutChange) || !one.overlaps(from, to)) continue;
       if (one.state === 'queued' || one.state === 'breaking') yield one;
     }
@@ -191,15 +191,13 @@ export class Layouts {
   /** Rejects every wait, now and later, with `draining`. What waited already long enough commits. */
   drain(): void {
     this.#draining = true;
-    for (const queue of this.#queues.values()) {
-      for (const one of queue) one.abort(draining({ op: opOf(one), inode: one.inode }));
+    for (const one of this.#queues.all()) {
+      one.abort(draining({ op: opOf(one), inode: one.inode }));
     }
   }
 
   *#all(): Generator<LayoutChange> {
-    for (const queue of this.#queues.values()) {
-      for (const one of queue) if (one instanceof LayoutChange) yield one;
-    }
+    for (const one of this.#queues.all()) if (one instanceof LayoutChange) yield one;
   }
 
   #raise(change: LayoutChange): void {
@@ -211,18 +209,18 @@ export class Layouts {
   }
 
   #refuseMany({ op, inode }: Asking): void {
-    if (this.#size < PENDING_CHANGES_MAX) return;
+    if (this.#queues.size < PENDING_CHANGES_MAX) return;
     throw new DaxdError(
       'EBUSY',
-      `${op} of inode ${inode}: ${this.#size} changes wait already, try again later`,
+      `${op} of inode ${inode}: ${this.#queues.size} changes wait already, try again later`,
     );
   }
 
   #add(added: LayoutChange | PinTurn): void {
-    const queue = this.#queues.get(added.inode) ?? new Set();
-    for (const earlier of queue) if (waitsFor(added, earlier)) added.addEarlier();
-    this.#queues.set(added.inode, queue.add(added));
-    this.#size++;
+    for (const earlier of this.#queues.of(added.inode)) {
+      if (waitsFor(added, earlier)) added.addEarlier();
+    }
+    this.#queues.add(added.inode, added);
   }
 
   /** Takes the barrier down, if it was up, and counts the change off for those behind it. */
@@ -232,17 +230,14 @@ export class Layouts {
   }
 
   #remove(left: LayoutChange | PinTurn): boolean {
-    const queue = this.#queues.get(left.inode);
-    if (queue?.has(left) !== true) return false;
+    const queue = this.#queues.of(left.inode);
+    if (!queue.has(left)) return false;
     let behind = false;
     for (const other of queue) {
       if (behind && waitsFor(other, left)) other.earlierEnded();
       behind ||= other === left;
     }
-    queue.delete(left);
-    if (queue.size === 0) this.#queues.delete(left.inode);
-    this.#size--;
-    return true;
+    return this.#queues.delete(left.inode, left);
   }
 }
 

@@ -1,8 +1,9 @@
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
+import type { Interruptible } from '../mm/page-waiters.js';
 
 /** A place in the queue of those who want bytes of one file, first come, first served. */
-export class QueuedBytes {
+export class QueuedBytes implements Interruptible {
   readonly inode: number;
   /** Half open; `to` may be Infinity. */
   readonly from: number;
@@ -48,6 +49,11 @@ export class QueuedBytes {
     this.#onAbort?.(this.#aborted);
   }
 
+  /** Has one port told of the abort; undefined: none. */
+  onAbort(port: ((error: DaxdError) => void) | undefined): void {
+    this.#onAbort = port;
+  }
+
   /** Notes an earlier one that this one must let pass. */
   addEarlier(): void {
     this.#earlier++;
@@ -73,7 +79,7 @@ export class QueuedBytes {
     return new Promise((resolve, reject) => {
       if (this.#aborted !== undefined) reject(this.#aborted);
       this.#onTurn = resolve;
-      this.#onAbort = reject;
+      this.onAbort(reject);
     });
   }
 
@@ -81,7 +87,7 @@ export class QueuedBytes {
   protected settle(): void {
     for (const unfollow of this.#unfollow.splice(0)) unfollow();
     this.#onTurn = undefined;
-    this.#onAbort = undefined;
+    this.onAbort(undefined);
   }
 }
 

@@ -61,6 +61,8 @@ export class DevPagemap {
     );
     // Every change that waits for a page follows it.
     setMaxListeners(0, this.#removal.signal);
+    // Stays, so that the signal's own table of listeners never runs empty: see Buckets.
+    this.#removal.signal.addEventListener('abort', () => {});
     this.range = range;
     this.firstPfn = (range.start + reservedBytes) / PAGE_SIZE;
     this.pages = (range.length - reservedBytes) / PAGE_SIZE;

@@ -1,7 +1,19 @@
+import { Buckets } from '../lib/buckets.js';
 import type { Clock } from '../lib/clock.js';
-import { DaxdError } from '../lib/errno.js';
+import type { DaxdError } from '../lib/errno.js';
 import { PAGES_PER_PMD, roundDown } from '../lib/units.js';
 import type { DevPagemap } from './dev-pagemap.js';
+
+/**
+ * What may give a wait up. An AbortSignal would do, but one for each wait outlives the young
+ * generation's collections, and the wake pays for it in page faults.
+ */
+export interface Interruptible {
+  /** Why the wait is given up, once it is. */
+  readonly aborted: DaxdError | undefined;
+  /** Has `rouse` called when that happens; undefined: nobody is to be called any more. */
+  onAbort(rouse: (() => void) | undefined): void;
+}
 
 /**
  * Those who wait until a page is idle, found from the page and from the head of its block.
@@ -12,7 +24,7 @@ export class PageWaiters {
   /** Of the waiters that were woken: whether what they waited for was true when they ran. */
   readonly wakeups = { useful: 0, spurious: 0 };
   readonly #clock: Clock;
-  readonly #byKey = new Map<number, Set<Waiter>>();
+  readonly #byKey = new Buckets<number, Waiter>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -20,30 +32,28 @@ export class PageWaiters {
 
   /** How many wait now. */
   get size(): number {
-    let size = 0;
-    for (const waiters of this.#byKey.values()) size += waiters.size;
-    return size;
+    return this.#byKey.size;
   }
 
   /**
    * Waits until `condition` holds, testing it now and after each wake of page `pfn`. A
-   * condition that holds beats a signal that is aborted.
+   * condition that holds beats an abort.
    *
    * @returns when the wake came that ended the wait (Clock.nowMs), undefined when there was
    *   nothing to wait for.
-   * @throws DaxdError once `signal` aborts: its reason where that is a DaxdError, else `cancelled`.
+   * @throws DaxdError why `by` gives the wait up.
    */
   async waitVarEvent(
     pfn: number,
     condition: () => boolean,
-    signal?: AbortSignal,
+    by?: Interruptible,
   ): Promise<number | undefined> {
     const waiter = new Waiter(pfn);
-    const rouse = (): void => {
+    const key = waitKey(pfn);
+    this.#byKey.add(key, waiter);
+    by?.onAbort(() => {
       waiter.rouse();
-    };
-    this.#register(waiter);
-    signal?.addEventListener('abort', rouse);
+    });
     try {
       for (;;) {
         // Register, then test: a wake after the test finds the waiter, so none is lost.
@@ -53,12 +63,12 @@ export class PageWaiters {
         const holds = condition();
         if (wokenMs !== undefined) this.wakeups[holds ? 'useful' : 'spurious']++;
         if (holds) return wokenMs;
-        if (signal?.aborted === true) throw abortError(signal, pfn);
+        if (by?.aborted !== undefined) throw by.aborted;
         await roused;
       }
     } finally {
-      signal?.removeEventListener('abort', rouse);
-      this.#unregister(waiter);
+      by?.onAbort(undefined);
+      this.#byKey.delete(key, waiter);
     }
   }
 
@@ -68,8 +78,8 @@ export class PageWaiters {
    * @hot Once a page that goes idle.
    */
   wakeUpVar(pfn: number): void {
-    const waiters = this.#byKey.get(waitKey(pfn));
-    if (waiters === undefined) return;
+    const waiters = this.#byKey.of(waitKey(pfn));
+    if (waiters.size === 0) return;
     const nowMs = this.#clock.nowMs();
     for (const waiter of waiters) if (waiter.pfn === pfn) waiter.wake(nowMs);
   }
@@ -81,24 +91,10 @@ export class PageWaiters {
    * @hot Once a block that goes idle.
    */
   wakeUpBlock(headPfn: number, pgmap: DevPagemap): void {
-    const waiters = this.#byKey.get(waitKey(headPfn));
-    if (waiters === undefined) return;
+    const waiters = this.#byKey.of(waitKey(headPfn));
+    if (waiters.size === 0) return;
     const nowMs = this.#clock.nowMs();
     for (const waiter of waiters) if (pgmap.isIdlePfn(waiter.pfn)) waiter.wake(nowMs);
-  }
-
-  #register(waiter: Waiter): void {
-    const key = waitKey(waiter.pfn);
-    const waiters = this.#byKey.get(key);
-    if (waiters === undefined) this.#byKey.set(key, new Set([waiter]));
-    else waiters.add(waiter);
-  }
-
-  #unregister(waiter: Waiter): void {
-    const key = waitKey(waiter.pfn);
-    const waiters = this.#byKey.get(key);
-    waiters?.delete(waiter);
-    if (waiters?.size === 0) this.#byKey.delete(key);
   }
 }
 
@@ -136,10 +132,4 @@ class Waiter {
     this.wokenMs = nowMs;
     this.rouse();
   }
-}
-
-function abortError(signal: AbortSignal, pfn: number): DaxdError {
-  const reason: unknown = signal.reason;
-  if (reason instanceof DaxdError) return reason;
-  return new DaxdError('cancelled', `the wait for page ${pfn} to go idle was cancelled`);
 }

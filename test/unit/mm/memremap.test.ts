@@ -8,7 +8,7 @@ import { UsageRef } from '../../../src/lib/usage-ref.js';
 import { DevPagemap } from '../../../src/mm/dev-pagemap.js';
 import { pinUserPages, unpinUserPages } from '../../../src/mm/gup.js';
 import { Memremap } from '../../../src/mm/memremap.js';
-import { mapPages, settle } from './set-up.js';
+import { Interrupt, mapPages, settle } from './set-up.js';
 
 t.test('devmMemremapPages: takes one use of the ref a data page', async (t) => {
   const { memremap, pgmap } = await mapPages({ pages: 600 });
@@ -147,8 +147,8 @@ t.test(
     const { memremap, pgmap, waiters, freed } = await mapPages({ pages: 600 });
     memremap.devPagemapPutOps();
     pinUserPages(memremap, 0, 513);
-    const controller = new AbortController();
-    const waited = waiters.waitVarEvent(3, () => pgmap.isIdlePfn(3), controller.signal);
+    const interrupt = new Interrupt();
+    const waited = waiters.waitVarEvent(3, () => pgmap.isIdlePfn(3), interrupt);
     t.notOk(memremap.putDevmapManagedPage(pgmap, 512, 1), 'not managed: nothing is put');
     t.equal(pgmap.refs.pageRefCount(512), 2);
     unpinUserPages(memremap, 0, 513);
@@ -157,7 +157,7 @@ t.test(
     t.equal(waiters.size, 1, 'the waiter sleeps on');
     t.strictSame(freed, []);
     t.equal(memremap.pageFreeTotal, 0);
-    controller.abort();
+    interrupt.abort();
     t.equal(await waited, undefined, 'it finds the page idle when it looks');
     memremap.devPagemapGetOps();
   },

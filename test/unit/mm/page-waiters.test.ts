@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
-import { StillClock, settle } from './set-up.js';
+import { Interrupt, StillClock, settle } from './set-up.js';
 
 function setUp(): { clock: StillClock; waiters: PageWaiters; busy: Set<number> } {
   const clock = new StillClock();
@@ -78,21 +78,26 @@ t.test('wakeUpVar: wakes all waiters of its page and none of another', async (t)
   t.equal(waiters.size, 0);
 });
 
-t.test('waitVarEvent: an abort ends it with cancelled and leaves nothing', async (t) => {
+t.test('waitVarEvent: an abort ends it with its reason and leaves nothing', async (t) => {
   const { waiters, busy } = setUp();
-  const controller = new AbortController();
-  const waited = waiters.waitVarEvent(7, () => !busy.has(7), controller.signal);
-  controller.abort();
-  await t.rejects(waited, { code: 'cancelled' });
+  const interrupt = new Interrupt();
+  const waited = waiters.waitVarEvent(7, () => !busy.has(7), interrupt);
+  const reason = new DaxdError('draining', 'shutting down');
+  interrupt.abort(reason);
+  t.equal(await waited.catch((error: unknown) => error), reason);
   t.equal(waiters.size, 0);
+  t.equal(interrupt.port, undefined, 'nobody is to be told any more');
   t.strictSame(waiters.wakeups, { useful: 0, spurious: 0 }, 'an abort is no wake');
 });
 
-t.test('waitVarEvent: an abort with a DaxdError as reason ends it with that', async (t) => {
+t.test('waitVarEvent: an abort that came before ends it as well', async (t) => {
   const { waiters } = setUp();
-  const reason = new DaxdError('draining', 'shutting down');
-  const waited = waiters.waitVarEvent(7, () => false, AbortSignal.abort(reason));
-  t.equal(await waited.catch((error: unknown) => error), reason);
+  const interrupt = new Interrupt();
+  interrupt.abort();
+  await t.rejects(
+    waiters.waitVarEvent(7, () => false, interrupt),
+    { code: 'cancelled' },
+  );
   t.equal(waiters.size, 0);
 });
 
@@ -100,11 +105,13 @@ t.test(
   'waitVarEvent: what holds already beats a pending abort, before and after a sleep',
   async (t) => {
     const { waiters, busy } = setUp();
-    t.equal(await waiters.waitVarEvent(7, () => true, AbortSignal.abort()), undefined);
+    const early = new Interrupt();
+    early.abort();
+    t.equal(await waiters.waitVarEvent(7, () => true, early), undefined);
 
-    const controller = new AbortController();
-    const waited = waiters.waitVarEvent(7, () => !busy.has(7), controller.signal);
-    controller.abort();
+    const interrupt = new Interrupt();
+    const waited = waiters.waitVarEvent(7, () => !busy.has(7), interrupt);
+    interrupt.abort();
     busy.delete(7);
     waiters.wakeUpVar(7);
     t.equal(await waited, 1000, 'the page went idle before the waiter ran');
@@ -123,10 +130,10 @@ t.test('waitVarEvent: a condition that throws leaves nothing behind', async (t) 
 
 t.test('waitVarEvent: one of two waiters of a page leaves, the other stays', async (t) => {
   const { waiters, busy } = setUp();
-  const controller = new AbortController();
-  const leaves = waiters.waitVarEvent(7, () => !busy.has(7), controller.signal);
+  const interrupt = new Interrupt();
+  const leaves = waiters.waitVarEvent(7, () => !busy.has(7), interrupt);
   const stays = waiters.waitVarEvent(7, () => !busy.has(7));
-  controller.abort();
+  interrupt.abort();
   await t.rejects(leaves, DaxdError);
   t.equal(waiters.size, 1);
   busy.delete(7);

@@ -1,11 +1,13 @@
 import { Device } from '../../../src/base/device.js';
 import type { Clock } from '../../../src/lib/clock.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { UsageRef } from '../../../src/lib/usage-ref.js';
 import { DevPagemap, MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
+import type { Interruptible } from '../../../src/mm/page-waiters.js';
 
 /** A clock that stands still until a test moves `ms`. */
 export class StillClock implements Clock {
@@ -21,6 +23,22 @@ export class StillClock implements Clock {
 
   setTimer(): () => void {
     return () => {};
+  }
+}
+
+/** A wait that a test gives up. */
+export class Interrupt implements Interruptible {
+  aborted: DaxdError | undefined;
+  /** Who is to be told. */
+  port: (() => void) | undefined;
+
+  onAbort(rouse: (() => void) | undefined): void {
+    this.port = rouse;
+  }
+
+  abort(error: DaxdError = new DaxdError('cancelled', 'the test gives it up')): void {
+    this.aborted = error;
+    this.port?.();
   }
 }
 
