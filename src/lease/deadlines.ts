@@ -16,7 +16,7 @@ const REACHED_PER_TURN = 1_000;
  * top. Adding, moving and removing cost O(log n), and nothing ever walks over all of them.
  */
 export class Deadlines<Item extends Timed> {
-  readonly #heap: Item[] = [];
+  #heap: Item[] = [];
   readonly #clock: Clock;
   readonly #onReached: (item: Item) => void;
   #armedMs = Infinity;
@@ -40,6 +40,19 @@ export class Deadlines<Item extends Timed> {
       this.#heap.push(item);
     }
     this.#settle(item);
+    this.#arm();
+  }
+
+  /** Takes the first items, each with its deadline: much faster than one by one. */
+  restore(items: readonly Item[]): void {
+    assert(this.#heap.length === 0, 'only an empty heap is restored');
+    this.#heap = items.slice();
+    for (const [slot, item] of items.entries()) item.deadlineSlot = slot;
+    // From the last that has something below it up to the top.
+    for (let slot = (items.length >> 1) - 1; slot >= 0; slot--) {
+      const item = items[slot];
+      if (item !== undefined) this.#sink(item);
+    }
     this.#arm();
   }
 
@@ -98,6 +111,13 @@ export class Deadlines<Item extends Timed> {
       this.#put(parent, slot);
       slot = (slot - 1) >> 1;
     }
+    this.#put(item, slot);
+    this.#sink(item);
+  }
+
+  /** Moves an item below those of an earlier deadline. */
+  #sink(item: Item): void {
+    let slot = item.deadlineSlot;
     let child = this.#earlierChild(slot);
     while (child !== undefined && child.deadlineMs < item.deadlineMs) {
       const childSlot = child.deadlineSlot;

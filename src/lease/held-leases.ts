@@ -70,15 +70,15 @@ export class HeldLeases {
    * @throws as {@link add}; those before the one that failed are held then.
    */
   restore(leases: readonly Lease[], targets: ReadonlyMap<string, LeaseTarget>): void {
-    const pinned: Lease[] = [];
+    let pinned = 0;
     try {
       for (const lease of leases) {
         const { partition, inode } = lease.terms;
         this.#pin(lease, inode === undefined ? targets.get(partition) : undefined);
-        pinned.push(lease);
+        pinned++;
       }
     } finally {
-      this.index.restore(pinned);
+      this.index.restore(pinned === leases.length ? leases : leases.slice(0, pinned));
     }
   }
 

@@ -1,173 +1,187 @@
 import { assert } from '../lib/assert.js';
+import type { ByteRange } from './byte-ranges.js';
+import {
+  END,
+  type IntervalNodes,
+  LEFT,
+  MAX_END,
+  NONE,
+  PRIORITY,
+  RIGHT,
+  START,
+} from './interval-nodes.js';
 
-/** A half-open interval that belongs to an owner; one owner has at most one at each start. */
-export interface Interval<Owner> {
-  readonly start: number;
-  readonly end: number;
+/** Who has intervals. */
+export interface IntervalOwner {
   readonly id: string;
-  readonly owner: Owner;
-}
-
-interface Node<Owner> extends Interval<Owner> {
-  readonly priority: number;
-  /** The largest end in this subtree. */
-  maxEnd: number;
-  left: Node<Owner> | undefined;
-  right: Node<Owner> | undefined;
+  /** Tells the intervals of an owner that has them at the start; allocates nothing for it. */
+  eachPinned(take: (offset: number, length: number) => void): void;
 }
 
 /**
- * Intervals with a lookup of those that overlap a range, in O(log n) for each one found.
+ * Half-open intervals that belong to owners, at most one of each owner at each start, with a
+ * lookup of those that overlap a range, in O(log n) for each one found.
  *
- * A treap: ordered by (start, id), and by a pseudo-random priority as a heap, which keeps
- * its depth logarithmic whatever the order of inserts. Every node knows the largest end
+ * A treap: ordered by start and the owner's id, and by a pseudo-random priority as a heap, which
+ * keeps its depth logarithmic whatever the order of inserts. Every node knows the largest end
  * below it, so a search leaves out subtrees that end too early.
  */
-export class IntervalTree<Owner> {
-  #root: Node<Owner> | undefined;
-  #seed = 0x9e3779b9;
+export class IntervalTree<Owner extends IntervalOwner> {
+  readonly #nodes: IntervalNodes<Owner>;
+  #root = NONE;
   #size = 0;
+
+  /** @param nodes where this tree and others have their nodes. */
+  constructor(nodes: IntervalNodes<Owner>) {
+    this.#nodes = nodes;
+  }
 
   get size(): number {
     return this.#size;
   }
 
-  add(interval: Interval<Owner>): void {
-    this.#root = insert(this.#root, this.#node(interval));
+  add({ offset, length }: ByteRange, owner: Owner): void {
+    const node = this.#nodes.make(offset, offset + length, owner);
+    this.#root = this.#insert(this.#root, node);
     this.#size++;
   }
 
-  /** Takes the first intervals, without a search for the place of each. */
-  build(intervals: Iterable<Interval<Owner>>): void {
-    assert(this.#root === undefined, 'only an empty tree is built');
-    const nodes: Node<Owner>[] = [];
-    for (const interval of intervals) nodes.push(this.#node(interval));
-    this.#root = treapOf(nodes.toSorted((a, b) => (isBefore(a, b.start, b.id) ? -1 : 1)));
-    this.#size = nodes.length;
+  /** Takes the first intervals, of owners ascending by id, without a search for each place. */
+  build(owners: readonly Owner[]): void {
+    assert(this.#root === NONE, 'only an empty tree is built');
+    let count = 0;
+    const counted = (): void => {
+      count++;
+    };
+    for (const owner of owners) owner.eachPinned(counted);
+    const nodes = new Int32Array(count);
+    this.#nodes.reserve(count);
+    let made = 0;
+    for (const owner of owners) {
+      owner.eachPinned((offset, length) => {
+        nodes[made++] = this.#nodes.make(offset, offset + length, owner);
+      });
+    }
+    // What starts at the same place stays in the order of the ids.
+    nodes.sort((a, b) => this.#at(a, START) - this.#at(b, START));
+    this.#root = this.#treapOf(nodes);
+    this.#size = count;
   }
 
-  /** Removes the interval with this start and id; false when there is none. */
-  delete(start: number, id: string): boolean {
+  /** Removes the interval of an owner with this start; false when there is none. */
+  delete(start: number, owner: Owner): boolean {
     const before = this.#size;
-    this.#root = remove(this.#root, start, id, () => {
-      this.#size--;
-    });
+    this.#root = this.#remove(this.#root, start, owner.id);
     return this.#size < before;
   }
 
   /** Owners of intervals that overlap [from, to), by ascending start; an owner may come twice. */
   *overlapping(from: number, to: number): Generator<Owner> {
-    yield* search(this.#root, from, to);
+    yield* this.#search(this.#root, from, to);
   }
 
-  #node({ start, end, id, owner }: Interval<Owner>): Node<Owner> {
-    const priority = this.#nextPriority();
-    return { start, end, id, owner, priority, maxEnd: end, left: undefined, right: undefined };
+  *#search(node: number, from: number, to: number): Generator<Owner> {
+    if (node === NONE || this.#at(node, MAX_END) <= from) return;
+    yield* this.#search(this.#at(node, LEFT), from, to);
+    if (this.#at(node, START) >= to) return;
+    if (this.#at(node, END) > from) yield this.#nodes.ownerOf(node);
+    yield* this.#search(this.#at(node, RIGHT), from, to);
   }
 
-  /** Marsaglia's xorshift: good enough to balance, and the same in every run. */
-  #nextPriority(): number {
-    let x = this.#seed;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#seed = x;
-    return x;
-  }
-}
-
-function* search<Owner>(node: Node<Owner> | undefined, from: number, to: number): Generator<Owner> {
-  if (node === undefined || node.maxEnd <= from) return;
-  yield* search(node.left, from, to);
-  if (node.start >= to) return;
-  if (node.end > from) yield node.owner;
-  yield* search(node.right, from, to);
-}
-
-function insert<Owner>(root: Node<Owner> | undefined, node: Node<Owner>): Node<Owner> {
-  if (root === undefined) return node;
-  if (node.priority > root.priority) {
-    [node.left, node.right] = split(root, node.start, node.id);
-    return refreshed(node);
-  }
-  if (isBefore(node, root.start, root.id)) root.left = insert(root.left, node);
-  else root.right = insert(root.right, node);
-  return refreshed(root);
-}
-
-/** The treap of nodes in ascending order, each of which comes once on its right edge. */
-function treapOf<Owner>(nodes: readonly Node<Owner>[]): Node<Owner> | undefined {
-  /** The nodes from the root down to the right; what is under them to the left is whole. */
-  const edge: Node<Owner>[] = [];
-  const takeLast = (below: number): Node<Owner> | undefined => {
-    let taken: Node<Owner> | undefined;
-    for (let last = edge.at(-1); last !== undefined && last.priority < below; last = edge.at(-1)) {
-      taken = refreshed(last);
-      edge.pop();
+  #insert(root: number, node: number): number {
+    if (root === NONE) return node;
+    const { id } = this.#nodes.ownerOf(node);
+    const start = this.#at(node, START);
+    const { cells } = this.#nodes;
+    if (this.#at(node, PRIORITY) > this.#at(root, PRIORITY)) {
+      const [left, right] = this.#split(root, start, id);
+      cells[node + LEFT] = left;
+      cells[node + RIGHT] = right;
+      return this.#refreshed(node);
     }
-    return taken;
-  };
-  for (const node of nodes) {
-    node.left = takeLast(node.priority);
-    const parent = edge.at(-1);
-    if (parent !== undefined) parent.right = node;
-    edge.push(node);
+    const side = this.#isBefore(root, start, id) ? RIGHT : LEFT;
+    cells[root + side] = this.#insert(this.#at(root, side), node);
+    // The other subtree is the same: it need not be looked at.
+    cells[root + MAX_END] = Math.max(this.#at(root, MAX_END), this.#at(node, END));
+    return root;
   }
-  return takeLast(Infinity);
-}
 
-function remove<Owner>(
-  root: Node<Owner> | undefined,
-  start: number,
-  id: string,
-  onFound: () => void,
-): Node<Owner> | undefined {
-  if (root === undefined) return undefined;
-  if (root.start === start && root.id === id) {
-    onFound();
-    return merge(root.left, root.right);
+  /** The treap of nodes in ascending order, each of which comes once on its right edge. */
+  #treapOf(nodes: Int32Array): number {
+    const { cells } = this.#nodes;
+    /** The nodes from the root down to the right; what is under them to the left is whole. */
+    const edge: number[] = [];
+    const takeLast = (below: number): number => {
+      let taken = NONE;
+      for (let last = edge.at(-1); last !== undefined; last = edge.at(-1)) {
+        if (this.#at(last, PRIORITY) >= below) break;
+        taken = this.#refreshed(last);
+        edge.pop();
+      }
+      return taken;
+    };
+    for (const node of nodes) {
+      cells[node + LEFT] = takeLast(this.#at(node, PRIORITY));
+      const parent = edge.at(-1);
+      if (parent !== undefined) cells[parent + RIGHT] = node;
+      edge.push(node);
+    }
+    return takeLast(Infinity);
   }
-  if (isBefore(root, start, id)) root.right = remove(root.right, start, id, onFound);
-  else root.left = remove(root.left, start, id, onFound);
-  return refreshed(root);
-}
 
-/** Parts a subtree into what sorts before (start, id) and the rest. */
-function split<Owner>(
-  root: Node<Owner> | undefined,
-  start: number,
-  id: string,
-): [Node<Owner> | undefined, Node<Owner> | undefined] {
-  if (root === undefined) return [undefined, undefined];
-  if (isBefore(root, start, id)) {
-    const [left, right] = split(root.right, start, id);
-    root.right = left;
-    return [refreshed(root), right];
+  #remove(root: number, start: number, id: string): number {
+    if (root === NONE) return NONE;
+    if (this.#at(root, START) === start && this.#nodes.ownerOf(root).id === id) {
+      const merged = this.#merge(this.#at(root, LEFT), this.#at(root, RIGHT));
+      this.#nodes.drop(root);
+      this.#size--;
+      return merged;
+    }
+    const side = this.#isBefore(root, start, id) ? RIGHT : LEFT;
+    this.#nodes.cells[root + side] = this.#remove(this.#at(root, side), start, id);
+    return this.#refreshed(root);
   }
-  const [left, right] = split(root.left, start, id);
-  root.left = right;
-  return [left, refreshed(root)];
-}
 
-function merge<Owner>(
-  left: Node<Owner> | undefined,
-  right: Node<Owner> | undefined,
-): Node<Owner> | undefined {
-  if (left === undefined) return right;
-  if (right === undefined) return left;
-  if (left.priority > right.priority) {
-    left.right = merge(left.right, right);
-    return refreshed(left);
+  /** Parts a subtree into what sorts before (start, id) and the rest. */
+  #split(root: number, start: number, id: string): [number, number] {
+    if (root === NONE) return [NONE, NONE];
+    const { cells } = this.#nodes;
+    if (this.#isBefore(root, start, id)) {
+      const [left, right] = this.#split(this.#at(root, RIGHT), start, id);
+      cells[root + RIGHT] = left;
+      return [this.#refreshed(root), right];
+    }
+    const [left, right] = this.#split(this.#at(root, LEFT), start, id);
+    cells[root + LEFT] = right;
+    return [left, this.#refreshed(root)];
   }
-  right.left = merge(left, right.left);
-  return refreshed(right);
-}
 
-function isBefore<Owner>(node: Node<Owner>, start: number, id: string): boolean {
-  return node.start < start || (node.start === start && node.id < id);
-}
+  #merge(left: number, right: number): number {
+    if (left === NONE) return right;
+    if (right === NONE) return left;
+    const { cells } = this.#nodes;
+    if (this.#at(left, PRIORITY) > this.#at(right, PRIORITY)) {
+      cells[left + RIGHT] = this.#merge(this.#at(left, RIGHT), right);
+      return this.#refreshed(left);
+    }
+    cells[right + LEFT] = this.#merge(left, this.#at(right, LEFT));
+    return this.#refreshed(right);
+  }
 
-function refreshed<Owner>(node: Node<Owner>): Node<Owner> {
-  node.maxEnd = Math.max(node.end, node.left?.maxEnd ?? 0, node.right?.maxEnd ?? 0);
-  return node;
+  #isBefore(node: number, start: number, id: string): boolean {
+    const own = this.#at(node, START);
+    return own < start || (own === start && this.#nodes.ownerOf(node).id < id);
+  }
+
+  /** The node, once it knows the largest end below it anew. */
+  #refreshed(node: number): number {
+    const left = this.#at(node, LEFT);
+    const below = Math.max(this.#at(left, MAX_END), this.#at(this.#at(node, RIGHT), MAX_END));
+    this.#nodes.cells[node + MAX_END] = Math.max(this.#at(node, END), below);
+    return node;
+  }
+
+  #at(node: number, cell: number): number {
+    return this.#nodes.cells[node + cell] ?? 0;
+  }
 }

@@ -1,14 +1,14 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
-import { PAGE_SIZE } from '../lib/units.js';
-import { pagesCovering } from './byte-ranges.js';
+import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
+import { coalesce, pagesCovering } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
 import { hasEnded, nextLeaseState } from './lease-state.js';
 import type { EndState, LeaseState } from './lease-state.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
-import { bytesIn, clipRuns } from './page-runs.js';
+import { bytesIn, clipRuns, runEnd } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
 
 /** What changes of a lease in its life. */
@@ -77,14 +77,15 @@ export class Lease implements Timed {
   readonly terms: LeaseTerms;
   deadlineMs: number;
   deadlineSlot = -1;
-  readonly #backingPath: string;
-  readonly #clock: Clock;
+  readonly #place: LeasePlacement;
   /** The durable step under way, if any. */
   #step: Promise<void> | undefined;
   #generation = 1;
   #state: LeaseState;
-  #ranges: readonly ByteRange[];
-  #runs: readonly PageRun[];
+  /** Undefined while all of it is held, as nearly always. */
+  #ranges: readonly ByteRange[] | undefined;
+  /** Where its pages begin on the device while all of them are pinned, in one run; else the runs. */
+  #runs: number | readonly PageRun[];
   #quarantined: QuarantineCause | undefined;
   #ended: string | undefined;
 
@@ -92,12 +93,11 @@ export class Lease implements Timed {
     this.terms = terms;
     this.deadlineMs = standing.deadlineMs;
     this.#state = standing.state;
-    this.#ranges = standing.ranges;
-    this.#runs = standing.runs;
+    this.#ranges = isWhole(standing.ranges, terms) ? undefined : standing.ranges;
+    this.#runs = onlyRunOf(standing.runs, terms) ?? standing.runs;
     this.#quarantined = standing.quarantined;
     this.#ended = standing.ended;
-    this.#backingPath = place.backingPath;
-    this.#clock = place.clock;
+    this.#place = place;
   }
 
   get id(): string {
@@ -118,7 +118,8 @@ export class Lease implements Timed {
 
   /** The bytes not released yet: ascending, disjoint. */
   get ranges(): readonly ByteRange[] {
-    return this.#ranges;
+    const { offset, length } = this.terms;
+    return this.#ranges ?? [{ offset, length }];
   }
 
   /** Why it is in quarantine, or was. */
@@ -128,12 +129,23 @@ export class Lease implements Timed {
 
   /** The pages pinned for those bytes, ascending by offset. */
   get runs(): readonly PageRun[] {
-    return this.#runs;
+    const runs = this.#runs;
+    return typeof runs === 'number' ? [wholeRun(this.terms, runs)] : runs;
+  }
+
+  /** Tells the pages pinned, in bytes of the file: neighbours as one, wherever on the media they lie. */
+  eachPinned(take: (offset: number, length: number) => void): void {
+    if (typeof this.#runs === 'number') {
+      const offset = firstPage(this.terms);
+      take(offset, pagesEnd(this.terms) - offset);
+      return;
+    }
+    for (const { offset, length } of coalesce(this.#runs)) take(offset, length);
   }
 
   /** How many pages the lease pins. */
   get pages(): number {
-    return bytesIn(this.#runs) / PAGE_SIZE;
+    return bytesIn(this.runs) / PAGE_SIZE;
   }
 
   /** Whether a durable step is under way. */
@@ -153,10 +165,10 @@ export class Lease implements Timed {
     }
   }
 
-  /** What is to outlive the daemon of it, with these bytes left. */
-  record(ranges: readonly ByteRange[] = this.#ranges): LeaseRecord {
-    const runs = ranges === this.#ranges ? this.#runs : clipRuns(this.#runs, pagesCovering(ranges));
-    return { terms: this.terms, ranges, runs, quarantined: this.#quarantined };
+  /** What is to outlive the daemon of it; only these bytes where some are given. */
+  record(rest?: readonly ByteRange[]): LeaseRecord {
+    const runs = rest === undefined ? this.runs : clipRuns(this.runs, pagesCovering(rest));
+    return { terms: this.terms, ranges: rest ?? this.ranges, runs, quarantined: this.#quarantined };
   }
 
   moveTo(state: LeaseState): void {
@@ -200,8 +212,8 @@ export class Lease implements Timed {
       ttl_ms: ttlMs,
       remaining_ttl_ms: this.#remainingTtlMs(),
       pages: this.pages,
-      ranges: this.#ranges,
-      backing_path: this.#backingPath,
+      ranges: this.ranges,
+      backing_path: this.#place.backingPath,
       extents: this.#extents(),
       quarantined: this.#quarantined?.reason,
       ended: this.#ended,
@@ -214,15 +226,43 @@ export class Lease implements Timed {
 
   #remainingTtlMs(): number {
     if (this.#state !== 'active') return 0;
-    return Math.max(0, Math.floor(this.deadlineMs - this.#clock.nowMs()));
+    return Math.max(0, Math.floor(this.deadlineMs - this.#place.clock.nowMs()));
   }
 
   /** The pinned runs, clipped to the bytes that are lent. */
   #extents(): LeaseExtent[] {
-    return clipRuns(this.#runs, this.#ranges).map(({ offset, deviceOffset, length }) => ({
+    return clipRuns(this.runs, this.ranges).map(({ offset, deviceOffset, length }) => ({
       file_offset: offset,
       device_offset: deviceOffset,
       length,
     }));
   }
+}
+
+function isWhole(ranges: readonly ByteRange[], { offset, length }: LeaseTerms): boolean {
+  const [first] = ranges;
+  return ranges.length === 1 && first?.offset === offset && first.length === length;
+}
+
+/** Where the only run begins on the device, if there is one alone, and it is of all pages. */
+function onlyRunOf(runs: readonly PageRun[], terms: LeaseTerms): number | undefined {
+  const [first] = runs;
+  if (first === undefined || runs.length > 1) return undefined;
+  const isWholeRun = first.offset === firstPage(terms) && runEnd(first) === pagesEnd(terms);
+  return isWholeRun ? first.deviceOffset : undefined;
+}
+
+function wholeRun(terms: LeaseTerms, deviceOffset: number): PageRun {
+  const offset = firstPage(terms);
+  return { offset, deviceOffset, length: pagesEnd(terms) - offset };
+}
+
+/** First byte of the first page with a byte of what was asked for. */
+function firstPage({ offset }: LeaseTerms): number {
+  return roundDown(offset, PAGE_SIZE);
+}
+
+/** The byte after the last page. */
+function pagesEnd({ offset, length }: LeaseTerms): number {
+  return roundUp(offset + length, PAGE_SIZE);
 }

@@ -277,8 +277,8 @@ export class Leases {
     this.#held.restore(leases, rawTargets);
     const last = leases.at(-1);
     if (last !== undefined) this.#options.ids.follow(last.id);
+    this.#deadlines.restore(leases.filter((lease) => !this.#held.quarantined.has(lease)));
     for (const lease of leases) {
-      if (lease.state !== 'quarantined') this.#deadlines.set(lease, lease.deadlineMs);
       if (lease.terms.holder !== undefined) this.#watch.add(lease.terms.holder, lease);
     }
     await this.#options.store.commit(changes);

@@ -1,10 +1,8 @@
 import { assert } from '../lib/assert.js';
 import { groupBy } from '../lib/group-by.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
-import { coalesce } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import { IntervalNodes } from './interval-nodes.js';
 import { IntervalTree } from './interval-tree.js';
-import type { Interval } from './interval-tree.js';
 import { LeaseRoll } from './lease-roll.js';
 import type { Lease } from './lease.js';
 
@@ -19,6 +17,7 @@ export class PartitionLeases {
   #ofFiles = 0;
   /** Pinned pages by inode, in bytes of the file or raw partition. */
   readonly #pinned = new Map<number, IntervalTree<Lease>>();
+  readonly #nodes = new IntervalNodes<Lease>();
 
   /** How many of them stand on files. */
   get ofFiles(): number {
@@ -55,7 +54,7 @@ export class PartitionLeases {
       this.#ofFiles += theirs.length;
     }
     for (const [inode, theirs] of groupBy(leases, ({ terms }) => terms.inode ?? RAW)) {
-      this.#treeOf(inode).build(allIntervals(theirs));
+      this.#treeOf(inode).build(theirs);
     }
   }
 
@@ -74,19 +73,19 @@ export class PartitionLeases {
 
   /** Takes in the pages that a lease pins. */
   addPages(lease: Lease): void {
-    const intervals = pinnedIntervals(lease);
-    if (intervals.length === 0) return;
-    const tree = this.#treeOf(lease.terms.inode ?? RAW);
-    for (const interval of intervals) tree.add(interval);
+    const inode = lease.terms.inode ?? RAW;
+    lease.eachPinned((offset, length) => {
+      this.#treeOf(inode).add({ offset, length }, lease);
+    });
   }
 
   /** Takes the pages of {@link addPages} out, which are the ones that the lease pins still. */
   deletePages(lease: Lease): void {
     const inode = lease.terms.inode ?? RAW;
     const tree = this.#pinned.get(inode);
-    for (const { start } of pinnedIntervals(lease)) {
-      assert(tree?.delete(start, lease.id) === true, 'pinned pages stand in the index');
-    }
+    lease.eachPinned((offset) => {
+      assert(tree?.delete(offset, lease) === true, 'pinned pages stand in the index');
+    });
     if (tree?.size === 0) this.#pinned.delete(inode);
   }
 
@@ -98,23 +97,7 @@ export class PartitionLeases {
 
   #treeOf(inode: number): IntervalTree<Lease> {
     let tree = this.#pinned.get(inode);
-    if (tree === undefined) this.#pinned.set(inode, (tree = new IntervalTree()));
+    if (tree === undefined) this.#pinned.set(inode, (tree = new IntervalTree(this.#nodes)));
     return tree;
   }
-}
-
-function* allIntervals(leases: readonly Lease[]): Generator<Interval<Lease>> {
-  for (const lease of leases) yield* pinnedIntervals(lease);
-}
-
-/** Neighbours in the file are one interval, wherever they lie on the media. */
-function pinnedIntervals(lease: Lease): Interval<Lease>[] {
-  const [first] = lease.runs;
-  // As in coalesce, which makes another one of it first.
-  if (first !== undefined && lease.runs.length === 1) return [intervalOf(lease, first)];
-  return coalesce(lease.runs).map((run) => intervalOf(lease, run));
-}
-
-function intervalOf(lease: Lease, { offset, length }: ByteRange): Interval<Lease> {
-  return { start: offset, end: offset + length, id: lease.id, owner: lease };
 }

@@ -15,16 +15,16 @@ import type { PageRun } from './page-runs.js';
  *     f64   of each range: offset, length
  *     f64   of each run: offset, offset on the device, length
  *     utf8  the shared JSON
- *     utf8  the hash of the secret
- *     utf8  its salt, up to the end; nothing where there is none
+ *     ascii the hash of the secret
+ *     ascii its salt, up to the end; nothing where there is none
  */
 const COUNT_BYTES = 4;
 const NUMBER_BYTES = 8;
 const NUMBERS_AT = 4 * COUNT_BYTES;
-/** Numbers before the ranges, of each range, and of each run. */
+/** Numbers before the ranges. */
 const LEASE_NUMBERS = 4;
-const RANGE_NUMBERS = 2;
-const RUN_NUMBERS = 3;
+const RANGE_BYTES = 2 * NUMBER_BYTES;
+const RUN_BYTES = 3 * NUMBER_BYTES;
 
 /** What leases of one holder on one file have in common. */
 interface Shared extends Pick<LeaseRecord, 'quarantined' | 'ended'> {
@@ -61,7 +61,7 @@ export function recordBytes(record: LeaseRecord): Buffer {
   return bytes;
 }
 
-/** Name by name, as in {@link termsOf}. */
+/** Name by name, as in {@link RecordReader}. */
 function sharedOf({ terms, quarantined, ended }: LeaseRecord): Shared {
   const { partition, media, path, inode, generation, access, ttlMs, client, holder } = terms;
   return {
@@ -84,36 +84,41 @@ export class RecordReader {
   read(id: string, bytes: Buffer): LeaseRecord {
     if (this.#view.buffer !== bytes.buffer) this.#view = new DataView(bytes.buffer);
     const view = this.#view;
-    const countAt = (index: number): number =>
-      view.getUint32(bytes.byteOffset + index * COUNT_BYTES, true);
-    const numberAt = (index: number): number =>
-      unboxed(view.getFloat64(bytes.byteOffset + NUMBERS_AT + index * NUMBER_BYTES, true));
-
-    const rangeCount = countAt(1);
-    const runCount = countAt(2);
-    const firstRun = LEASE_NUMBERS + rangeCount * RANGE_NUMBERS;
-    const textAt = NUMBERS_AT + (firstRun + runCount * RUN_NUMBERS) * NUMBER_BYTES;
-    const secretAt = textAt + countAt(0);
-    const saltAt = secretAt + countAt(3);
+    const from = bytes.byteOffset;
+    const rangeCount = view.getUint32(from + COUNT_BYTES, true);
+    const runCount = view.getUint32(from + 2 * COUNT_BYTES, true);
+    const numbersAt = from + NUMBERS_AT;
+    const rangesAt = numbersAt + LEASE_NUMBERS * NUMBER_BYTES;
+    const runsAt = rangesAt + rangeCount * RANGE_BYTES;
+    const textAt = runsAt + runCount * RUN_BYTES - from;
+    const secretAt = textAt + view.getUint32(from, true);
+    const saltAt = secretAt + view.getUint32(from + 3 * COUNT_BYTES, true);
     const { terms, quarantined, ended } = this.#sharedIn(bytes, textAt, secretAt);
-    const own: Own = {
-      id,
-      fencingToken: numberAt(0),
-      grantedMs: numberAt(1),
-      offset: numberAt(2),
-      length: numberAt(3),
-      secretHash: textIn(bytes, secretAt, saltAt),
-      secretSalt: textIn(bytes, saltAt, bytes.length),
+    return {
+      // Name by name, all of them: spreading an object into another costs many times as much.
+      terms: {
+        id,
+        fencingToken: numberAt(view, numbersAt),
+        partition: terms.partition,
+        media: terms.media,
+        path: terms.path,
+        inode: terms.inode,
+        generation: terms.generation,
+        offset: numberAt(view, numbersAt + 2 * NUMBER_BYTES),
+        length: numberAt(view, numbersAt + 3 * NUMBER_BYTES),
+        access: terms.access,
+        ttlMs: terms.ttlMs,
+        client: terms.client,
+        secretHash: textIn(bytes, secretAt, saltAt),
+        secretSalt: textIn(bytes, saltAt, bytes.length),
+        holder: terms.holder,
+        grantedMs: numberAt(view, numbersAt + NUMBER_BYTES),
+      } satisfies Required<{ [K in keyof LeaseTerms]: LeaseTerms[K] }>,
+      ranges: several(rangeCount, (index) => rangeAt(view, rangesAt + index * RANGE_BYTES)),
+      runs: several(runCount, (index) => runAt(view, runsAt + index * RUN_BYTES)),
+      quarantined,
+      ended,
     };
-    const ranges = several(rangeCount, (index): ByteRange => {
-      const at = LEASE_NUMBERS + index * RANGE_NUMBERS;
-      return { offset: numberAt(at), length: numberAt(at + 1) };
-    });
-    const runs = several(runCount, (index): PageRun => {
-      const at = firstRun + index * RUN_NUMBERS;
-      return { offset: numberAt(at), deviceOffset: numberAt(at + 1), length: numberAt(at + 2) };
-    });
-    return { terms: termsOf(own, terms), ranges, runs, quarantined, ended };
   }
 
   /** Leases that follow each other mostly share it, and comparing costs less than a text. */
@@ -131,39 +136,27 @@ export class RecordReader {
   }
 }
 
-/** Name by name, all of them: spreading an object into another costs many times as much. */
-function termsOf(
-  own: Own,
-  shared: Shared['terms'],
-): Required<{ [K in keyof LeaseTerms]: LeaseTerms[K] }> {
-  return {
-    id: own.id,
-    fencingToken: own.fencingToken,
-    partition: shared.partition,
-    media: shared.media,
-    path: shared.path,
-    inode: shared.inode,
-    generation: shared.generation,
-    offset: own.offset,
-    length: own.length,
-    access: shared.access,
-    ttlMs: shared.ttlMs,
-    client: shared.client,
-    secretHash: own.secretHash,
-    secretSalt: own.secretSalt,
-    holder: shared.holder,
-    grantedMs: own.grantedMs,
-  };
-}
-
 function textIn(bytes: Buffer, from: number, to: number): string | undefined {
-  return from < to ? bytes.toString('utf8', from, to) : undefined;
+  return from < to ? bytes.toString('latin1', from, to) : undefined;
 }
 
-/** The same number; a small whole one without the box on the heap that others have. */
-function unboxed(value: number): number {
+/** A number; a small whole one without the box on the heap that others have. */
+function numberAt(view: DataView, at: number): number {
+  const value = view.getFloat64(at, true);
   const whole = value | 0;
   return whole === value ? whole : value;
+}
+
+function rangeAt(view: DataView, at: number): ByteRange {
+  return { offset: numberAt(view, at), length: numberAt(view, at + NUMBER_BYTES) };
+}
+
+function runAt(view: DataView, at: number): PageRun {
+  return {
+    offset: numberAt(view, at),
+    deviceOffset: numberAt(view, at + NUMBER_BYTES),
+    length: numberAt(view, at + 2 * NUMBER_BYTES),
+  };
 }
 
 /** Nearly always there is one, and an array that is pushed to takes room for many. */

@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { newLeaseSecret } from '../../src/http/lease-secret.js';
+import type { LeaseRecord } from '../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange } from '../../src/lease/lease-store.js';
 import { LmdbStore } from '../../src/lease/lmdb-store.js';
 import { systemClock } from '../../src/lib/clock.js';
@@ -79,7 +81,7 @@ async function restartRow(): Promise<BenchRow> {
   }
 }
 
-/** Has a store keep a million leases of single pages, as daemons before would have. */
+/** Has a store keep a million leases of single pages, as HTTP clients of daemons before would have. */
 async function fill(directory: string): Promise<void> {
   const set = await setUpLeases();
   await set.leases.restore();
@@ -92,11 +94,24 @@ async function fill(directory: string): Promise<void> {
   for (let from = 0; from < RESTARTED; from += BATCH) {
     const changes: StoreChange[] = [];
     for (let i = from; i < from + BATCH; i++) {
-      const id = `01J${String(i).padStart(23, '0')}`;
-      const terms = { ...record.terms, id };
-      changes.push({ kind: 'put', record: { ...record, terms }, deadlineMs: lease.deadlineMs });
+      changes.push({ kind: 'put', record: nthOf(record, i), deadlineMs: lease.deadlineMs });
     }
     await store.commit(changes);
   }
   await store.close();
+}
+
+/** One of many leases like `record`, which is of the first page: its id, its page, its secret. */
+function nthOf(record: LeaseRecord, index: number): LeaseRecord {
+  const id = `01J${String(index).padStart(23, '0')}`;
+  // Neighbours in the store stand on pages far from each other.
+  const offset = ((index * 97) % 256) * PAGE_SIZE;
+  const { secretHash } = newLeaseSecret();
+  const terms = { ...record.terms, id, offset, secretHash };
+  const runs = record.runs.map((run) => ({
+    ...run,
+    offset,
+    deviceOffset: run.deviceOffset + offset,
+  }));
+  return { ...record, terms, ranges: [{ offset, length: PAGE_SIZE }], runs };
 }

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { Deadlines } from '../../../src/lease/deadlines.js';
+import { InvariantError } from '../../../src/lib/assert.js';
 import { HandClock } from './set-up.js';
 import { testSeed, times } from '../../support/random-test.js';
 
@@ -74,6 +75,31 @@ t.test('set: many at the same moment are all told', async (t) => {
   t.ok(reached.length < 3500, 'the event loop gets its turns in between');
   clock.advance(10);
   t.equal(new Set(reached).size, 3500);
+});
+
+t.test('restore: the first items are told in order, and can be moved and deleted', async (t) => {
+  fc.assert(
+    fc.property(fc.uniqueArray(fc.integer({ min: 1, max: 900 }), { maxLength: 70 }), (delaysMs) => {
+      const { clock, reached, deadlines } = setUp();
+      const start = clock.nowMs();
+      const items = delaysMs.map((ms) => ({ ...item(String(ms)), deadlineMs: start + ms }));
+      deadlines.restore(items);
+      const [gone, moved, ...others] = items;
+      if (gone !== undefined) deadlines.delete(gone);
+      if (moved !== undefined) deadlines.set(moved, start + 1000);
+      clock.advance(950);
+      const expected = others.map(({ name }) => Number(name)).toSorted((a, b) => a - b);
+      if (reached.join() !== expected.join()) return false;
+      clock.advance(50);
+      return deadlines.size === 0 && clock.timers === 0 && reached.at(-1) === moved?.name;
+    }),
+    { seed, numRuns: times(300) },
+  );
+  const { deadlines } = setUp();
+  deadlines.restore([item('one')]);
+  t.throws(() => {
+    deadlines.restore([item('two')]);
+  }, InvariantError);
 });
 
 t.test('deadlines: random sets, moves and deletes tell what a walk over all tells', async (t) => {
