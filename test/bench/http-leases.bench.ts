@@ -12,6 +12,7 @@ import { Daemon } from '../../src/daemon/daemon.js';
 import { openLog } from '../../src/daemon/log.js';
 import type { DaemonLog } from '../../src/daemon/log.js';
 import { AcquireLease, GrantedLease, LeaseParams } from '../../src/http/schemas/lease.js';
+import { LmdbStore } from '../../src/lease/lmdb-store.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
 import type { BenchRow } from './bench-row.js';
@@ -45,9 +46,10 @@ interface Peer extends Served {
 }
 
 /**
- * A lease taken and given back over HTTP, beside two bare routes with the same schemas: with the
- * store in memory, which shows what daxd itself costs, and on a disk under many clients, which
- * share syncs. There beside an etcd with its data on the same disk, too, where one is installed.
+ * A lease taken and given back over HTTP, beside two bare routes with the same schemas: without a
+ * store, which shows what daxd itself costs, with the store in memory, and on a disk under many
+ * clients, which share syncs. There beside an etcd with its data on the same disk, too, where one
+ * is installed.
  */
 export async function run(): Promise<BenchRow[]> {
   const memory = mkdtempSync('/dev/shm/daxd-bench-');
@@ -55,6 +57,7 @@ export async function run(): Promise<BenchRow[]> {
   if (!hasEtcd()) console.log('etcd is not installed: its row is left out');
   try {
     return [
+      ...(await withoutStore(async () => rows(8, memory, 'not kept', [await openBare()]))),
       ...(await rows(8, memory, 'store in memory', [await openBare()])),
       ...(await rows(64, disk, 'store on a disk', [
         await openBare(),
@@ -67,6 +70,17 @@ export async function run(): Promise<BenchRow[]> {
   }
 }
 
+/** Runs with stores that take what they are to keep for kept. */
+async function withoutStore<Result>(run: () => Promise<Result>): Promise<Result> {
+  const own = Object.getOwnPropertyDescriptor(LmdbStore.prototype, 'commit') ?? {};
+  Object.defineProperty(LmdbStore.prototype, 'commit', { ...own, value: async () => {} });
+  try {
+    return await run();
+  } finally {
+    Object.defineProperty(LmdbStore.prototype, 'commit', own);
+  }
+}
+
 /** A row for each peer. */
 async function rows(
   connections: number,
@@ -76,7 +90,7 @@ async function rows(
 ): Promise<BenchRow[]> {
   const sink = openSync('/dev/null', 'w');
   const log = openLog('info', systemClock, sink);
-  const daemon = await openDaemon(directory, log);
+  const daemon = await openDaemon(mkdtempSync(join(directory, 'rows-')), log);
   const daxd = { of: 'daxd', port: Number(new URL(daemon.urls[0] ?? '').port) } as const;
   try {
     await load(daxd, connections, PAIRS);
