@@ -54,7 +54,7 @@ export function endedLease(
   const { terms, state, reason, quarantined } = tombstone;
   return new Lease(
     { ...terms, media: NO_MEDIA },
-    { state, ranges: [], runs: [], deadlineMs: 0, quarantined, ended: reason },
+    { state, holding: { ranges: [], runs: [] }, deadlineMs: 0, quarantined, ended: reason },
     place,
   );
 }

@@ -4,6 +4,7 @@ import type { Memremap } from '../mm/memremap.js';
 import type { ByteRange } from './byte-ranges.js';
 import { subtract } from './byte-ranges.js';
 import type { HeldLeases } from './held-leases.js';
+import { runsIn } from './holding.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import { mountedTarget } from './lease-place.js';
 import type { LeaseStore } from './lease-store.js';
@@ -171,7 +172,11 @@ export class LeaseQuarantine {
     // Where another call frees it, the store is not to hear of its end twice.
     if (this.#ended.get(partition)?.delete(record) !== true) return;
     try {
-      const freed = await freeIdlePlaces(target, placesOf(record.runs), memremap);
+      const freed = await freeIdlePlaces(
+        target,
+        placesOf(runsIn(record.terms, record.holding)),
+        memremap,
+      );
       await store.commit([{ kind: 'remove', id }]);
       log.info({ lease: id, partition, freed }, 'quarantined blocks freed');
     } catch (error) {
@@ -215,8 +220,8 @@ export class LeaseQuarantine {
     for (const lease of this.#options.held.index.of(partition)) {
       if (lease.state === 'quarantined') unknown = subtract(unknown, placesOf(lease.runs));
     }
-    for (const { runs } of this.#ended.get(partition) ?? []) {
-      unknown = subtract(unknown, placesOf(runs));
+    for (const { terms, holding } of this.#ended.get(partition) ?? []) {
+      unknown = subtract(unknown, placesOf(runsIn(terms, holding)));
     }
     if (unknown.length === 0) this.#unknown.delete(partition);
     else this.#unknown.set(partition, unknown);

@@ -1,15 +1,11 @@
-import type { ByteRange } from './byte-ranges.js';
+import type { Holding } from './holding.js';
 import type { EndState } from './lease-state.js';
-import type { PageRun } from './page-runs.js';
 import type { GrantKey, LeaseTerms } from './lease-terms.js';
 
 /** What outlives the daemon of a lease that is held. */
 export interface LeaseRecord {
   readonly terms: LeaseTerms;
-  /** The bytes not released yet. */
-  readonly ranges: readonly ByteRange[];
-  /** The pages pinned for them. */
-  readonly runs: readonly PageRun[];
+  readonly holding: Holding;
   /** Why its pages are in quarantine; absent while they are not. */
   readonly quarantined?: QuarantineCause | undefined;
   /** It has ended, and only the blocks that the filesystem keeps for it are not freed yet. */

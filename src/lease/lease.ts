@@ -1,23 +1,22 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
-import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
-import { coalesce, pagesCovering } from './byte-ranges.js';
+import { PAGE_SIZE } from '../lib/units.js';
+import { pagesCovering } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { Timed } from './deadlines.js';
+import { eachPinned, rangesOf, runsIn } from './holding.js';
+import type { Holding, Pieces } from './holding.js';
 import { hasEnded, nextLeaseState } from './lease-state.js';
 import type { EndState, LeaseState } from './lease-state.js';
 import type { LeaseRecord, QuarantineCause } from './lease-record.js';
 import type { LeaseAccess, LeaseTerms } from './lease-terms.js';
-import { bytesIn, clipRuns, runEnd } from './page-runs.js';
+import { bytesIn, clipRuns } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
 
 /** What changes of a lease in its life. */
 export interface LeaseStanding {
   readonly state: LeaseState;
-  /** The bytes not released yet: ascending, disjoint. */
-  readonly ranges: readonly ByteRange[];
-  /** The pages pinned for them, ascending by offset. */
-  readonly runs: readonly PageRun[];
+  readonly holding: Holding;
   readonly deadlineMs: number;
   /** Why it is in quarantine. */
   readonly quarantined?: QuarantineCause | undefined;
@@ -82,10 +81,7 @@ export class Lease implements Timed {
   #step: Promise<void> | undefined;
   #generation = 1;
   #state: LeaseState;
-  /** Undefined while all of it is held, as nearly always. */
-  #ranges: readonly ByteRange[] | undefined;
-  /** Where its pages begin on the device while all of them are pinned, in one run; else the runs. */
-  #runs: number | readonly PageRun[];
+  #holding: Holding;
   #quarantined: QuarantineCause | undefined;
   #ended: string | undefined;
 
@@ -93,8 +89,7 @@ export class Lease implements Timed {
     this.terms = terms;
     this.deadlineMs = standing.deadlineMs;
     this.#state = standing.state;
-    this.#ranges = isWhole(standing.ranges, terms) ? undefined : standing.ranges;
-    this.#runs = onlyRunOf(standing.runs, terms) ?? standing.runs;
+    this.#holding = standing.holding;
     this.#quarantined = standing.quarantined;
     this.#ended = standing.ended;
     this.#place = place;
@@ -118,8 +113,7 @@ export class Lease implements Timed {
 
   /** The bytes not released yet: ascending, disjoint. */
   get ranges(): readonly ByteRange[] {
-    const { offset, length } = this.terms;
-    return this.#ranges ?? [{ offset, length }];
+    return rangesOf(this.terms, this.#holding);
   }
 
   /** Why it is in quarantine, or was. */
@@ -129,18 +123,12 @@ export class Lease implements Timed {
 
   /** The pages pinned for those bytes, ascending by offset. */
   get runs(): readonly PageRun[] {
-    const runs = this.#runs;
-    return typeof runs === 'number' ? [wholeRun(this.terms, runs)] : runs;
+    return runsIn(this.terms, this.#holding);
   }
 
-  /** Tells the pages pinned, in bytes of the file: neighbours as one, wherever on the media they lie. */
+  /** As {@link eachPinned} of what it holds. */
   eachPinned(take: (offset: number, length: number) => void): void {
-    if (typeof this.#runs === 'number') {
-      const offset = firstPage(this.terms);
-      take(offset, pagesEnd(this.terms) - offset);
-      return;
-    }
-    for (const { offset, length } of coalesce(this.#runs)) take(offset, length);
+    eachPinned(this.terms, this.#holding, take);
   }
 
   /** How many pages the lease pins. */
@@ -167,8 +155,8 @@ export class Lease implements Timed {
 
   /** What is to outlive the daemon of it; only these bytes where some are given. */
   record(rest?: readonly ByteRange[]): LeaseRecord {
-    const runs = rest === undefined ? this.runs : clipRuns(this.runs, pagesCovering(rest));
-    return { terms: this.terms, ranges: rest ?? this.ranges, runs, quarantined: this.#quarantined };
+    const holding = rest === undefined ? this.#holding : this.#rest(rest);
+    return { terms: this.terms, holding, quarantined: this.#quarantined };
   }
 
   moveTo(state: LeaseState): void {
@@ -192,8 +180,7 @@ export class Lease implements Timed {
   /** Takes over what a release left. */
   keep(ranges: readonly ByteRange[], runs: readonly PageRun[]): void {
     assert(!hasEnded(this.#state), 'a lease that has ended keeps nothing');
-    this.#ranges = ranges;
-    this.#runs = runs;
+    this.#holding = { ranges, runs };
     this.#generation++;
   }
 
@@ -224,6 +211,10 @@ export class Lease implements Timed {
     };
   }
 
+  #rest(ranges: readonly ByteRange[]): Pieces {
+    return { ranges, runs: clipRuns(this.runs, pagesCovering(ranges)) };
+  }
+
   #remainingTtlMs(): number {
     if (this.#state !== 'active') return 0;
     return Math.max(0, Math.floor(this.deadlineMs - this.#place.clock.nowMs()));
@@ -237,32 +228,4 @@ export class Lease implements Timed {
       length,
     }));
   }
-}
-
-function isWhole(ranges: readonly ByteRange[], { offset, length }: LeaseTerms): boolean {
-  const [first] = ranges;
-  return ranges.length === 1 && first?.offset === offset && first.length === length;
-}
-
-/** Where the only run begins on the device, if there is one alone, and it is of all pages. */
-function onlyRunOf(runs: readonly PageRun[], terms: LeaseTerms): number | undefined {
-  const [first] = runs;
-  if (first === undefined || runs.length > 1) return undefined;
-  const isWholeRun = first.offset === firstPage(terms) && runEnd(first) === pagesEnd(terms);
-  return isWholeRun ? first.deviceOffset : undefined;
-}
-
-function wholeRun(terms: LeaseTerms, deviceOffset: number): PageRun {
-  const offset = firstPage(terms);
-  return { offset, deviceOffset, length: pagesEnd(terms) - offset };
-}
-
-/** First byte of the first page with a byte of what was asked for. */
-function firstPage({ offset }: LeaseTerms): number {
-  return roundDown(offset, PAGE_SIZE);
-}
-
-/** The byte after the last page. */
-function pagesEnd({ offset, length }: LeaseTerms): number {
-  return roundUp(offset + length, PAGE_SIZE);
 }

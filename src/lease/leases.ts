@@ -11,6 +11,7 @@ import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
 import { endedLease, refuseOver } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
+import { holdingOf } from './holding.js';
 import { KeyedGrants } from './keyed-grants.js';
 import type { LeaseCheck } from './lease-check.js';
 import type { LeaseCounters } from './lease-counters.js';
@@ -277,7 +278,8 @@ export class Leases {
     this.#held.restore(leases, rawTargets);
     const last = leases.at(-1);
     if (last !== undefined) this.#options.ids.follow(last.id);
-    this.#deadlines.restore(leases.filter((lease) => !this.#held.quarantined.has(lease)));
+    this.#deadlines.restore(leases);
+    for (const lease of this.#held.quarantined) this.#deadlines.delete(lease);
     for (const lease of leases) {
       if (lease.terms.holder !== undefined) this.#watch.add(lease.terms.holder, lease);
     }
@@ -354,10 +356,10 @@ export class Leases {
     const grantedMs = clock.nowMs();
     const fencingToken = ++this.#fencingToken;
     const terms = { id: ids.next(), fencingToken, holder, grantedMs, ...termsOf(request, place) };
-    const ranges = [{ offset, length }];
+    const holding = holdingOf(terms, { ranges: [{ offset, length }], runs });
     const lease = new Lease(
       terms,
-      { state: 'active', ranges, runs, deadlineMs: grantedDeadlineMs(terms) },
+      { state: 'active', holding, deadlineMs: grantedDeadlineMs(terms) },
       this.#options,
     );
     this.#held.add(lease, place.target);

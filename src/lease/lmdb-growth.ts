@@ -84,9 +84,9 @@ function bytesOf(change: StoreChange): number {
   return 0;
 }
 
-function leaseBytes({ terms, ranges, runs, quarantined }: LeaseRecord): number {
-  const pieces = (ranges.length + runs.length) * PIECE_BYTES;
-  return termsBytes(terms) + escapedBytes(quarantined?.reason) + pieces;
+function leaseBytes({ terms, holding, quarantined }: LeaseRecord): number {
+  const pieces = typeof holding === 'number' ? 2 : holding.ranges.length + holding.runs.length;
+  return termsBytes(terms) + escapedBytes(quarantined?.reason) + pieces * PIECE_BYTES;
 }
 
 function endBytes({ terms, reason, quarantined }: LeaseTombstone): number {

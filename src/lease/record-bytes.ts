@@ -1,4 +1,5 @@
 import type { ByteRange } from './byte-ranges.js';
+import { isOfAllPages, rangesOf, runsIn } from './holding.js';
 import type { LeaseRecord } from './lease-record.js';
 import type { LeaseTerms } from './lease-terms.js';
 import type { PageRun } from './page-runs.js';
@@ -39,7 +40,8 @@ type Own = Pick<
 
 /** A lease as a store keeps it under its id. */
 export function recordBytes(record: LeaseRecord): Buffer {
-  const { terms, ranges, runs } = record;
+  const { terms, holding } = record;
+  const [ranges, runs] = [rangesOf(terms, holding), runsIn(terms, holding)];
   const { fencingToken, grantedMs, offset, length, secretHash = '', secretSalt = '' } = terms;
   const text = JSON.stringify(sharedOf(record));
   const numbers = [fencingToken, grantedMs, offset, length];
@@ -93,32 +95,34 @@ export class RecordReader {
     const textAt = runsAt + runCount * RUN_BYTES - from;
     const secretAt = textAt + view.getUint32(from, true);
     const saltAt = secretAt + view.getUint32(from + 3 * COUNT_BYTES, true);
-    const { terms, quarantined, ended } = this.#sharedIn(bytes, textAt, secretAt);
-    return {
-      // Name by name, all of them: spreading an object into another costs many times as much.
-      terms: {
-        id,
-        fencingToken: numberAt(view, numbersAt),
-        partition: terms.partition,
-        media: terms.media,
-        path: terms.path,
-        inode: terms.inode,
-        generation: terms.generation,
-        offset: numberAt(view, numbersAt + 2 * NUMBER_BYTES),
-        length: numberAt(view, numbersAt + 3 * NUMBER_BYTES),
-        access: terms.access,
-        ttlMs: terms.ttlMs,
-        client: terms.client,
-        secretHash: textIn(bytes, secretAt, saltAt),
-        secretSalt: textIn(bytes, saltAt, bytes.length),
-        holder: terms.holder,
-        grantedMs: numberAt(view, numbersAt + NUMBER_BYTES),
-      } satisfies Required<{ [K in keyof LeaseTerms]: LeaseTerms[K] }>,
-      ranges: several(rangeCount, (index) => rangeAt(view, rangesAt + index * RANGE_BYTES)),
-      runs: several(runCount, (index) => runAt(view, runsAt + index * RUN_BYTES)),
-      quarantined,
-      ended,
-    };
+    const shared = this.#sharedIn(bytes, textAt, secretAt);
+    // Name by name, all of them: spreading an object into another costs many times as much.
+    const terms = {
+      id,
+      fencingToken: numberAt(view, numbersAt),
+      partition: shared.terms.partition,
+      media: shared.terms.media,
+      path: shared.terms.path,
+      inode: shared.terms.inode,
+      generation: shared.terms.generation,
+      offset: numberAt(view, numbersAt + 2 * NUMBER_BYTES),
+      length: numberAt(view, numbersAt + 3 * NUMBER_BYTES),
+      access: shared.terms.access,
+      ttlMs: shared.terms.ttlMs,
+      client: shared.terms.client,
+      secretHash: textIn(bytes, secretAt, saltAt),
+      secretSalt: textIn(bytes, saltAt, bytes.length),
+      holder: shared.terms.holder,
+      grantedMs: numberAt(view, numbersAt + NUMBER_BYTES),
+    } satisfies Required<{ [K in keyof LeaseTerms]: LeaseTerms[K] }>;
+    const isWhole = rangeCount === 1 && runCount === 1 && holdsAll(view, rangesAt, terms);
+    const holding = isWhole
+      ? numberAt(view, runsAt + NUMBER_BYTES)
+      : {
+          ranges: several(rangeCount, (index) => rangeAt(view, rangesAt + index * RANGE_BYTES)),
+          runs: several(runCount, (index) => runAt(view, runsAt + index * RUN_BYTES)),
+        };
+    return { terms, holding, quarantined: shared.quarantined, ended: shared.ended };
   }
 
   /** Leases that follow each other mostly share it, and comparing costs less than a text. */
@@ -147,6 +151,17 @@ function numberAt(view: DataView, at: number): number {
   return whole === value ? whole : value;
 }
 
+/** Whether the only range, and the only run behind it, are all of what was asked for: see Holding. */
+function holdsAll(view: DataView, at: number, asked: ByteRange): boolean {
+  const ofRun = at + RANGE_BYTES;
+  const from = numberAt(view, ofRun);
+  return (
+    numberAt(view, at) === asked.offset &&
+    numberAt(view, at + NUMBER_BYTES) === asked.length &&
+    isOfAllPages(asked, from, from + numberAt(view, ofRun + 2 * NUMBER_BYTES))
+  );
+}
+
 function rangeAt(view: DataView, at: number): ByteRange {
   return { offset: numberAt(view, at), length: numberAt(view, at + NUMBER_BYTES) };
 }
@@ -159,10 +174,6 @@ function runAt(view: DataView, at: number): PageRun {
   };
 }
 
-/** Nearly always there is one, and an array that is pushed to takes room for many. */
 function several<Item>(count: number, itemAt: (index: number) => Item): Item[] {
-  if (count === 0) return [];
-  const items = [itemAt(0)];
-  for (let index = 1; index < count; index++) items.push(itemAt(index));
-  return items;
+  return Array.from({ length: count }, (_, index) => itemAt(index));
 }

@@ -122,9 +122,9 @@ function endWithBoot({ record, deadlineMs }: StoredLease, ended: LeaseRecord[]):
 }
 
 function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOptions): Lease {
-  const { terms, ranges, runs, quarantined } = record;
+  const { terms, holding, quarantined } = record;
   const state = quarantined === undefined ? 'reclaimable' : 'quarantined';
-  return new Lease(terms, { state, ranges, runs, deadlineMs, quarantined }, place);
+  return new Lease(terms, { state, holding, deadlineMs, quarantined }, place);
 }
 
 /** Looks once at each partition whether it is the one that leases were granted on. */

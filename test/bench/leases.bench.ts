@@ -108,10 +108,5 @@ function nthOf(record: LeaseRecord, index: number): LeaseRecord {
   const offset = ((index * 97) % 256) * PAGE_SIZE;
   const { secretHash } = newLeaseSecret();
   const terms = { ...record.terms, id, offset, secretHash };
-  const runs = record.runs.map((run) => ({
-    ...run,
-    offset,
-    deviceOffset: run.deviceOffset + offset,
-  }));
-  return { ...record, terms, ranges: [{ offset, length: PAGE_SIZE }], runs };
+  return { ...record, terms, holding: offset };
 }

@@ -26,14 +26,19 @@ async function setUp(t: Test, lines: readonly string[] = []) {
 }
 
 function leaseOf(client: string, extents = 1): Lease {
-  const { terms, ranges } = recordOf('01J', client);
+  const { terms } = recordOf('01J', client);
+  const ranges = [{ offset: 0, length: 4096 }];
   const runs = Array.from({ length: extents }, (_, i) => ({
     offset: i * 4096,
     deviceOffset: 2 ** 40 + 2 * i * 4096,
     length: 4096,
   }));
   const place = { backingPath: '(memory)', clock: systemClock };
-  return new Lease(terms, { state: 'quarantined', ranges, runs, deadlineMs: 0 }, place);
+  return new Lease(
+    terms,
+    { state: 'quarantined', holding: { ranges, runs }, deadlineMs: 0 },
+    place,
+  );
 }
 
 const NOTING = ['cat > input', 'env > environment', 'echo "port 3 is shut"'];

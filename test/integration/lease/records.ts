@@ -22,8 +22,7 @@ export function recordOf(id: string, client = 'nic0', fencingToken = 1): LeaseRe
       holder: { pid: 7, startTicks: 8, view: '' },
       grantedMs: 0.5,
     },
-    ranges: [{ offset: 0, length: 4096 }],
-    runs: [{ offset: 0, deviceOffset: 8192, length: 4096 }],
+    holding: 8192,
     quarantined: undefined,
     ended: undefined,
   };

@@ -34,7 +34,7 @@ function setUp() {
         media: { partition: 'guid' },
         ...terms,
       },
-      { state: 'active', ranges: [{ offset: 0, length: P }], runs, deadlineMs: 0 },
+      { state: 'active', holding: { ranges: [{ offset: 0, length: P }], runs }, deadlineMs: 0 },
       { backingPath: '/media', clock },
     );
     index.add(lease);

@@ -29,8 +29,10 @@ function setUp(terms: Partial<LeaseTerms> = {}) {
     },
     {
       state: 'active',
-      ranges: [{ offset: terms.offset ?? 0, length: terms.length ?? 3 * P }],
-      runs: RUNS,
+      holding: {
+        ranges: [{ offset: terms.offset ?? 0, length: terms.length ?? 3 * P }],
+        runs: RUNS,
+      },
       deadlineMs: clock.nowMs() + 30_000,
     },
     { backingPath: '/media', clock },

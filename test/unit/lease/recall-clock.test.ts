@@ -9,10 +9,10 @@ const waitsFor = (ms: number) => ({ id: '01A', deadlineMs: 2_000, waitedMs: () =
 
 t.test('restMs: no holder could see a recall before its daemon ran', (t) => {
   const clock = new HandClock();
-  const { terms, ranges, runs } = recordOf('a');
+  const { terms, holding } = recordOf('a');
   const lease = new Lease(
     { ...terms, ttlMs: 9_000 },
-    { state: 'reclaimable', ranges, runs, deadlineMs: clock.nowMs() + 9_000 },
+    { state: 'reclaimable', holding, deadlineMs: clock.nowMs() + 9_000 },
     { backingPath: '/x', clock },
   );
   const recallClock = new RecallClock(clock);

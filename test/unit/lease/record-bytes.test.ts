@@ -24,8 +24,8 @@ const terms = object({
   path: maybe(fc.string({ unit: 'binary' })),
   inode: maybe(fc.nat()),
   generation: maybe(fc.nat()),
-  offset: bytes,
-  length: bytes,
+  offset: fc.nat({ max: 2 ** 50 }),
+  length: fc.nat({ max: 2 ** 50 }),
   access: fc.constantFrom('read' as const, 'write' as const),
   ttlMs: fc.nat(),
   client: maybe(fc.string({ unit: 'binary' })),
@@ -39,12 +39,15 @@ const terms = object({
   ),
   grantedMs: fc.double({ noNaN: true, min: 1e-9 }),
 });
-const record: fc.Arbitrary<LeaseRecord> = object({
-  terms,
+const pieces = object({
   ranges: fc.array(object({ offset: bytes, length: bytes }), { maxLength: 3 }),
   runs: fc.array(object({ offset: bytes, deviceOffset: bytes, length: bytes }), {
     maxLength: 3,
   }),
+});
+const record: fc.Arbitrary<LeaseRecord> = object({
+  terms,
+  holding: fc.oneof(pieces, bytes),
   quarantined: maybe(
     object({
       reason: fc.string(),
