@@ -1,6 +1,7 @@
 import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { Clock } from '../lib/clock.js';
+import { wallMsOf } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
 import { pagesCovering, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
@@ -9,6 +10,7 @@ import { LeaseIndex } from './lease-index.js';
 import { leaseEventFields, leaseEventName } from './lease-events.js';
 import type { EndState, HeldState } from './lease-state.js';
 import type { QuarantineCause } from './lease-record.js';
+import type { LeaseStore } from './lease-store.js';
 import type { LeaseTarget } from './lease-target.js';
 import type { Lease } from './lease.js';
 import { pinRuns, unpinPages, unpinRuns } from './page-runs.js';
@@ -21,6 +23,8 @@ export interface HeldLeasesOptions {
   readonly log: Logger;
   /** Told of what becomes of a lease. */
   readonly events: EventSink;
+  /** Knows the fencing token of the last lease of the daemons before. */
+  readonly store: Pick<LeaseStore, 'fencingToken'>;
 }
 
 /** How a lease ended: what it is called, and why its pages are used no more. */
@@ -46,9 +50,12 @@ export class HeldLeases {
   readonly #options: HeldLeasesOptions;
   readonly #rawClaims = new RawClaims();
   readonly #onLess = new Set<() => void>();
+  /** That of the last lease that this daemon has not granted itself. */
+  readonly #earlierToken: number;
 
   constructor(options: HeldLeasesOptions) {
     this.#options = options;
+    this.#earlierToken = options.store.fencingToken;
   }
 
   /**
@@ -121,7 +128,7 @@ export class HeldLeases {
 
   /** Unpins all of a lease and forgets it. */
   remove(lease: Lease, { state, reason }: LeaseEnd): void {
-    const { clock, log } = this.#options;
+    const { log } = this.#options;
     this.#unpin(lease);
     this.#moving(
       lease,
@@ -130,8 +137,8 @@ export class HeldLeases {
       },
       reason,
     );
-    const { partition, path, client, grantedMs } = lease.terms;
-    const heldMs = clock.nowMs() - grantedMs;
+    const { partition, path, client } = lease.terms;
+    const heldMs = this.#heldMs(lease);
     this.counters.holdSeconds.observe(heldMs / 1000);
     log.info(
       { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
@@ -173,6 +180,13 @@ export class HeldLeases {
   /** Unpins everything, for a process that ends: who holds what is in the store. */
   unpinAll(): void {
     for (const lease of this.index.all()) this.#unpin(lease);
+  }
+
+  /** The clock of an earlier daemon may be that of another boot: what it granted is timed by the wall. */
+  #heldMs({ id, terms: { fencingToken, grantedMs } }: Lease): number {
+    const { clock } = this.#options;
+    if (fencingToken > this.#earlierToken) return clock.nowMs() - grantedMs;
+    return Math.max(0, clock.wallMs() - wallMsOf(id));
   }
 
   #tellLess(): void {

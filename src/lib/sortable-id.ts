@@ -29,8 +29,7 @@ export class SortableIds {
    */
   follow(id: string): void {
     if (id <= this.#text.toString('latin1')) return;
-    let ms = 0;
-    for (let i = 0; i < TIME_DIGITS; i++) ms = ms * 32 + CROCKFORD.indexOf(id.charAt(i));
+    const ms = wallMsOf(id);
     assert(id.length === this.#text.length && ms >= 0, `${id} is an id of this kind`);
     this.#lastMs = ms + 1;
     this.#setTime(this.#lastMs);
@@ -78,4 +77,11 @@ export class SortableIds {
     this.#digits[i] = digit;
     this.#text[i] = CROCKFORD.charCodeAt(digit);
   }
+}
+
+/** When an id was made, by the wall clock, in milliseconds since the epoch; a little later where that stepped back. */
+export function wallMsOf(id: string): number {
+  let ms = 0;
+  for (let i = 0; i < TIME_DIGITS; i++) ms = ms * 32 + CROCKFORD.indexOf(id.charAt(i));
+  return ms;
 }

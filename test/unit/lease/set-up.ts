@@ -34,6 +34,8 @@ import { ToyFs } from './toy-fs.js';
 /** Time that stands still until a test moves it; timers then run in their order. */
 export class HandClock implements Clock {
   #nowMs = 1_000_000;
+  /** On the wall when the machine booted. */
+  #bootMs = 1_700_000_000_000;
   #timers: { readonly atMs: number; readonly fire: () => void }[] = [];
 
   get timers(): number {
@@ -45,7 +47,13 @@ export class HandClock implements Clock {
   }
 
   wallMs(): number {
-    return 1_700_000_000_000 + this.#nowMs;
+    return this.#bootMs + this.#nowMs;
+  }
+
+  /** Starts the clock anew, while the time on the wall goes on. */
+  reboot(): void {
+    this.#bootMs += this.#nowMs;
+    this.#nowMs = 0;
   }
 
   setTimer(fire: () => void, delayMs: number): () => void {
