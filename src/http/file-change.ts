@@ -78,7 +78,7 @@ export function conflictTerms(
   if (onConflict !== 'revoke') return { defer: onConflict === 'defer' };
   const evicted: Evicted[] = [];
   const evict: Evict = async (pending, aborted) => {
-    evicted.push(...(await revocation.evict(partition, pending, aborted)));
+    for (const one of await revocation.evict(partition, pending, aborted)) evicted.push(one);
   };
   return { defer: true, evict, evicted };
 }

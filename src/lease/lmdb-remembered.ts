@@ -146,7 +146,8 @@ export class LmdbRemembered {
 function roundOf(ends: readonly LeaseTombstone[], keys: readonly KeptKey[]): RememberedRound {
   const times = [...ends.map(({ endedMs }) => endedMs), ...keys.map(({ grantedMs }) => grantedMs)];
   return {
-    atMs: Math.max(...times),
+    // As arguments of one call they would overflow the stack where very many leases end at once.
+    atMs: times.reduce((latest, ms) => Math.max(latest, ms), 0),
     ids: ends.map(({ terms }) => terms.id),
     keys: keys.map(({ id }) => id),
   };

@@ -33,6 +33,13 @@ const FILE_NAME = 'leases.mdb';
 /** How often a removal is tried: on a full disk one right after a failed put fails too. */
 const REMOVAL_TRIES = 3;
 
+/** What takes nothing of a full disk but for the tombstones, which can be left out. */
+const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set([
+  'remove',
+  'operation-ended',
+  'tombstone',
+]);
+
 /** A call of commit that was not written yet. */
 interface Waiting {
   readonly changes: readonly StoreChange[];
@@ -164,13 +171,14 @@ export class LmdbStore implements LeaseStore {
 
   /** One transaction for all; where it fails, removals get one of their own, without tombstones. */
   async #writeRound(asked: readonly Waiting[]): Promise<void> {
-    const round = this.#hasRoom(changesOf(asked)) ? asked : this.#refuseGrowth(asked);
-    if (round.length === 0) return;
+    let round = asked;
     try {
+      if (!this.#hasRoom(changesOf(asked))) round = this.#refuseGrowth(asked);
+      if (round.length === 0) return;
       await this.#transact(changesOf(round));
     } catch (error) {
       const removals = round.filter(({ changes }) => isRemoval(changes));
-      for (const one of round) if (!removals.includes(one)) one.reject(this.#failure(error));
+      for (const one of round) if (!isRemoval(one.changes)) one.reject(this.#failure(error));
       if (removals.length > 0) await this.#remove(removals);
       return;
     }
@@ -208,7 +216,8 @@ export class LmdbStore implements LeaseStore {
   /** Settles once the transaction is on the disk. @throws what LMDB says. */
   async #transact(changes: readonly StoreChange[]): Promise<void> {
     const remembered = this.#remembered.step(changes);
-    const token = Math.max(this.#fencingToken, ...changes.map(fencingTokenOf));
+    let token = this.#fencingToken;
+    for (const change of changes) token = Math.max(token, fencingTokenOf(change));
     try {
       await this.#root.batch(() => {
         this.#applyHeader(changes, token);
@@ -326,8 +335,7 @@ function changesOf(round: readonly Waiting[]): StoreChange[] {
 }
 
 function isRemoval(changes: readonly StoreChange[]): boolean {
-  const removals = ['remove', 'operation-ended', 'tombstone'];
-  return changes.every(({ kind }) => removals.includes(kind));
+  return changes.every(({ kind }) => REMOVALS.has(kind));
 }
 
 function takesRoom(changes: readonly StoreChange[]): boolean {

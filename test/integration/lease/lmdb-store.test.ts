@@ -80,7 +80,8 @@ t.test('a store: a lease of very many pieces is read as it was written', async (
     deviceOffset: i * 8192 + 4096,
     length: 4096,
   }));
-  const records = [recordOf('a'), { ...recordOf('b'), runs }, recordOf('c')];
+  const holding = { ranges: [{ offset: 0, length: 4096 }], runs };
+  const records = [recordOf('a'), { ...recordOf('b'), holding }, recordOf('c')];
   await store.commit(records.map((record) => ({ kind: 'put', record, deadlineMs: 5 })));
   t.strictSame(
     [...store.stored()].map(({ record }) => record),
