@@ -30,10 +30,10 @@ export class IntervalNodes<Owner> {
   #dropped = NONE;
   #seed = 0x9e3779b9;
 
-  /** Makes room for so many nodes more, at once. */
+  /** Makes room for so many nodes more, at once; many trees may ask, each for a few. */
   reserve(count: number): void {
     const needed = (this.#owners.length + count) * WIDTH;
-    if (needed > this.cells.length) this.#grow(needed);
+    if (needed > this.cells.length) this.#grow(Math.max(needed, 2 * this.cells.length));
   }
 
   /** Makes a node of a half-open interval, under which nothing stands yet. */

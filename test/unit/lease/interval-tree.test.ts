@@ -158,6 +158,19 @@ t.test('build: the tree of what was added one by one, which goes on to change', 
   );
 });
 
+t.test('build: of very many trees, each makes room for itself alone now and then', async (t) => {
+  const nodes = new IntervalNodes<Owner>();
+  const lengths = new Set<number>();
+  for (let i = 0; i < 20_000; i++) {
+    const one = owner('x', i, 1);
+    const tree = treeOf(nodes);
+    tree.build([one]);
+    lengths.add(nodes.cells.length);
+    if (i % 5_000 === 0) t.strictSame([...tree.overlapping(i, i + 1)], [one]);
+  }
+  t.ok(lengths.size < 20, `the nodes were copied ${lengths.size} times`);
+});
+
 t.test('build: a long run stays shallow enough to search and empty', async (t) => {
   const tree = treeOf();
   const count = 50_000;
