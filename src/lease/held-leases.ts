@@ -1,3 +1,4 @@
+import { Buckets } from '../lib/buckets.js';
 import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { Clock } from '../lib/clock.js';
@@ -49,7 +50,7 @@ export class HeldLeases {
   readonly quarantined = new Set<Lease>();
   readonly #options: HeldLeasesOptions;
   readonly #rawClaims = new RawClaims();
-  readonly #onLess = new Set<() => void>();
+  readonly #onLess = new Buckets<Lease, () => void>();
   /** That of the last lease that this daemon has not granted itself. */
   readonly #earlierToken: number;
 
@@ -115,14 +116,14 @@ export class HeldLeases {
       { lease: lease.id, pages: lease.pages, ranges: rest.length },
       'lease released in part',
     );
-    this.#tellLess();
+    this.#tellLess(lease);
   }
 
-  /** Has `port` told whenever a lease has fewer pages than before; what it returns ends that. */
-  onLess(port: () => void): () => void {
-    this.#onLess.add(port);
+  /** Has `port` told whenever `lease` has fewer pages than before; what it returns ends that. */
+  onLess(lease: Lease, port: () => void): () => void {
+    this.#onLess.add(lease, port);
     return () => {
-      this.#onLess.delete(port);
+      this.#onLess.delete(lease, port);
     };
   }
 
@@ -144,7 +145,7 @@ export class HeldLeases {
       { lease: lease.id, partition, path, client, reason, heldMs: Math.round(heldMs) },
       `lease ${state}`,
     );
-    this.#tellLess();
+    this.#tellLess(lease);
   }
 
   move(lease: Lease, to: HeldState): void {
@@ -189,8 +190,8 @@ export class HeldLeases {
     return Math.max(0, clock.wallMs() - wallMsOf(id));
   }
 
-  #tellLess(): void {
-    for (const tell of this.#onLess) tell();
+  #tellLess(lease: Lease): void {
+    for (const tell of this.#onLess.of(lease)) tell();
   }
 
   #moving(lease: Lease, move: () => void, reason?: string): void {

@@ -4,6 +4,7 @@ import type { Logger } from '../lib/logger.js';
 import type { Fence } from './fence.js';
 import type { HeldLeases } from './held-leases.js';
 import type { LeaseCheck } from './lease-check.js';
+import { EvictionStop } from './eviction-stop.js';
 import { hasEnded } from './lease-state.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseSteps } from './lease-steps.js';
@@ -73,13 +74,12 @@ export class Revocation {
   async evict(partition: string, change: EvictingChange, signal: AbortSignal): Promise<Evicted[]> {
     const { inode, from, to } = change;
     const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
-    const failed = new AbortController();
-    const over = AbortSignal.any([signal, failed.signal]);
+    const stop = new EvictionStop(signal);
     const evictions = leases.map(async (lease) => {
       try {
-        await this.#evictOne(lease, change, over);
+        await this.#evictOne(lease, change, stop);
       } catch (error) {
-        failed.abort();
+        stop.now();
         throw error;
       }
       const { ended, quarantined } = lease.view();
@@ -87,6 +87,7 @@ export class Revocation {
       return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
     });
     await Promise.allSettled(evictions);
+    stop.forget();
     return Promise.all(evictions);
   }
 
@@ -129,7 +130,13 @@ export class Revocation {
   lapsed(lease: Lease, waiting: string): void {
     if (this.#options.fence === undefined) return;
     const reason = `its ttl had passed, and ${waiting} waited for it`;
-    this.#inBackground(this.revoke(lease, reason), lease);
+    this.#inBackground(lease, () => this.#revokeLapsed(lease, reason));
+  }
+
+  /** Again, too: a lease that its holder has renewed meanwhile is its holder's. */
+  async #revokeLapsed(lease: Lease, reason: string): Promise<void> {
+    if (lease.quarantined?.isRevoked === true) await this.#fence(lease);
+    else if (lease.state === 'suspect') await this.revoke(lease, reason);
   }
 
   /**
@@ -154,7 +161,9 @@ export class Revocation {
   /** Takes up the fencing that another daemon, or a change, left undone. */
   resume(): void {
     for (const lease of this.#options.held.quarantined) {
-      if (lease.quarantined?.isRevoked === true) this.#inBackground(this.#fence(lease), lease);
+      if (lease.quarantined?.isRevoked === true) {
+        this.#inBackground(lease, () => this.#fence(lease));
+      }
     }
   }
 
@@ -170,45 +179,42 @@ export class Revocation {
     await Promise.allSettled(this.#fencing.values());
   }
 
-  async #evictOne(lease: Lease, change: EvictingChange, signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && isInTheWay(lease, change)) {
+  async #evictOne(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<void> {
+    while (!stop.isNow && isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
       if (restMs <= 0) {
         await this.#takeRights(lease, `revoked by ${change.op} ${change.id}`);
-        await this.#fenceUntil(lease, signal);
+        await this.#fenceUntil(lease, stop);
         return;
       }
-      await this.#untilLess(restMs, signal);
+      await this.#untilLess(lease, restMs, stop);
     }
   }
 
-  /** Fences a holder, in the background once a signal aborts. */
-  async #fenceUntil(lease: Lease, signal: AbortSignal): Promise<void> {
+  /** Fences a holder, in the background once the eviction stops. */
+  async #fenceUntil(lease: Lease, stop: EvictionStop): Promise<void> {
     const fencing = this.#fence(lease);
-    if (!signal.aborted) {
+    if (!stop.isNow) {
       await new Promise<void>((resolve, reject) => {
-        const settle = (): void => {
-          resolve();
-        };
-        signal.addEventListener('abort', settle, { once: true });
-        fencing.then(settle, reject);
+        const unsubscribe = stop.onStop(resolve);
+        fencing.finally(unsubscribe).then(resolve, reject);
       });
     }
-    if (signal.aborted) this.#inBackground(fencing, lease);
+    if (stop.isNow) this.#inBackground(lease, () => this.#fence(lease), fencing);
   }
 
-  async #untilLess(restMs: number, signal: AbortSignal): Promise<void> {
+  async #untilLess(lease: Lease, restMs: number, stop: EvictionStop): Promise<void> {
     const { clock, held } = this.#options;
     await new Promise<void>((resolve) => {
       const finish = (): void => {
         cancelTimer();
         unsubscribe();
-        signal.removeEventListener('abort', finish);
+        goOn();
         resolve();
       };
       const cancelTimer = clock.setTimer(finish, restMs);
-      const unsubscribe = held.onLess(finish);
-      signal.addEventListener('abort', finish);
+      const unsubscribe = held.onLess(lease, finish);
+      const goOn = stop.onStop(finish);
     });
   }
 
@@ -229,33 +235,39 @@ export class Revocation {
     const { held, log, steps } = this.#options;
     const { isFenced, detail } = await fence.fence(lease);
     held.counters.fences[isFenced ? 'fenced' : 'failed']++;
-    if (isFenced) {
-      this.#retries.delete(lease);
-      await lease.inTurn(() => steps.end(lease, { state: 'revoked', reason: `fenced: ${detail}` }));
+    if (!isFenced) {
+      log.error({ lease: lease.id, detail }, 'holder not fenced: its pages stay pinned');
+      this.#retryLater(lease, () => this.#fence(lease));
       return;
     }
-    log.error({ lease: lease.id, detail }, 'holder not fenced: its pages stay pinned');
-    this.#retryLater(lease);
+    try {
+      await lease.inTurn(() => steps.end(lease, { state: 'revoked', reason: `fenced: ${detail}` }));
+      this.#retries.delete(lease);
+    } catch (error) {
+      // Whoever waits is told of it; nobody may wait.
+      this.#retryLater(lease, () => this.#fence(lease));
+      throw error;
+    }
   }
 
-  #retryLater(lease: Lease): void {
+  #retryLater(lease: Lease, again: () => Promise<void>): void {
     if (this.#closed) return;
     const { pauseMs: lastMs = 0, cancel: cancelLast } = this.#retries.get(lease) ?? {};
     cancelLast?.();
     const pauseMs = Math.min(Math.max(lastMs * 2, FENCE_PAUSE_MS_MIN), FENCE_PAUSE_MS_MAX);
     const cancel = this.#options.clock.setTimer(() => {
       if (hasEnded(lease.state)) this.#retries.delete(lease);
-      else this.#inBackground(this.#fence(lease), lease);
+      else this.#inBackground(lease, again);
     }, pauseMs);
     this.#retries.set(lease, { cancel, pauseMs });
   }
 
-  /** Where the store fails, the lease is held still, and is fenced again. */
-  #inBackground(work: Promise<void>, lease: Lease): void {
+  /** Does what nobody waits for. Where the store fails, the lease is held still, and it is done again. */
+  #inBackground(lease: Lease, again: () => Promise<void>, work = again()): void {
     work.catch((error: unknown) => {
       if (!(error instanceof DaxdError)) throw error;
       this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
-      this.#retryLater(lease);
+      this.#retryLater(lease, again);
     });
   }
 }

@@ -66,6 +66,62 @@ t.test('evict: whoever gives up does not wait for a fence, which goes on', async
   t.equal(set.pinnedPages(), 0);
 });
 
+/** A fence that says yes at once, and how often it was asked. */
+function willingFence() {
+  const asked: string[] = [];
+  return {
+    asked,
+    fence: async ({ id }: { readonly id: string }): Promise<FenceOutcome> => {
+      asked.push(id);
+      return { isFenced: true, detail: 'shut' };
+    },
+    stop: (): void => {},
+  };
+}
+
+t.test('lapsed: what the store did not keep is no revocation: it is tried again', async (t) => {
+  const fence = willingFence();
+  const set = await setUp({ fence });
+  const { leases, clock, store } = set;
+  const lease = await leases.acquire(ask({ ttlMs: 1_000 }));
+  const renewed = await leases.acquire(ask({ ttlMs: 1_000 }));
+  clock.advance(1_000);
+  store.failure = FULL;
+  for (const one of [lease, renewed]) leases.revocation.lapsed(one, 'truncate 01C');
+  await setImmediate();
+  leases.renew(renewed.id);
+  store.failure = undefined;
+  t.strictSame(fence.asked, [], 'nobody is fenced whose rights the store still has');
+  clock.advance(900);
+  await setImmediate();
+  clock.advance(99);
+  t.equal(renewed.state, 'active');
+  clock.advance(1);
+  for (let turn = 0; turn < 5; turn++) await setImmediate();
+  t.equal(lease.state, 'revoked');
+  t.strictSame(fence.asked, [lease.id], 'whoever has renewed meanwhile is left alone');
+});
+
+t.test('revoke: an end that the store does not keep is tried again by itself', async (t) => {
+  const fence = willingFence();
+  const set = await setUp({ fence });
+  const { leases, clock, store } = set;
+  const lease = await leases.acquire(ask({ ttlMs: 60_000 }));
+  const commit = store.commit.bind(store);
+  let commits = 0;
+  store.commit = async (changes) => {
+    commits++;
+    if (commits === 2) throw new DaxdError('EIO', 'gone');
+    await commit(changes);
+  };
+  await t.rejects(leases.revocation.revoke(lease, 'test'), refusal('EIO'));
+  t.equal(lease.state, 'quarantined');
+  clock.advance(1_000);
+  for (let turn = 0; turn < 5; turn++) await setImmediate();
+  t.equal(lease.state, 'revoked');
+  t.equal(set.pinnedPages(), 0);
+});
+
 t.test('keep: the end of a holder behind a grant that fails finds it over', async (t) => {
   const set = await setUp();
   const { leases, store, holders, clock } = set;
