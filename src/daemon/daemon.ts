@@ -119,8 +119,10 @@ export class Daemon {
     await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
     await mounts.unmountAll();
-    storeNote.drop(store);
-    await leases.close();
+    // The note is looked at once nothing is under way that the store may yet be told.
+    await leases.close(() => {
+      storeNote.drop(store);
+    });
     await this.#attached.pmem.detach();
     log.info({ held: held.length }, 'detached');
     return held;

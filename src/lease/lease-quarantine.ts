@@ -146,10 +146,8 @@ export class LeaseQuarantine {
       throw new DaxdError('ENOENT', `nothing unknown is quarantined at ${offset} of ${partition}`);
     }
     const freed = await freeIdlePlaces(target, [place], this.#options.memremap);
-    this.#unknown.set(
-      partition,
-      places.filter((one) => one !== place),
-    );
+    // What is pinned of it is there still, and others may have freed places meanwhile.
+    this.#findUnknown(partition, quarantinedPlaces(target));
     return freed;
   }
 

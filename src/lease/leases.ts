@@ -295,13 +295,16 @@ export class Leases {
   /**
    * Ends the use of the leases by this process; the store keeps them. Their holders keep what
    * they mapped.
+   *
+   * @param onKept called when the store has been told all, and is open still.
    */
-  async close(): Promise<void> {
+  async close(onKept = (): void => {}): Promise<void> {
     this.#watch.close();
     await this.revocation.close();
     await this.#held.untilIdle();
     await this.#checkpoint.write();
     this.#held.unpinAll();
+    onKept();
     await this.#options.store.close();
   }
 
@@ -357,11 +360,8 @@ export class Leases {
     const fencingToken = ++this.#fencingToken;
     const terms = { id: ids.next(), fencingToken, holder, grantedMs, ...termsOf(request, place) };
     const holding = holdingOf(terms, { ranges: [{ offset, length }], runs });
-    const lease = new Lease(
-      terms,
-      { state: 'active', holding, deadlineMs: grantedDeadlineMs(terms) },
-      this.#options,
-    );
+    const standing = { state: 'active', holding, deadlineMs: grantedDeadlineMs(terms) } as const;
+    const lease = new Lease(terms, standing, this.#options);
     this.#held.add(lease, place.target);
     this.#deadlines.set(lease, lease.deadlineMs);
     if (holder !== undefined) this.#watch.add(holder, lease);

@@ -1,5 +1,4 @@
 import { DaxdError } from '../lib/errno.js';
-import { PAGE_SIZE } from '../lib/units.js';
 import { subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { FilesystemTarget, LeasableFile } from './lease-target.js';
@@ -64,36 +63,48 @@ class FileThen {
   /** The pages of a lease that the file does not have any more, or may not have. */
   lost({ terms, runs }: Lease): PageRun[] {
     const isSame = typeof this.#file !== 'string' && this.#file.generation === terms.generation;
-    return runs.flatMap((run) =>
-      isSame ? pagesOf(run).filter((page) => !this.#holds(page)) : run,
-    );
+    return isSame ? runs.flatMap((run) => this.#gapsIn(run)) : [...runs];
+  }
+
+  /** What of a run does not lie where it did. */
+  #gapsIn(run: PageRun): PageRun[] {
+    const end = runEnd(run);
+    const gaps: PageRun[] = [];
+    let from = run.offset;
+    for (let at = this.#firstBehind(from); from < end; at++) {
+      const now = this.#runs[at];
+      const isBeyond = now === undefined || now.offset >= end;
+      const isHere = !isBeyond && shiftOf(now) === shiftOf(run);
+      if (!isBeyond && !isHere) continue;
+      const to = isBeyond ? end : now.offset;
+      if (to > from)
+        gaps.push({ offset: from, deviceOffset: from + shiftOf(run), length: to - from });
+      from = isBeyond ? end : runEnd(now);
+    }
+    return gaps;
   }
 
   /** Whether all of a run lies where it did. */
   #holds(run: PageRun): boolean {
+    return this.#gapsIn(run).length === 0;
+  }
+
+  /** The first run that ends behind a byte of the file. */
+  #firstBehind(offset: number): number {
     let low = 0;
     let high = this.#runs.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (runEnd(this.#runs[middle]) <= run.offset) low = middle + 1;
+      if (runEnd(this.#runs[middle]) <= offset) low = middle + 1;
       else high = middle;
     }
-    for (let from = run.offset; from < runEnd(run); low++) {
-      const now = this.#runs[low];
-      if (now === undefined || now.offset > from) return false;
-      if (now.deviceOffset - now.offset !== run.deviceOffset - run.offset) return false;
-      from = runEnd(now);
-    }
-    return true;
+    return low;
   }
 }
 
-function pagesOf({ offset, deviceOffset, length }: PageRun): PageRun[] {
-  const pages: PageRun[] = [];
-  for (let at = 0; at < length; at += PAGE_SIZE) {
-    pages.push({ offset: offset + at, deviceOffset: deviceOffset + at, length: PAGE_SIZE });
-  }
-  return pages;
+/** By how much the device is ahead of the file. */
+function shiftOf({ offset, deviceOffset }: PageRun): number {
+  return deviceOffset - offset;
 }
 
 function fileOrDamage(fs: FilesystemTarget['fs'], inode: number): LeasableFile | string {
