@@ -141,7 +141,7 @@ t.test('systemd unit: systemd-analyze finds nothing to say', async (t) => {
   const unit = join(t.testdir({}), 'daxd.service');
   // The program is installed by a package; what is checked is the rest.
   writeFileSync(unit, readFileSync(UNIT, 'utf8').replace('/usr/bin/daxd', '/usr/bin/env'));
-  const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], {
+  const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', unit], {
     encoding: 'utf8',
   });
   const said = (stdout + stderr).split('\n').filter((line) => line.includes('daxd.service'));
