@@ -39,7 +39,7 @@ t.test('every step runs as it stands, and prints what the guide says', async (t)
     printed = runScript(t, translate(text), { directory, url: daxd?.url ?? '' });
     run += 1;
   }
-  t.equal(run, 10, 'steps');
+  t.equal(run, 11, 'steps');
   t.equal(await daxd?.stop(), 0);
 });
 
