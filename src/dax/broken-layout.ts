@@ -112,7 +112,11 @@ export class BrokenLayout {
    * before the file's mapping changes: it asks for the pages anew. Of a change that defers
    * only some are: what it frees, {@link assertIdleRun} checks.
    *
-   * @throws InvariantError when blocks under DMA were about to be freed.
+   * The barrier is up for one file. Where damaged media give a block to two, the other one can
+   * have been leased since, so a pinned page is damage and no broken invariant.
+   *
+   * @throws DaxdError EUCLEAN when a page is pinned through another file
+   * @throws InvariantError after the lift
    */
   assertIdle(): void {
     const { inode, op, state, defers } = this.#change;
@@ -120,17 +124,17 @@ export class BrokenLayout {
     if (defers) return;
     const pgmap = this.#options.device?.pgmap;
     const pfn = pgmap === undefined ? undefined : daxLayoutBusyPage(pgmap, this.#change.pages());
-    assert(pfn === undefined, `${op} of inode ${inode} frees no pinned page (${pfn} is)`);
+    if (pfn !== undefined) throw pinnedElsewhere(this.#change, pfn);
   }
 
-  /** Checks that pages which a change that defers is about to free are idle. @throws InvariantError */
+  /**
+   * Checks that pages which a change that defers is about to free are idle.
+   *
+   * @throws DaxdError EUCLEAN as {@link assertIdle}
+   */
   assertIdleRun(run: PfnRun): void {
     const [pinned] = this.pinnedIn(run);
-    const { inode, op } = this.#change;
-    assert(
-      pinned === undefined,
-      `${op} of inode ${inode} frees no pinned page (${pinned?.firstPfn} is)`,
-    );
+    if (pinned !== undefined) throw pinnedElsewhere(this.#change, pinned.firstPfn);
   }
 
   /** Takes the barrier down and lets the next change start. May be called more than once. */
@@ -156,6 +160,13 @@ async function evictHolders(
 function awaitedPage(change: LayoutChange, pgmap: DevPagemap): number | undefined {
   if (pgmap.dying) throw deviceGone(change);
   return change.defers ? undefined : daxLayoutBusyPage(pgmap, change.pages());
+}
+
+function pinnedElsewhere({ op, inode }: LayoutChange, pfn: number): DaxdError {
+  return new DaxdError(
+    'EUCLEAN',
+    `${op} of inode ${inode} is refused: page ${pfn} is pinned through another file: run e2fsck`,
+  );
 }
 
 /** Why a change of a device that detaches is refused: its counts no longer tell what is idle. */

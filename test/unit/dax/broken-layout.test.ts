@@ -177,13 +177,16 @@ t.test('assertIdle: holds between the wait and the lift, and not after', async (
   }, InvariantError);
 });
 
-t.test('assertIdle: a page that was pinned past the barrier breaks an invariant', async (t) => {
+t.test('assertIdle: a page that another file of damaged media pinned is refused', async (t) => {
   const { layouts, pin, unpin } = await setUpLayouts();
   const layout = await layouts.breakLayouts(truncateOf(0, 10));
   pin(9);
-  t.throws(() => {
-    layout.assertIdle();
-  }, /inode 12 frees no pinned page \(9 is\)/);
+  t.throws(
+    () => {
+      layout.assertIdle();
+    },
+    { code: 'EUCLEAN', message: /inode 12 is refused: page 9 is pinned through another file/ },
+  );
   unpin(9);
   layout.assertIdle();
 });
