@@ -9,21 +9,37 @@ export interface LogRun {
   readonly count: number;
 }
 
-/** The blocks of a journal, numbered from 0, wherever on the partition they lie. */
+/** A run, and which block of the log its first one is. */
+type PlacedRun = LogRun & { readonly first: number };
+
+/**
+ * The blocks of a journal, numbered from 0, wherever on the partition they lie. A hostile
+ * journal inode has as many runs as blocks, so no access walks through all of them.
+ */
 export class LogArea {
   readonly blocks: number;
   readonly #range: BackingRange;
-  readonly #runs: readonly (LogRun & { readonly first: number })[];
+  /** In the order of the log; no two that could be one. */
+  readonly #runs: readonly PlacedRun[];
+  /** The same in the order of the partition. */
+  readonly #byStart: readonly PlacedRun[];
 
   /** @param runs in the order of the log, all of them on the partition, none over another */
   constructor(range: BackingRange, runs: readonly LogRun[]) {
+    const placed: PlacedRun[] = [];
     let first = 0;
+    for (const { start, count } of runs) {
+      const last = placed.at(-1);
+      if (last !== undefined && last.start + last.count === start) {
+        placed[placed.length - 1] = { ...last, count: last.count + count };
+      } else {
+        placed.push({ start, count, first });
+      }
+      first += count;
+    }
     this.#range = range;
-    this.#runs = runs.map((run) => {
-      const placed = { ...run, first };
-      first += run.count;
-      return placed;
-    });
+    this.#runs = placed;
+    this.#byStart = placed.toSorted((a, b) => a.start - b.start);
     this.blocks = first;
   }
 
@@ -34,7 +50,8 @@ export class LogArea {
 
   /** Whether a block of the partition belongs to the log. */
   contains(block: number): boolean {
-    return this.#runs.some(({ start, count }) => block >= start && block < start + count);
+    const run = this.#byStart[lastUpTo(this.#byStart, 'start', block)];
+    return run !== undefined && block < run.start + run.count;
   }
 
   /** A copy of a log block. */
@@ -62,18 +79,34 @@ export class LogArea {
    * @throws DaxdError EIO
    */
   async persist(index: number, count: number): Promise<void> {
-    for (const { first, start, count: length } of this.#runs) {
-      const from = Math.max(index, first);
-      const to = Math.min(index + count, first + length);
+    const end = index + count;
+    for (let i = lastUpTo(this.#runs, 'first', index); ; i++) {
+      const run = this.#runs[i];
+      if (run === undefined || run.first >= end) return;
+      const from = Math.max(index, run.first);
+      const to = Math.min(end, run.first + run.count);
       if (from >= to) continue;
-      const offset = (start + from - first) * LOG_BLOCK_SIZE;
+      const offset = (run.start + from - run.first) * LOG_BLOCK_SIZE;
       await this.#range.persist(offset, (to - from) * LOG_BLOCK_SIZE);
     }
   }
 
   #offset(index: number): number {
-    const run = this.#runs.find(({ first, count }) => index >= first && index < first + count);
-    assert(run !== undefined, 'a log block lies in the log');
+    const run = this.#runs[lastUpTo(this.#runs, 'first', index)];
+    assert(run !== undefined && index < run.first + run.count, 'a log block lies in the log');
     return (run.start + index - run.first) * LOG_BLOCK_SIZE;
   }
+}
+
+/** Which of some runs, ascending by `key`, is the last that begins at or before `value`; or -1. */
+function lastUpTo(runs: readonly PlacedRun[], key: 'first' | 'start', value: number): number {
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const run = runs[middle];
+    if (run !== undefined && run[key] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
 }
