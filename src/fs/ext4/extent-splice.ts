@@ -208,7 +208,13 @@ function writeRootIndex(
     items = writeNodes(blocks, { blocks: [], items, isLast: true }, encodeIndexAt(depth));
     depth++;
   }
-  assert(depth <= EXTENT_DEPTH_MAX, 'five levels hold any file');
+  if (depth > EXTENT_DEPTH_MAX) {
+    // Five levels hold any file, unless most of their nodes are all but empty.
+    throw new DaxdError(
+      'EUCLEAN',
+      `inode ${tree.inode.number}: its extent tree has no room for another extent at depth ${EXTENT_DEPTH_MAX}; run e2fsck -fy`,
+    );
+  }
   for (; items.length === 1; depth--) {
     const [only] = items;
     assert(only !== undefined, 'a list of one has one');

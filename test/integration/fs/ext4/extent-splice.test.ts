@@ -2,6 +2,8 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { allocateBlocks, freeBlocks, METADATA } from '../../../../src/fs/ext4/allocator.js';
+import { encodeIndex, encodeLeaf, sealNode } from '../../../../src/fs/ext4/extent-node.js';
+import type { IndexEntry } from '../../../../src/fs/ext4/extent-node.js';
 import { spliceExtents, treeBlocksFor } from '../../../../src/fs/ext4/extent-splice.js';
 import { lastExtents, mapExtents, WHOLE_FILE } from '../../../../src/fs/ext4/extent-tree.js';
 import {
@@ -14,6 +16,11 @@ import {
 import type { BlockSpan, Extent } from '../../../../src/fs/ext4/extent.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import type { Inode } from '../../../../src/fs/ext4/inode.js';
+import {
+  EXTENT_BLOCK_MAX,
+  EXTENT_DEPTH_MAX,
+  EXTENT_ROOT_MAX,
+} from '../../../../src/fs/ext4/layout.js';
 import type { Transaction } from '../../../../src/fs/ext4/transaction.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { fsck } from '../../../support/ext4-image.js';
@@ -185,4 +192,44 @@ t.test('spliceExtents: as a plain list, from depth 0 to 2 and back', async (t) =
 
 function endOf(extent: Extent | undefined): number | undefined {
   return extent === undefined ? undefined : extent.logical + extent.length;
+}
+
+t.test('spliceExtents: a full way through a tree of five levels is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const open = await openImage(newImage(t));
+  const { volume, fs } = open;
+  const number = await fs.create('full');
+  const isRefused = volume.transact((txn) => {
+    const inode = readInode(txn, volume, number);
+    const goal = 0;
+    const { start: physical } = allocateBlocks(txn, volume, { goal, count: 1 });
+    const added = { logical: 1, physical, length: 1, unwritten: false };
+    let child = 0;
+    for (let depth = 0; depth < EXTENT_DEPTH_MAX; depth++) {
+      const { start } = allocateBlocks(txn, volume, { goal, count: 1 });
+      const node = txn.fresh(start);
+      if (depth === 0) {
+        const leaf = Array.from({ length: EXTENT_BLOCK_MAX }, (_, i) => ({
+          ...added,
+          logical: 2 * i,
+        }));
+        encodeLeaf(node, leaf);
+      } else encodeIndex(node, fullIndex(EXTENT_BLOCK_MAX, depth, child), depth);
+      sealNode(node, inode.checksumSeed);
+      child = start;
+    }
+    const root = fullIndex(EXTENT_ROOT_MAX, EXTENT_DEPTH_MAX, child);
+    encodeIndex(inode.iBlock, root, EXTENT_DEPTH_MAX);
+    spliceExtents(txn, volume, { inode, span: { from: 1, to: 2 } }, [added]);
+  });
+  await t.rejects(isRefused, { code: 'EUCLEAN', message: /no room for another extent at depth 5/ });
+  await closeClean(t, open);
+});
+
+/** Entries of an index node, of which only the first leads anywhere. */
+function fullIndex(entries: number, depth: number, child: number): IndexEntry[] {
+  return Array.from({ length: entries }, (_, i) => ({
+    logical: i === 0 ? 0 : depth * 1000 + i,
+    block: child,
+  }));
 }
