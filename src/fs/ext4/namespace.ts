@@ -322,10 +322,19 @@ function parentOf({ directory }: NamedEnd): Directory {
   throw rootGiven();
 }
 
+/**
+ * A name that was found in the same transaction. A damaged index can lead to a leaf by two ways:
+ * then what was put in since moved the name to where its own way does not lead.
+ *
+ * @throws DaxdError EUCLEAN where it is found no more
+ */
 function findName(directory: Directory, name: Buffer): FoundEntry {
   const found = directory.lookup(name);
-  assert(found !== undefined, 'a name that was found stays until the transaction ends');
-  return found;
+  if (found !== undefined) return found;
+  throw new DaxdError(
+    'EUCLEAN',
+    `directory inode ${directory.inode.number}: a name in it is lost once another is added; run e2fsck -fD`,
+  );
 }
 
 function nameOf(end: PathEnd): Buffer {
