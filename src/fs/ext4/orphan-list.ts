@@ -40,7 +40,21 @@ export function listedOrphans(source: BlockSource, volume: Volume): number[] {
   return [...numbers];
 }
 
-/** Whether an inode is on the list. */
+/**
+ * Notes the order of the list that the mount found: what recovery leaves on it is known then.
+ *
+ * @throws DaxdError EUCLEAN, EBADMSG
+ */
+export function learnList(volume: Volume): void {
+  const links = beforeOf(volume);
+  let before: number | undefined;
+  for (const number of listedOrphans(volume, volume)) {
+    if (before !== undefined) links.set(number, before);
+    before = number;
+  }
+}
+
+/** Whether an inode is on the list, which was {@link learnList | learned} if it was not empty. */
 export function isListed(source: BlockSource, volume: Volume, number: number): boolean {
   return headOf(source) === number || knownBefore(source, volume, number) !== undefined;
 }
@@ -84,7 +98,7 @@ export function removeFromList(txn: Transaction, volume: Volume, inode: Inode): 
 /**
  * Which inode stands before another one, as it was when the list last changed: to be believed
  * where that one's link says the same. It saves the walk, and is whole for a mounted volume,
- * for the mount empties the list.
+ * for the mount learns the list.
  */
 const knownLinks = new WeakMap<Volume, Map<number, number>>();
 

@@ -9,6 +9,7 @@ import { readAnyInode } from './inode.js';
 import { tryBreakFileLayouts } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
 import { OrphanFile } from './orphan-file.js';
+import { learnList } from './orphan-list.js';
 import { orphanNumbers, removeOrphan } from './orphans.js';
 import type { Volume } from './volume.js';
 
@@ -58,6 +59,7 @@ export async function recoverOrphans(
   volume: Volume,
   numbers: readonly number[],
 ): Promise<string | undefined> {
+  if (numbers.length > 0) learnList(volume);
   for (const number of numbers) {
     try {
       await recover(volume, number);

@@ -7,6 +7,7 @@ import type { Test } from 'tap';
 import { readFile } from '../../../../src/fs/ext4/file-read.js';
 import { readAnyInode, readInode } from '../../../../src/fs/ext4/inode.js';
 import { SuperField } from '../../../../src/fs/ext4/layout.js';
+import { openVolume } from '../../../../src/fs/ext4/mount-state.js';
 import { OrphanFile } from '../../../../src/fs/ext4/orphan-file.js';
 import { checkOrphans, recoverOrphans } from '../../../../src/fs/ext4/orphan-recovery.js';
 import {
@@ -16,9 +17,15 @@ import {
   removeOrphan,
 } from '../../../../src/fs/ext4/orphans.js';
 import { systemClock } from '../../../../src/lib/clock.js';
+import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
+import { BackingRange } from '../../../../src/media/backing-range.js';
+import { openBacking } from '../../../../src/media/open-backing.js';
+import { pinUserPages } from '../../../../src/mm/gup.js';
 import { debugfs, runJudge, withLoopMount } from '../../../support/ext4-image.js';
+import { layoutsOf } from '../../../support/layouts.js';
 import { requires } from '../../../support/requires.js';
+import { mapPages } from '../../../unit/mm/set-up.js';
 import { crashCopy, ORPHAN_KINDS, repair } from './orphan-set-up.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
@@ -44,7 +51,7 @@ function sorted(numbers: readonly number[]): number[] {
 }
 
 async function change(
-  { volume }: OpenImage,
+  { volume }: Pick<OpenImage, 'volume'>,
   number: number,
   how: typeof addOrphan | typeof removeOrphan,
 ): Promise<void> {
@@ -149,6 +156,32 @@ for (const { kind, args } of ORPHAN_KINDS) {
     t.equal(own.volume.free.blocks, freeBlocksOf(image), 'all that the kernel frees in the end');
   });
 }
+
+t.test('addOrphan: what recovery left on the list for a lease is not added again', async (t) => {
+  if (!requires(t, JUDGES)) return;
+  const { open, a, b } = await withFiles(t, ['-O', '^orphan_file']);
+  const { fs, pin } = open;
+  const pages = [a, b].map((number) => (fs.extents(number)[0]?.mediaOffset ?? 0) / PAGE_SIZE);
+  for (const page of pages) pin(page * PAGE_SIZE, PAGE_SIZE);
+  await fs.unlink('file-0');
+  await fs.unlink('file-1');
+  await open.close();
+
+  const backing = await openBacking(open.image, { readOnly: false, log: silentLogger });
+  const { memremap, pgmap, waiters } = await mapPages({ pages: backing.sizeBytes / PAGE_SIZE });
+  for (const page of pages) pinUserPages(memremap, page, 1);
+  const next = await openVolume(new BackingRange(backing, 0, backing.sizeBytes), {
+    readOnly: false,
+    log: silentLogger,
+    clock: systemClock,
+    layouts: layoutsOf({ pgmap, waiters }),
+  });
+  const left = orphanNumbers(next, next);
+  t.strictSame(sorted(left), sorted([a, b]));
+  for (const number of left) await change({ volume: next }, number, addOrphan);
+  t.strictSame(orphanNumbers(next, next), left, 'the list has an end still');
+  await backing.close();
+});
 
 t.test('addOrphan: a full orphan file, and the rest on the list', async (t) => {
   if (!requires(t, JUDGES)) return;
