@@ -122,7 +122,8 @@ export class HoleFill {
       this.#reservations.push(reservation);
       const kept = limit.take(reservation.runs);
       reservation.trim(kept);
-      laid.push(...layRuns(reservation.runs, hole.from, true));
+      // One by one: a spread is limited by the stack, and a fragmented hole has many runs.
+      for (const extent of layRuns(reservation.runs, hole.from, true)) laid.push(extent);
       if (hole.from + kept < hole.to) return { laid, to: hole.from + kept };
     }
     return { laid, to: span.to };
