@@ -3,6 +3,7 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { SortableIds } from '../lib/sortable-id.js';
+import type { PfnRun } from '../mm/gup.js';
 import { BrokenLayout, deviceGone, type BreakOptions, type LayoutPages } from './broken-layout.js';
 import {
   LayoutChange,
@@ -10,6 +11,7 @@ import {
   type LayoutOp,
   type PendingChange,
 } from './layout-change.js';
+import { pinnedRuns } from './pinned-runs.js';
 import { PinTurn, type PinTurnRequest } from './pin-turn.js';
 
 /** How a layout change's wait ended. */
@@ -117,6 +119,12 @@ export class Layouts {
   endTurn(turn: PinTurn): void {
     turn.ended();
     this.#remove(turn);
+  }
+
+  /** The first of some pages that is pinned, through whatever file; none without direct access. */
+  firstPinned(run: PfnRun): number | undefined {
+    const { device } = this.#options;
+    return device === undefined ? undefined : pinnedRuns(device.pgmap, run)[0]?.firstPfn;
   }
 
   /** The pending changes over bytes `[from, to)` of the inode that wait for its pages. */

@@ -123,7 +123,7 @@ export function allocateBlocks(txn: Transaction, volume: Volume, request: RunReq
 /**
  * Frees blocks. They can be taken again once the transaction is durable.
  *
- * @throws DaxdError EUCLEAN when they are not all in use, or are the filesystem's own tables
+ * @throws DaxdError EUCLEAN when they are not all in use, pinned through another file, or are the filesystem's own tables
  * @kernel ext4_free_blocks (fs/ext4/mballoc.c)
  */
 export function freeBlocks(
@@ -133,7 +133,8 @@ export function freeBlocks(
   leave: FreeLeave,
 ): void {
   assertData(volume, run);
-  if (leave !== METADATA) {
+  if (leave === METADATA) assertUnpinned(volume, run);
+  else {
     txn.requireIdle(leave);
     leave.assertIdleRun(pagesOf(volume, run));
   }
@@ -151,6 +152,16 @@ export function freeBlocks(
     for (let block = run.start; block < run.start + run.count; block++) txn.forget(block);
   }
   volume.holdFreed(txn, run.start, run.count);
+}
+
+/** Metadata is never lent: where a page of it is pinned, damaged media give it to a file too. */
+function assertUnpinned(volume: Volume, run: BlockRun): void {
+  const pfn = volume.layouts.firstPinned(pagesOf(volume, run));
+  if (pfn === undefined) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `blocks ${run.start} to ${run.start + run.count} are metadata, and page ${pfn} of them is pinned through a file; run e2fsck -fy`,
+  );
 }
 
 function markUsed(txn: Transaction, volume: Volume, run: BlockRun): void {

@@ -188,3 +188,20 @@ t.test('fallocate: more than is available in several transactions changes nothin
   t.ok(fs.stat(inode).blocks > blocks + 1880 * 8, 'what is available can be had');
   await closeClean(t, open);
 });
+
+t.test('freeBlocks: metadata that is pinned, so a file has it too, is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: ['mke2fs', 'e2fsck'] })) return;
+  const open = await openImage(newImage(t));
+  const { volume, fs } = open;
+  const file = await fs.create('file');
+  await fs.write(file, 0, Buffer.alloc(4096, 1));
+  const offset = fs.extents(file)[0]?.mediaOffset ?? 0;
+  open.pin(offset, 4096);
+  const run = { start: offset / 4096, count: 1 };
+  const isRefused = volume.transact((txn) => {
+    freeBlocks(txn, volume, run, METADATA);
+  });
+  await t.rejects(isRefused, { code: 'EUCLEAN', message: /is pinned through a file/ });
+  open.unpin(offset, 4096);
+  await closeClean(t, open);
+});
