@@ -108,5 +108,6 @@ function nthOf(record: LeaseRecord, index: number): LeaseRecord {
   const offset = ((index * 97) % 256) * PAGE_SIZE;
   const { secretHash } = newLeaseSecret();
   const terms = { ...record.terms, id, offset, secretHash };
-  return { ...record, terms, holding: offset };
+  if (typeof record.holding !== 'number') throw new Error('the first page is one run');
+  return { ...record, terms, holding: record.holding + offset };
 }
