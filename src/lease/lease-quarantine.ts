@@ -1,3 +1,4 @@
+import { Buckets } from '../lib/buckets.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Memremap } from '../mm/memremap.js';
@@ -48,7 +49,7 @@ export interface UnknownPlace extends ByteRange {
 export class LeaseQuarantine {
   readonly #options: LeaseQuarantineOptions;
   /** Leases that ended while their blocks could not be freed, by partition. */
-  readonly #ended = new Map<string, Set<LeaseRecord>>();
+  readonly #ended = new Buckets<string, LeaseRecord>();
   readonly #unknown = new Map<string, readonly ByteRange[]>();
 
   constructor(options: LeaseQuarantineOptions) {
@@ -64,9 +65,7 @@ export class LeaseQuarantine {
 
   /** Takes note of a lease that ended, and whose blocks the store says are to be freed. */
   addEnded(record: LeaseRecord): void {
-    const { partition } = record.terms;
-    const ended = this.#ended.get(partition) ?? new Set();
-    this.#ended.set(partition, ended.add(record));
+    this.#ended.add(record.terms.partition, record);
   }
 
   /**
@@ -109,7 +108,7 @@ export class LeaseQuarantine {
       return `${foreign.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
     }
     // One that cannot be freed now comes back into the set.
-    const ended = [...(this.#ended.get(partition) ?? [])];
+    const ended = [...this.#ended.of(partition)];
     for (const record of ended) await this.#freeEnded(record, target);
     if (this.#unknown.has(partition)) {
       log.warn(
@@ -168,7 +167,7 @@ export class LeaseQuarantine {
     const { memremap, store, log } = this.#options;
     const { id, partition } = record.terms;
     // Where another call frees it, the store is not to hear of its end twice.
-    if (this.#ended.get(partition)?.delete(record) !== true) return;
+    if (!this.#ended.delete(partition, record)) return;
     try {
       const freed = await freeIdlePlaces(
         target,
@@ -218,7 +217,7 @@ export class LeaseQuarantine {
     for (const lease of this.#options.held.index.of(partition)) {
       if (lease.state === 'quarantined') unknown = subtract(unknown, placesOf(lease.runs));
     }
-    for (const { terms, holding } of this.#ended.get(partition) ?? []) {
+    for (const { terms, holding } of this.#ended.of(partition)) {
       unknown = subtract(unknown, placesOf(runsIn(terms, holding)));
     }
     if (unknown.length === 0) this.#unknown.delete(partition);
