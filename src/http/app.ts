@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { batchAnswers } from './answer-batches.js';
 import { SECURITY_SCHEME, authorise } from './authorisation.js';
 import type { Callers } from './callers.js';
 import type { Control } from './control.js';
@@ -94,6 +95,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     done();
   });
   authorise(app, { callers: options.callers, leases: control.leases });
+  batchAnswers(app);
   refuseWhileDraining(app, control);
   compileWhenCalled(app);
   addSchemaRules(app);
