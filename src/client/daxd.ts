@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 
 import { systemClock } from '../lib/clock.js';
-import { randomU32 } from '../lib/random-u32.js';
+import { randomU32 } from '../lib/random.js';
 import { ClientError } from './client-error.js';
 import { Connection } from './connection.js';
 import type { ConnectionOptions } from './connection.js';

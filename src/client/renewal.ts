@@ -1,6 +1,6 @@
 import { setPromptTimer, systemClock } from '../lib/clock.js';
 import type { CancelTimer } from '../lib/clock.js';
-import { randomU32 } from '../lib/random-u32.js';
+import { randomU32 } from '../lib/random.js';
 
 /** What is left of a ttl at the latest renewal, in milliseconds, and as a share of the ttl. */
 const RESERVE_MS_MAX = 1_000;

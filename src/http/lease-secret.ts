@@ -1,9 +1,9 @@
 import { createHmac, hash, timingSafeEqual } from 'node:crypto';
 
-import { randomU32 } from '../lib/random-u32.js';
+import { randomText } from '../lib/random.js';
 
-const SECRET_WORDS = 8;
-const WORD_BYTES = 4;
+/** 256 bits. */
+const SECRET_BYTES = 32;
 
 /** What shows that a caller is the one to whom a lease was granted. */
 export interface LeaseSecret {
@@ -18,7 +18,7 @@ export interface LeaseSecret {
 /** A secret for a lease that is asked for, by a request with this Idempotency-Key or without one. */
 export function newLeaseSecret(key?: string): LeaseSecret {
   if (key !== undefined) return keyedLeaseSecret(key);
-  const secret = randomText();
+  const secret = randomText(SECRET_BYTES);
   return { secret, secretHash: hash('sha256', secret, 'base64url') };
 }
 
@@ -28,15 +28,9 @@ export function newLeaseSecret(key?: string): LeaseSecret {
  *
  * @param secretSalt what the lease kept; a new one without it.
  */
-export function keyedLeaseSecret(key: string, secretSalt = randomText()): LeaseSecret {
+export function keyedLeaseSecret(key: string, secretSalt = randomText(SECRET_BYTES)): LeaseSecret {
   const secret = createHmac('sha256', secretSalt).update(key).digest('base64url');
   return { secret, secretHash: hash('sha256', secret, 'base64url'), secretSalt };
-}
-
-function randomText(): string {
-  const bytes = Buffer.allocUnsafe(SECRET_WORDS * WORD_BYTES);
-  for (let i = 0; i < SECRET_WORDS; i++) bytes.writeUInt32LE(randomU32(), i * WORD_BYTES);
-  return bytes.toString('base64url');
 }
 
 /**

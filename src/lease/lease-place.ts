@@ -26,6 +26,9 @@ interface RawPlace {
   readonly to: number;
 }
 
+/** What tells a lease from the next one of the same place. */
+type OwnTerms = Pick<LeaseTerms, 'fencingToken' | 'grantedMs' | 'holder' | 'id'>;
+
 /**
  * Finds what a request asks for, and checks that it may be lent.
  *
@@ -88,16 +91,19 @@ export function mountedTarget(
   }
 }
 
-/** What a lease of the place is made of, but for what tells it from the next one. */
+/** What a lease of the place is made of. */
 export function termsOf(
   request: LeaseRequest,
   { target, file }: LeasePlace,
-): Omit<LeaseTerms, 'fencingToken' | 'grantedMs' | 'holder' | 'id'> {
+  { id, fencingToken, holder, grantedMs }: OwnTerms,
+): LeaseTerms {
   const { partition, path, offset, length, access, ttlMs, client } = request;
   const { secretHash, secretSalt } = request;
   const { inode, generation } = file ?? {};
   const { media } = target;
   return {
+    id,
+    fencingToken,
     partition,
     media,
     path,
@@ -110,6 +116,8 @@ export function termsOf(
     client,
     secretHash,
     secretSalt,
+    holder,
+    grantedMs,
   };
 }
 

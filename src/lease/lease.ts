@@ -143,13 +143,12 @@ export class Lease implements Timed {
 
   /** Runs a durable step once the one before is over, however that ended. */
   async inTurn(step: () => Promise<void>): Promise<void> {
-    const turn = this.#step === undefined ? step() : this.#step.then(step);
-    const over = turn.catch(() => {});
-    this.#step = over;
+    const turn = this.#step === undefined ? step() : this.#step.then(step, step);
+    this.#step = turn;
     try {
       await turn;
     } finally {
-      if (this.#step === over) this.#step = undefined;
+      if (this.#step === turn) this.#step = undefined;
     }
   }
 

@@ -358,7 +358,7 @@ export class Leases {
     const { partition, path, offset, length, access, ttlMs, client } = request;
     const grantedMs = clock.nowMs();
     const fencingToken = ++this.#fencingToken;
-    const terms = { id: ids.next(), fencingToken, holder, grantedMs, ...termsOf(request, place) };
+    const terms = termsOf(request, place, { id: ids.next(), fencingToken, holder, grantedMs });
     const holding = holdingOf(terms, { ranges: [{ offset, length }], runs });
     const standing = { state: 'active', holding, deadlineMs: grantedDeadlineMs(terms) } as const;
     const lease = new Lease(terms, standing, this.#options);

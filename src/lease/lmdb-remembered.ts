@@ -105,12 +105,6 @@ export class LmdbRemembered {
     return { dropped: entries, write, done };
   }
 
-  /** How many entries are dropped along with such changes. */
-  droppedBy(changes: readonly StoreChange[]): number {
-    const step = this.step(changes);
-    return step === undefined ? 0 : step.dropped;
-  }
-
   /** The rounds that are too old, or too many with what is added, and what is left. */
   #drop(added: number, nowMs: number): { dropped: readonly NumberedRound[]; span: Span } {
     const dropped: NumberedRound[] = [];

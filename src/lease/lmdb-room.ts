@@ -78,6 +78,8 @@ export class LmdbRoom {
 
   /** Gives back what was reserved for a large transaction, once it is written. */
   settle(): void {
+    // All that is reserved is no more than may stay: so it is nearly always.
+    if (this.#end <= USED_MAX_BYTES) return;
     const { size } = fstatSync(this.#fd);
     this.#keepAtMost(size, USED_MAX_BYTES + size / 2);
   }

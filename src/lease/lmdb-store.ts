@@ -18,6 +18,7 @@ import { isFull, reasonOf, unusable, unwritable } from './lmdb-errors.js';
 import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
+import type { RememberedStep } from './lmdb-remembered.js';
 import { LmdbRoom, reserveFiles } from './lmdb-room.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { SUMMED, wholeBytes } from './summed-bytes.js';
@@ -45,6 +46,12 @@ interface Waiting {
   readonly changes: readonly StoreChange[];
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
+}
+
+/** What one transaction writes. */
+interface Plan {
+  readonly changes: readonly StoreChange[];
+  readonly remembered: RememberedStep | undefined;
 }
 
 /**
@@ -173,9 +180,13 @@ export class LmdbStore implements LeaseStore {
   async #writeRound(asked: readonly Waiting[]): Promise<void> {
     let round = asked;
     try {
-      if (!this.#hasRoom(changesOf(asked))) round = this.#refuseGrowth(asked);
-      if (round.length === 0) return;
-      await this.#transact(changesOf(round));
+      let plan = this.#planOf(asked);
+      if (!this.#hasRoom(plan)) {
+        round = this.#refuseGrowth(asked);
+        if (round.length === 0) return;
+        plan = this.#planOf(round);
+      }
+      await this.#transact(plan);
     } catch (error) {
       const removals = round.filter(({ changes }) => isRemoval(changes));
       for (const one of round) if (!isRemoval(one.changes)) one.reject(this.#failure(error));
@@ -186,8 +197,13 @@ export class LmdbStore implements LeaseStore {
     for (const { resolve } of round) resolve();
   }
 
-  #hasRoom(changes: readonly StoreChange[]): boolean {
-    const dropped = this.#remembered.droppedBy(changes);
+  #planOf(round: readonly Waiting[]): Plan {
+    const changes = changesOf(round);
+    return { changes, remembered: this.#remembered.step(changes) };
+  }
+
+  #hasRoom({ changes, remembered }: Plan): boolean {
+    const dropped = remembered?.dropped ?? 0;
     return this.#room.has((fileBytes) => growthBytes(changes, { fileBytes, dropped }));
   }
 
@@ -202,7 +218,7 @@ export class LmdbStore implements LeaseStore {
     const changes = changesOf(removals).filter(({ kind }) => kind !== 'tombstone');
     for (let tries = 1; ; tries++) {
       try {
-        await this.#transact(changes);
+        await this.#transact({ changes, remembered: this.#remembered.step(changes) });
         for (const { resolve } of removals) resolve();
         return;
       } catch (error) {
@@ -214,8 +230,7 @@ export class LmdbStore implements LeaseStore {
   }
 
   /** Settles once the transaction is on the disk. @throws what LMDB says. */
-  async #transact(changes: readonly StoreChange[]): Promise<void> {
-    const remembered = this.#remembered.step(changes);
+  async #transact({ changes, remembered }: Plan): Promise<void> {
     let token = this.#fencingToken;
     for (const change of changes) token = Math.max(token, fencingTokenOf(change));
     try {

@@ -62,7 +62,8 @@ export function recalledView(
     ranges: rangesWithin(lease.ranges, change),
     deadline_ms: restOf(lease, change, recallClock),
   }));
-  const view = { recalls, ...lease.view() };
+  // Spread into a new object, all of it would be copied member by member.
+  const view: RecalledView = Object.assign(lease.view(), { recalls });
   return view.state === 'active' && recalls.length > 0 ? { ...view, state: 'recalling' } : view;
 }
 

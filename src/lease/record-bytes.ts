@@ -53,10 +53,9 @@ export function recordBytes(record: LeaseRecord): Buffer {
   const saltAt = secretAt + Buffer.byteLength(secretHash);
   const bytes = Buffer.allocUnsafe(saltAt + Buffer.byteLength(secretSalt));
   const counts = [secretAt - textAt, ranges.length, runs.length, saltAt - secretAt];
-  for (const [i, count] of counts.entries()) bytes.writeUInt32LE(count, i * COUNT_BYTES);
-  for (const [i, value] of numbers.entries()) {
-    bytes.writeDoubleLE(value, NUMBERS_AT + i * NUMBER_BYTES);
-  }
+  let at = 0;
+  for (const count of counts) at = bytes.writeUInt32LE(count, at);
+  for (const value of numbers) at = bytes.writeDoubleLE(value, at);
   bytes.write(text, textAt);
   bytes.write(secretHash, secretAt);
   bytes.write(secretSalt, saltAt);

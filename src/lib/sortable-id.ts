@@ -1,5 +1,5 @@
 import { assert } from './assert.js';
-import { randomU32 } from './random-u32.js';
+import { randomU32 } from './random.js';
 
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 const TIME_DIGITS = 10;

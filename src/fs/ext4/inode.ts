@@ -1,6 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { randomU32 } from '../../lib/random-u32.js';
+import { randomU32 } from '../../lib/random.js';
 import { crc32c, inodeChecksumSeed } from './checksum.js';
 import { readGroup } from './group.js';
 import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';

@@ -1,6 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import type { Clock } from '../../lib/clock.js';
-import { randomU32 } from '../../lib/random-u32.js';
+import { randomU32 } from '../../lib/random.js';
 import { JournalSuperblock } from './journal-superblock.js';
 import { HEADER_BYTES, JBD2_MAGIC, LOG_BLOCK_SIZE, REVOKES_MAX, TAGS_MAX } from './layout.js';
 import type { LogArea } from './log-area.js';

@@ -78,17 +78,17 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       const { secret, secretHash, secretSalt } = newLeaseSecret(key?.text);
       const mayWait = asked.access === 'write' || asked.waitMs !== undefined;
       const signal = mayWait ? abortOnDisconnect(reply) : undefined;
-      // What is named stands before what is spread: V8 takes ten times as long for the reverse.
-      const wanted = { secretHash, secretSalt, key: key?.grant, ...asked };
+      // Here and below nothing is spread, which copies member by member.
+      const wanted = Object.assign(asked, { secretHash, secretSalt, key: key?.grant });
       const lease = await leases.acquire(wanted, signal);
       // Nobody will hear of a lease granted to a client that is gone, unless it asks again.
       if (reply.raw.destroyed && key === undefined) await leases.release(lease.id);
       if (request.body.connection === true) connections.bind(request.raw, reply.raw, lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
-      if (key === undefined) return { secret, ...tags.show(lease, reply) };
+      if (key === undefined) return Object.assign(tags.show(lease, reply), { secret });
       refuseEnded(lease);
       const again = keyedLeaseSecret(key.text, lease.terms.secretSalt);
-      return { secret: again.secret, ...tags.show(lease, reply) };
+      return Object.assign(tags.show(lease, reply), { secret: again.secret });
     },
   );
 
