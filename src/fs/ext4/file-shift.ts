@@ -140,9 +140,9 @@ async function shiftRange(
     const kept = { from: gone.to, to: Infinity };
     const copies = await PinnedCopies.ofSpan(volume, now, kept, layout);
     try {
-      const done = await inSteps(volume, start, (txn, at) => {
+      const done = await inSteps(volume, start, (txn, at, isUnderWay) => {
         txn.requireIdle(layout);
-        const inode = rereadWritable(txn, volume, before);
+        const inode = rereadWritable(txn, volume, before, { isUnderWay });
         const quarantined = leavePinned(txn, volume, { inode, span: gone, copies }, layout);
         const shifted = step(txn, { inode, span, at }, layout);
         touchContent(txn, volume, inode);
@@ -156,20 +156,29 @@ async function shiftRange(
   });
 }
 
-/** Runs steps, a transaction each, until one is the last; gives what became of blocks. */
+/**
+ * Runs steps, a transaction each, until one is the last; gives what became of blocks. An unmount
+ * that begins between two of them waits: half of the file would have moved.
+ */
 async function inSteps(
   volume: Volume,
   start: number,
-  step: (txn: Transaction, at: number) => Shifted & { readonly quarantined: number },
+  step: (
+    txn: Transaction,
+    at: number,
+    isUnderWay: boolean,
+  ) => Shifted & { readonly quarantined: number },
 ): Promise<Omit<ChangeResult, 'waitedMs'>> {
   let freedBytes = 0;
   let quarantinedBytes = 0;
+  let isUnderWay = false;
   for (let at = start; ;) {
-    const from = at;
-    const done = await volume.transact((txn) => step(txn, from));
+    const [from, wasBegun] = [at, isUnderWay];
+    const done = await volume.transact((txn) => step(txn, from, wasBegun), wasBegun);
     freedBytes += done.freed * BLOCK_SIZE;
     quarantinedBytes += done.quarantined * BLOCK_SIZE;
     if (done.isLast) return { freedBytes, quarantinedBytes };
+    isUnderWay = true;
     at = done.at;
   }
 }

@@ -23,6 +23,8 @@ export function readRegular(source: BlockSource, volume: Volume, number: number)
 export interface WriteIntent {
   /** Only by adding to its end, which an append-only file allows. */
   readonly append?: boolean;
+  /** By a further step of an operation, which the unmount waits for. */
+  readonly isUnderWay?: boolean;
 }
 
 /**
@@ -34,9 +36,9 @@ export function readWritable(
   source: BlockSource,
   volume: Volume,
   number: number,
-  { append = false }: WriteIntent = {},
+  { append = false, isUnderWay = false }: WriteIntent = {},
 ): Inode {
-  volume.assertWritable();
+  volume.assertWritable(isUnderWay);
   const inode = readRegular(source, volume, number);
   const forbidding = append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append;
   if ((inode.flags & forbidding) !== 0) {

@@ -153,12 +153,17 @@ export class Volume implements BlockSource {
     );
   }
 
-  /** @throws DaxdError EROFS with the reasons, ESHUTDOWN once the unmount began */
-  assertWritable(): void {
+  /**
+   * @param isUnderWay of an operation that has begun and holds its inode: the unmount waits for it.
+   * @throws DaxdError EROFS with the reasons, ESHUTDOWN once the unmount began
+   */
+  assertWritable(isUnderWay = false): void {
     if (this.readOnly) {
       throw new DaxdError('EROFS', `mounted read-only: ${this.#readOnlyReasons.join(', ')}`);
     }
-    if (this.#closing) throw new DaxdError('ESHUTDOWN', 'the filesystem is being unmounted');
+    if (this.#closing && !isUnderWay) {
+      throw new DaxdError('ESHUTDOWN', 'the filesystem is being unmounted');
+    }
   }
 
   /** Makes it read-only for a reason that is a part of a sentence. */
@@ -191,15 +196,16 @@ export class Volume implements BlockSource {
    * A body that finds the log full, or runs out of blocks while others are on their way back,
    * is run once more when they are: it must not change anything but the transaction.
    *
+   * @param isUnderWay as of {@link assertWritable}: a further step of what must not end half way.
    * @throws DaxdError EROFS, ESHUTDOWN, EFBIG for more than {@link transactionBlocksMax}, EIO
    *   when the media fail (read-only from then on), and whatever the body throws
    */
-  async transact<T>(body: (txn: Transaction) => T): Promise<T> {
+  async transact<T>(body: (txn: Transaction) => T, isUnderWay = false): Promise<T> {
     try {
-      return await this.#transact(body);
+      return await this.#transact(body, isUnderWay);
     } catch (error) {
       if (!isOutOfSpace(error) || !(await this.freedBlocksReturned())) throw error;
-      return await this.#transact(body);
+      return await this.#transact(body, isUnderWay);
     }
   }
 
@@ -244,15 +250,19 @@ export class Volume implements BlockSource {
     return true;
   }
 
-  /** Stores file data. Durable only after {@link persist}. @throws DaxdError EIO when the backing shrank */
+  /**
+   * Stores file data. Durable only after {@link persist}.
+   *
+   * @throws DaxdError EIO when the backing shrank, EROFS when the media have failed meanwhile
+   */
   storeData(offset: number, data: Uint8Array): void {
-    assert(!this.readOnly, 'nothing is stored to a read-only filesystem');
+    this.assertWritable(true);
     this.range.write(offset, data);
   }
 
-  /** Sets bytes of file data to zero. Durable only after {@link persist}. */
+  /** Sets bytes of file data to zero. Durable only after {@link persist}. @throws as {@link storeData} */
   zeroData(offset: number, length: number): void {
-    assert(!this.readOnly, 'nothing is stored to a read-only filesystem');
+    this.assertWritable(true);
     this.range.fill(offset, length, 0);
   }
 
@@ -277,9 +287,9 @@ export class Volume implements BlockSource {
     await this.#commits.whenDone();
   }
 
-  async #transact<T>(body: (txn: Transaction) => T): Promise<T> {
+  async #transact<T>(body: (txn: Transaction) => T, isUnderWay: boolean): Promise<T> {
     for (;;) {
-      this.assertWritable();
+      this.assertWritable(isUnderWay);
       const txn = new Transaction(this);
       const result = body(txn);
       txn.seal();

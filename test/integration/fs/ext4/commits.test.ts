@@ -3,6 +3,7 @@ import { EventEmitter, once } from 'node:events';
 import t from 'tap';
 
 import { allocateBlocks } from '../../../../src/fs/ext4/allocator.js';
+import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { requires } from '../../../support/requires.js';
@@ -129,5 +130,22 @@ t.test('transact: after an error of the media nothing of it is to be seen', asyn
   t.throws(() => open.fs.lookup('a'), { code: 'ENOENT' });
   t.equal(open.fs.stat(open.fs.lookup('before')).size, 0);
   await t.rejects(open.fs.create('c'), { code: 'EROFS', message: /media failed/ });
+  await open.close();
+});
+
+t.test('an error of the media between two stores of an operation refuses the second', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  let onStore: (() => void) | undefined;
+  const open = await openImage(newImage(t, [], 32 * MIB), { onPersist: () => onStore?.() });
+  const number = await open.fs.create('file');
+  await open.fs.write(number, 0, Buffer.alloc(4 * BLOCK_SIZE, 0x11));
+  onStore = () => {
+    onStore = undefined;
+    // As the failed commit of somebody else does it.
+    open.volume.refuseChanges('persisting to the media failed');
+  };
+  // Both edges are parts of blocks, zeroed one after the other.
+  const punched = open.fs.punchHole(number, 10, 2 * BLOCK_SIZE);
+  await t.rejects(punched, { code: 'EROFS', message: /media failed/ });
   await open.close();
 });

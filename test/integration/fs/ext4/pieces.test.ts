@@ -27,17 +27,17 @@ const LOOKS_MAX = 4;
 const BLOCKS = 2400;
 
 /** Sizes of the transactions since it was made; `after` runs when each is durable. */
-function watchTransactions(open: OpenImage, changesMax: number, after: () => void): number[] {
+function watchTransactions(open: OpenImage, changesMax: number, after: () => unknown): number[] {
   const { volume } = open;
   const sizes: number[] = [];
   const transact = volume.transact.bind(volume);
-  const watched = async <T>(body: (txn: Transaction) => T): Promise<T> => {
+  const watched = async <T>(body: (txn: Transaction) => T, isUnderWay?: boolean): Promise<T> => {
     let size = 0;
     const result = await transact((txn) => {
       const answer = body(txn);
       size = txn.changes.size;
       return answer;
-    });
+    }, isUnderWay);
     sizes.push(size);
     if (sizes.length <= LOOKS_MAX) after();
     return result;
@@ -181,6 +181,23 @@ for (const { name, changesMax, run, expected } of cases) {
     t.ok(Math.max(...sizes) <= changesMax, `at most ${Math.max(...sizes)} blocks change at once`);
     t.ok(content(open, number).equals(expected(model)), 'what the file holds');
     await closeClean(t, open);
+  });
+}
+
+for (const { name, changesMax, run, expected } of cases.slice(-2)) {
+  t.test(`${name}: an unmount between two pieces waits for the rest`, async (t) => {
+    if (!requires(t, { commands: COMMANDS })) return;
+    const { open, number, model } = await openSpread(t);
+    let closing: Promise<void> | undefined;
+    const sizes = watchTransactions(open, changesMax, () => (closing ??= open.close()));
+    await run(open, number);
+    await closing;
+    t.ok(sizes.length > 1, `${sizes.length} transactions`);
+    const { status, output } = fsck(open.image);
+    t.equal(status, 0, output);
+    const again = await openImage(open.image);
+    t.ok(content(again, number).equals(expected(model)), 'all of the file has moved');
+    await closeClean(t, again);
   });
 }
 
