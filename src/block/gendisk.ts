@@ -288,14 +288,15 @@ export class Gendisk {
 
   /** Takes over the entries of the table; a partition that is still the same keeps its object. */
   #adopt(entries: readonly GptEntry[]): void {
-    const next = entries.map((entry) => {
+    const gone = new Map(this.#partitions.map((partition) => [partition.number, partition]));
+    this.#partitions = entries.map((entry) => {
       const made = this.#makePartition(entry);
-      return this.#partitions.find((p) => isSame(p, made)) ?? made;
+      const known = gone.get(made.number);
+      if (known === undefined || !isSame(known, made)) return made;
+      gone.delete(made.number);
+      return known;
     });
-    for (const partition of this.#partitions) {
-      if (!next.includes(partition)) partition.markGone();
-    }
-    this.#partitions = next;
+    for (const partition of gone.values()) partition.markGone();
   }
 
   #makePartition(entry: GptEntry): Partition {
