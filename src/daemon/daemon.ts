@@ -86,6 +86,7 @@ export class Daemon {
       await parts.control.whenUnchanging();
       await parts.mounts.unmountAll();
       await parts.leases.close();
+      await store.close();
       await attached.pmem.detach();
       throw error;
     }
@@ -119,10 +120,9 @@ export class Daemon {
     await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
     await mounts.unmountAll();
-    // The note is looked at once nothing is under way that the store may yet be told.
-    await leases.close(() => {
-      storeNote.drop(store);
-    });
+    await leases.close();
+    storeNote.drop(store);
+    await store.close();
     await this.#attached.pmem.detach();
     log.info({ held: held.length }, 'detached');
     return held;

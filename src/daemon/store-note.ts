@@ -59,9 +59,21 @@ export class StoreNote {
     );
   }
 
-  /** Takes the name away from a backing of which no lease is kept. @throws DaxdError EIO */
+  /**
+   * Takes the name away from a backing of which no lease is kept. Where that cannot be it stays: it
+   * names a store that is there.
+   */
   drop({ isEmpty }: LeaseStore): void {
-    if (isEmpty) this.#backing.note?.remove();
+    if (!isEmpty) return;
+    try {
+      this.#backing.note?.remove();
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#log.warn(
+        { path: this.#backing.path, error },
+        `the name of its store stays on the backing: ${error.message}`,
+      );
+    }
   }
 
   #read(): Noted | undefined {

@@ -60,6 +60,8 @@ function httpStatus(error: Error & Partial<FastifyError>): number | undefined {
 
 function adviceFor(error: Error, status: number): string {
   if (status === 413) return 'the body is larger than 64 KiB: only files may be';
-  if (status === 415) return 'the body is not JSON: send it with content-type: application/json';
+  if (status === 415) {
+    return 'this Content-Type is not taken: JSON is application/json, the bytes of a file are application/octet-stream';
+  }
   return error.message;
 }

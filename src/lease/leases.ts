@@ -293,19 +293,15 @@ export class Leases {
   }
 
   /**
-   * Ends the use of the leases by this process; the store keeps them. Their holders keep what
-   * they mapped.
-   *
-   * @param onKept called when the store has been told all, and is open still.
+   * Ends the use of the leases by this process; the store keeps them, and has been told all when
+   * this settles. Their holders keep what they mapped.
    */
-  async close(onKept = (): void => {}): Promise<void> {
+  async close(): Promise<void> {
     this.#watch.close();
     await this.revocation.close();
     await this.#held.untilIdle();
     await this.#checkpoint.write();
     this.#held.unpinAll();
-    onKept();
-    await this.#options.store.close();
   }
 
   async #acquire(request: LeaseRequest, signal: AbortSignal | undefined): Promise<Lease> {

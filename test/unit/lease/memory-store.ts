@@ -39,7 +39,6 @@ export class MemoryStore implements LeaseStore {
   /** Thrown instead of a commit, when set. */
   failure: Error | undefined;
   readonly commits: StoreChange[][] = [];
-  isClosed = false;
 
   constructor(disk: MemoryDisk = emptyDisk()) {
     this.disk = disk;
@@ -85,7 +84,6 @@ export class MemoryStore implements LeaseStore {
   }
 
   close(): Promise<void> {
-    this.isClosed = true;
     return Promise.resolve();
   }
 
