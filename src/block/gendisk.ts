@@ -10,6 +10,7 @@ import { findSpace } from './free-space.js';
 import { checkLabel, type GptEntry, LINUX_FILESYSTEM_TYPE } from './gpt-entry.js';
 import { Partition } from './partition.js';
 import { createPartitionTable, scanPartitionTable, type TableScan } from './partition-table.js';
+import { repairAdvice } from './repair-advice.js';
 import { RequestQueue } from './request-queue.js';
 import { firstNonZero, recogniseSignature } from './signature.js';
 
@@ -334,7 +335,7 @@ export class Gendisk {
     if (this.#scan.kind !== 'unusable') return;
     throw new DaxdError(
       'EUCLEAN',
-      `${this.name} holds ${this.#scan.reason}: repair it with gdisk, or clear it first`,
+      `${this.name} holds ${this.#scan.reason}: clear it, or ${repairAdvice(this.range)}`,
     );
   }
 

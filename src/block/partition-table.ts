@@ -22,6 +22,7 @@ import {
 } from './gpt-entry.js';
 import { type GptPlace, gptPlaces, misplacement, placeUnder } from './gpt-places.js';
 import { encodeProtectiveMbr, mbrKind } from './protective-mbr.js';
+import { repairAdvice } from './repair-advice.js';
 
 /** What the table area of a disk holds. */
 export type TableScan =
@@ -76,12 +77,14 @@ export class PartitionTable {
     const places = gptPlaces(this.#primary, this.#backup);
     for (const entry of entries) {
       this.#refuseOutside(entry);
-      refuseOverPart(entry, places);
+      refuseOverPart(this.#disk, entry, places);
     }
     const byStart = entries.toSorted((a, b) => (a.firstLba < b.firstLba ? -1 : 1));
     for (const [i, entry] of byStart.entries()) {
       const before = byStart[i - 1];
-      if (before !== undefined && before.lastLba >= entry.firstLba) refuseOverlap(before, entry);
+      if (before !== undefined && before.lastLba >= entry.firstLba) {
+        refuseOverlap(this.#disk, before, entry);
+      }
     }
     return entries;
   }
@@ -132,7 +135,7 @@ export class PartitionTable {
     throw new DaxdError(
       'EUCLEAN',
       `the GPT has no room of its own for both copies of its ${this.slots} entries: ` +
-        `${problem}; repair it with gdisk before editing`,
+        `${problem}; before editing ${repairAdvice(this.#disk)}`,
     );
   }
 
@@ -143,7 +146,7 @@ export class PartitionTable {
     throw new DaxdError(
       'EUCLEAN',
       `GPT entry ${entry.number} spans sectors ${entry.firstLba} to ${entry.lastLba}, outside the ` +
-        `usable ${first} to ${last}: correct the table with sgdisk or gdisk`,
+        `usable ${first} to ${last}: ${repairAdvice(this.#disk)}`,
     );
   }
 }
@@ -251,7 +254,7 @@ function isDamage(copy: GptCopy | GptDamage): copy is GptDamage {
  * The usable sectors may be said to begin at LBA 0 or to reach the last one: whoever stored to
  * such a partition would destroy the table.
  */
-function refuseOverPart(entry: GptEntry, places: readonly GptPlace[]): void {
+function refuseOverPart(disk: BackingRange, entry: GptEntry, places: readonly GptPlace[]): void {
   const { number, firstLba, lastLba } = entry;
   const range = { firstLba: Number(firstLba), endLba: Number(lastLba) + 1 };
   const part = placeUnder(places, range);
@@ -259,14 +262,14 @@ function refuseOverPart(entry: GptEntry, places: readonly GptPlace[]): void {
   throw new DaxdError(
     'EUCLEAN',
     `GPT entry ${number} spans sectors ${firstLba} to ${lastLba}, over the ${part.what} at LBA ` +
-      `${part.firstLba}: correct the table with sgdisk or gdisk`,
+      `${part.firstLba}: ${repairAdvice(disk)}`,
   );
 }
 
-function refuseOverlap(a: GptEntry, b: GptEntry): never {
+function refuseOverlap(disk: BackingRange, a: GptEntry, b: GptEntry): never {
   throw new DaxdError(
     'EUCLEAN',
     `GPT entries ${a.number} and ${b.number} overlap at sectors ${b.firstLba} to ` +
-      `${a.lastLba < b.lastLba ? a.lastLba : b.lastLba}: correct the table with sgdisk or gdisk`,
+      `${a.lastLba < b.lastLba ? a.lastLba : b.lastLba}: ${repairAdvice(disk)}`,
   );
 }

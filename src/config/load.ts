@@ -52,6 +52,8 @@ const DEFAULT_BACKING = 'daxd-data/pmem0.img';
 /** How large the embedded default is made. */
 export const DEFAULT_SIZE_BYTES = 256 * MIB;
 const ALIGN_BYTES = { '4K': 4 * KIB, '2M': 2 * MIB, '1G': GIB } as const;
+/** The only partition of a new namespace. */
+const INIT_PARTITION = 'pmem0p1';
 /** Two MiB of data area behind an info block's own few, and room for a GPT and a small ext4. */
 const INIT_SIZE_BYTES_MIN = 16 * MIB;
 const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
@@ -174,6 +176,10 @@ function checkRelations(config: ServeConfig, options: ServeOptions): void {
   refuseIf(
     options.init && options.forceRaw && config.init?.mode === 'fsdax',
     '--init writes an info block that --force-raw would ignore: drop one of them, or give --mode raw',
+  );
+  refuseIf(
+    options.init && !['auto', 'none', INIT_PARTITION].includes(options.mount),
+    `--init lays down ${INIT_PARTITION} alone, and --mount ${options.mount} is another: give auto or none`,
   );
   refuseIf(
     options.sparse && sizeBytes === undefined,

@@ -6,6 +6,7 @@ import { DEFAULT_SIZE_BYTES } from '../config/load.js';
 import type { ServeConfig } from '../config/load.js';
 import { mkfsExt4 } from '../fs/ext4/mkfs.js';
 import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Backing } from '../media/backing.js';
 import { openBacking } from '../media/open-backing.js';
@@ -58,7 +59,9 @@ export async function attach(config: ServeConfig, ports: AttachPorts): Promise<A
   });
   warnOfSize(backing, config, ports.log);
   try {
-    return { backing, pmem: await attachBacking(backing, config, ports) };
+    const pmem = await attachBacking(backing, config, ports);
+    await checkMount(pmem, config);
+    return { backing, pmem };
   } catch (error) {
     if (backing.created) await rm(backing.path, { force: true });
     throw error;
@@ -81,6 +84,17 @@ export async function attachBacking(
   const pmem = await ndPmemProbe({ ...ports, backing, forceRaw, regions: new MemRegions() });
   if (isNew) await layFilesystem(pmem, backing, ports);
   return pmem;
+}
+
+/** Before there is a store of leases. @throws DaxdError ENOENT for a partition that is not there. */
+async function checkMount(pmem: PmemDevice, { mount }: ServeConfig): Promise<void> {
+  if (mount === 'auto' || mount === 'none') return;
+  try {
+    pmem.disk.partition(mount);
+  } catch (error) {
+    await pmem.detach();
+    throw error;
+  }
 }
 
 /** A file that is there is never resized. */
@@ -110,11 +124,11 @@ async function initIfAsked(
   const isCut = isInitCut(backing);
   // An info block would be ignored at once.
   const isForced = forceRaw && init?.mode === 'fsdax';
-  if (init === undefined || (!init.required && (backing.readOnly || isForced))) {
-    if (isCut) log.warn({ path: backing.path }, 'an --init was cut short here: give it again');
-    return false;
-  }
   try {
+    if (init === undefined || (!init.required && (backing.readOnly || isForced))) {
+      if (isCut) refuseCut(backing, log);
+      return false;
+    }
     if (!init.required && !isCut && !isBlank(backing).blank) return false;
     const { mode, map, alignBytes } = init;
     await initNamespace(backing, { mode, map, align: alignBytes });
@@ -123,6 +137,20 @@ async function initIfAsked(
     await backing.close();
     throw error;
   }
+}
+
+/**
+ * Where an initialisation was cut short all is daxd's own, and the next one lays it down anew: what
+ * was stored there meanwhile would be lost, and pages could be leased that it overwrites.
+ */
+function refuseCut({ path, readOnly }: Backing, log: Logger): void {
+  if (!readOnly) {
+    throw new DaxdError(
+      'EUCLEAN',
+      `an --init of ${path} was cut short: give --init to begin it anew, or --read-only to look at what is there`,
+    );
+  }
+  log.warn({ path }, 'an --init was cut short here: give it again, without --read-only');
 }
 
 async function layFilesystem(

@@ -17,7 +17,7 @@ import type { Access } from './access.js';
 import { attach } from './attach.js';
 import type { Attached } from './attach.js';
 import { FenceCommand } from './fence-command.js';
-import { openStore } from './open-store.js';
+import { checkStateDirectory, openStore } from './open-store.js';
 import { assemble } from './parts.js';
 import type { DaemonOptions, Parts } from './parts.js';
 
@@ -63,6 +63,7 @@ export class Daemon {
     const { fenceCommand } = config;
     const fence = fenceCommand === undefined ? undefined : await FenceCommand.open(fenceCommand);
     await checkAddresses(addressesOf(config));
+    checkStateDirectory(config);
     const memremap = new Memremap({ devPagemapOps: true });
     const waiters = new PageWaiters(clock);
     const attached = await attach(config, { memremap, waiters, clock, log });

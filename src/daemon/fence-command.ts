@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { access, constants } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 
-import { DaxdError } from '../lib/errno.js';
+import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Fence, FenceOutcome } from '../lease/fence.js';
 import type { Lease } from '../lease/lease.js';
 import { FENCE_MS_MAX, FENCES_MAX } from '../lease/limits.js';
@@ -39,15 +39,13 @@ export class FenceCommand implements Fence {
   static async open(program: string): Promise<FenceCommand> {
     try {
       await access(program, constants.X_OK);
+      // The bit of a directory says something else.
+      if ((await stat(program)).isFile()) return new FenceCommand(program);
     } catch (error) {
-      const isAbsent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-      throw new DaxdError(
-        isAbsent ? 'ENOENT' : 'EACCES',
-        `--fence-command ${program} cannot be run: name a program with its execute bit set`,
-        { cause: error },
-      );
+      const isAbsent = systemCodeOf(error) === 'ENOENT';
+      throw notRunnable(isAbsent ? 'ENOENT' : 'EACCES', program, error);
     }
-    return new FenceCommand(program);
+    throw notRunnable('EACCES', program);
   }
 
   async fence(lease: Lease): Promise<FenceOutcome> {
@@ -134,4 +132,12 @@ function whyNot(error: Error & { code?: unknown; killed?: boolean }, said: strin
   if (error.killed === true) return `killed after ${FENCE_MS_MAX} ms${words}`;
   if (typeof error.code === 'number') return `exit ${error.code}${words}`;
   return error.message;
+}
+
+function notRunnable(code: 'EACCES' | 'ENOENT', program: string, cause?: unknown): DaxdError {
+  return new DaxdError(
+    code,
+    `--fence-command ${program} cannot be run: name a program with its execute bit set`,
+    { cause },
+  );
 }

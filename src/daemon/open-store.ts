@@ -1,8 +1,10 @@
-import { realpathSync } from 'node:fs';
+import { accessSync, closeSync, constants, realpathSync } from 'node:fs';
 import { basename, join, resolve as resolvePath } from 'node:path';
 
 import type { ServeConfig } from '../config/load.js';
 import type { LeaseStore } from '../lease/lease-store.js';
+import { lockDirectory } from '../lease/lmdb-directory.js';
+import { unwritable } from '../lease/lmdb-errors.js';
 import { LmdbStore } from '../lease/lmdb-store.js';
 import type { Logger } from '../lib/logger.js';
 import type { Backing } from '../media/backing.js';
@@ -15,6 +17,26 @@ type StoreConfig = Pick<ServeConfig, 'rememberedLeases' | 'stateDirectory'>;
 export interface OpenStore {
   readonly store: LeaseStore;
   readonly storeNote: StoreNote;
+}
+
+/**
+ * Checks a directory that `--state-dir` names, so that a wrong one is refused before the media are
+ * written.
+ *
+ * @throws DaxdError EBUSY where another daemon has it, the errno of the system where it cannot be
+ *   made or written.
+ */
+export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
+  if (stateDirectory === undefined) return;
+  const directory = resolvePath(stateDirectory);
+  const lock = lockDirectory(directory);
+  try {
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    throw unwritable(directory, error);
+  } finally {
+    closeSync(lock);
+  }
 }
 
 /**

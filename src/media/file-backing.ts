@@ -116,6 +116,29 @@ export class FileBacking implements Backing {
     }
   }
 
+  /**
+   * Gives an empty file that is there `sizeBytes`, as {@link create} does, and maps it.
+   *
+   * @throws DaxdError as {@link create} and {@link open} do; the file is empty then, as it was.
+   */
+  static async fill(
+    path: string,
+    sizeBytes: number,
+    options: OpenBackingOptions,
+  ): Promise<FileBacking> {
+    checkSizeBytes(path, sizeBytes);
+    const handle = await openFile(path, constants.O_RDWR);
+    try {
+      lockBacking(handle.fd, path);
+      // Another daxd may have been first, and be gone again.
+      if ((await handle.stat()).size === 0) await fillFile(handle, path, sizeBytes, options);
+      return await FileBacking.#mapFile(path, handle, options);
+    } catch (failure) {
+      await unlockAndClose(handle, path);
+      throw failure;
+    }
+  }
+
   static async #mapFile(
     path: string,
     handle: FileHandle,
@@ -215,6 +238,20 @@ export class FileBacking implements Backing {
   }
 }
 
+async function fillFile(
+  handle: FileHandle,
+  path: string,
+  sizeBytes: number,
+  { sparse = false }: OpenBackingOptions,
+): Promise<void> {
+  try {
+    await createFile(handle, { path, sizeBytes, sparse });
+  } catch (failure) {
+    await handle.truncate(0);
+    throw failure;
+  }
+}
+
 function checkSizeBytes(path: string, sizeBytes: number): void {
   if (sizeBytes > BACKING_BYTES_MAX) {
     throw new DaxdError(
@@ -225,7 +262,7 @@ function checkSizeBytes(path: string, sizeBytes: number): void {
   if (sizeBytes <= 0) {
     throw new DaxdError(
       'EINVAL',
-      `${path}: a size of ${sizeBytes} holds nothing: give --size, after removing a file that is there`,
+      `${path}: a size of ${sizeBytes} holds nothing: give --size`,
     );
   }
   if (!isAligned(sizeBytes, PAGE_SIZE)) {

@@ -5,9 +5,9 @@ import { DaxdError } from '../lib/errno.js';
 import { MIB, PAGE_SIZE } from '../lib/units.js';
 import type { Backing } from '../media/backing.js';
 import { BackingRange } from '../media/backing-range.js';
-import { encodeInfoBlock, INFO_BLOCK_OFFSET, INFO_BLOCK_RESERVE_BYTES } from './info-block.js';
-import { isInitCut, markInit } from './init-mark.js';
-import { isBlank } from './is-blank.js';
+import { encodeInfoBlock, INFO_BLOCK_OFFSET } from './info-block.js';
+import { endInit, isInitCut, markInit } from './init-mark.js';
+import { BLANK_ENDS_BYTES, isBlank } from './is-blank.js';
 import { ndPfnCreate } from './nd-pfn-create.js';
 
 /** What a new namespace should be. */
@@ -35,14 +35,18 @@ const TABLE_BYTES = MIB;
  */
 export async function initNamespace(backing: Backing, options: InitOptions): Promise<void> {
   refuseUnlessBlank(backing);
-  if (options.mode === 'raw') return;
+  if (options.mode === 'raw') {
+    if (isInitCut(backing)) await clearEnds(backing);
+    return;
+  }
   const { map, align, uuid = randomUUID() } = options;
   const plan = ndPfnCreate({ map, align, uuid, namespaceBytes: backing.sizeBytes });
   const block = encodeInfoBlock(plan);
   await markInit(backing);
   const start = plan.startPad + plan.dataoff;
+  const end = start + plan.npfns * PAGE_SIZE;
   await clear(backing, start, TABLE_BYTES);
-  await clear(backing, start + plan.npfns * PAGE_SIZE - TABLE_BYTES, TABLE_BYTES);
+  await clear(backing, Math.max(start, end - TABLE_BYTES), TABLE_BYTES);
   backing.mapping.write(INFO_BLOCK_OFFSET, block);
   await backing.persist(INFO_BLOCK_OFFSET, block.length);
 }
@@ -62,10 +66,17 @@ function refuseUnlessBlank(backing: Backing): void {
   );
 }
 
+/** Makes blank what an initialisation for fsdax left that was cut short; the mark goes last. */
+async function clearEnds(backing: Backing): Promise<void> {
+  const { sizeBytes } = backing;
+  await clear(backing, INFO_BLOCK_OFFSET, BLANK_ENDS_BYTES);
+  await clear(backing, Math.max(INFO_BLOCK_OFFSET, sizeBytes - BLANK_ENDS_BYTES), BLANK_ENDS_BYTES);
+  await endInit(backing);
+}
+
 /** A table of an initialisation that was cut short, or of what lay there long ago, would be found. */
 async function clear(backing: Backing, from: number, length: number): Promise<void> {
-  const offset = Math.max(INFO_BLOCK_RESERVE_BYTES, from);
-  const range = new BackingRange(backing, offset, Math.min(length, backing.sizeBytes - offset));
+  const range = new BackingRange(backing, from, Math.min(length, backing.sizeBytes - from));
   if (firstNonZero(range, 0, range.length) === undefined) return;
   range.fill(0, range.length, 0);
   await range.persist(0, range.length);

@@ -12,7 +12,7 @@ import {
 } from './info-block.js';
 
 /** How much of each end must be zero; a hole is. */
-const ENDS_BYTES = 16 * MIB;
+export const BLANK_ENDS_BYTES = 16 * MIB;
 
 /** Whether a backing may be initialised, and if not, what lies where. */
 export type Blankness =
@@ -30,7 +30,7 @@ export type Blankness =
  */
 export function isBlank(backing: Backing): Blankness {
   const range = new BackingRange(backing, 0, backing.sizeBytes);
-  const length = Math.min(ENDS_BYTES, range.length);
+  const length = Math.min(BLANK_ENDS_BYTES, range.length);
   const byte = firstNonZero(range, 0, length) ?? firstNonZero(range, range.length - length, length);
   if (byte === undefined) return { blank: true };
   const known = namespaceSignature(range) ?? recogniseSignature(range);

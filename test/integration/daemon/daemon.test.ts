@@ -54,6 +54,15 @@ t.test('open: a failure gives everything back', async (t) => {
   await t.rejects(openDaemon(t, { ...options, align: '1G' }), { code: 'ENXIO' });
   t.equal(existsSync(backing), false, 'what it made is gone');
 
+  const stateDir = join(directory, 'state');
+  const other = await openDaemon(t, { backing: `${backing}2`, size: '64M', init: true, stateDir });
+  await t.rejects(openDaemon(t, { ...options, stateDir }), { code: 'EBUSY' });
+  await t.rejects(openDaemon(t, { ...options, stateDir: '/proc/none' }), { code: 'ENOENT' });
+  await other.close();
+  await t.rejects(openDaemon(t, { ...options, mount: 'pmem0p7' }), { code: 'EINVAL' });
+  await t.rejects(openDaemon(t, { ...options, init: false, mount: 'pmem0p7' }), { code: 'ENOENT' });
+  t.equal(existsSync(backing), false, 'nor do a wrong store or mount leave one');
+
   await (await openDaemon(t, options)).close();
   await t.rejects(openDaemon(t, { backing, mount: 'pmem0p7' }), { code: 'ENOENT' });
   const daemon = await openDaemon(t, { backing });

@@ -77,6 +77,19 @@ t.test('fence: a command that does not read its input', async (t) => {
   t.match(await command.fence(leaseOf('nic0', LEASE_EXTENTS_MAX)), { isFenced: true });
 });
 
+t.test('open: what is no program is refused at the start', async (t) => {
+  const directory = scratchDirectory(t);
+  writeFileSync(join(directory, 'text'), 'no program', { mode: 0o644 });
+  for (const [name, code] of [
+    ['', 'EACCES'],
+    ['text', 'EACCES'],
+    ['none', 'ENOENT'],
+  ] as const) {
+    const message = /cannot be run: name a program/;
+    await t.rejects(FenceCommand.open(join(directory, name)), { code, message });
+  }
+});
+
 t.test('fence: a command that cannot be started fences nobody, and never rejects', async (t) => {
   const { program, command } = await setUp(t);
   const detail = /fence was not started: .*null bytes/;

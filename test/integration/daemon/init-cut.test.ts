@@ -5,9 +5,11 @@ import t from 'tap';
 
 import { attachBacking } from '../../../src/daemon/attach.js';
 import type { AttachPorts } from '../../../src/daemon/attach.js';
+import { assert } from '../../../src/lib/assert.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
+import { openBacking } from '../../../src/media/open-backing.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
@@ -80,14 +82,42 @@ t.test('--init that was cut short anywhere is begun anew by the next one', async
   }
 });
 
-t.test('without --init media that were cut are said to be so, and stay as they are', async (t) => {
-  const state = (await cuts())[5];
-  t.ok(state !== undefined);
-  if (state === undefined) return;
-  const backing = backingOf(state);
-  const warnings: string[] = [];
-  const pmem = await attachBacking(backing, { init: undefined, forceRaw: false }, ports(warnings));
-  await pmem.detach();
-  t.match(warnings.join('\n'), 'an --init was cut short here: give it again');
-  t.ok(bytesOf(backing).equals(state));
+t.test('without --init media that were cut are refused, or looked at, and stay', async (t) => {
+  const states = await cuts();
+  const path = join(scratch(t), 'image');
+  // The last one but one has the filesystem, and could be stored to.
+  for (const state of [states.at(5), states.at(-2)]) {
+    assert(state !== undefined, 'there are many cuts');
+    for (const config of [
+      { init: undefined, forceRaw: false },
+      { init: undefined, forceRaw: true },
+      { init: ON_FIRST_START, forceRaw: true },
+    ]) {
+      const backing = backingOf(state);
+      await t.rejects(attachBacking(backing, config, ports()), {
+        code: 'EUCLEAN',
+        message: /was cut short: give --init to begin it anew, or --read-only/,
+      });
+      t.ok(bytesOf(backing).equals(state));
+    }
+    writeFileSync(path, state);
+    const log = silentLogger;
+    const looked = await openBacking(path, { readOnly: true, log });
+    const warnings: string[] = [];
+    const pmem = await attachBacking(looked, { init: undefined, forceRaw: false }, ports(warnings));
+    await pmem.detach();
+    t.match(warnings.join('\n'), 'an --init was cut short here: give it again');
+  }
+});
+
+t.test('--init --mode raw takes media for blank whose --init was cut short', async (t) => {
+  for (const state of (await cuts()).slice(0, -1)) {
+    const backing = backingOf(state);
+    const init = { ...INIT, mode: 'raw' } as const;
+    const pmem = await attachBacking(backing, { init, forceRaw: false }, ports());
+    t.match(pmem.namespace, { mode: 'raw' });
+    t.equal(pmem.disk.partitions.length, 1);
+    await pmem.detach();
+    t.equal(bytesOf(backing).indexOf('daxd --init was cut short'), -1, 'no mark is left');
+  }
 });

@@ -129,14 +129,34 @@ t.test('openBacking: a size that is not whole pages is EINVAL, nothing is made',
     code: 'EINVAL',
     message: /short: size 5000 is not a multiple of 4096/,
   });
-  await t.rejects(openBacking(join(directory, 'empty'), { sizeBytes: 4096, log }), {
+  await t.rejects(openBacking(join(directory, 'empty'), { log }), {
     name: 'DaxdError',
     code: 'EINVAL',
-    message: /size of 0/,
+    message: /size of 0 holds nothing: give --size/,
   });
   t.ok(readFileSync(join(directory, 'short')).equals(Buffer.alloc(5000, 1)));
-  t.equal(statSync(join(directory, 'empty')).size, 0, 'an existing file is never resized');
+  t.equal(statSync(join(directory, 'empty')).size, 0);
 });
+
+t.test(
+  'openBacking: an empty file is given its size, as a start leaves one that is killed',
+  async (t) => {
+    const path = join(t.testdir({ 'pmem0.img': '' }), 'pmem0.img');
+    const { bfree, bsize } = statfsSync(t.testdirName);
+    await t.rejects(openBacking(path, { sizeBytes: (bfree + 2 ** 28) * bsize, log }), {
+      code: 'ENOSPC',
+    });
+    t.equal(statSync(path).size, 0, 'empty still where it does not fit');
+    await t.rejects(openBacking(path, { sizeBytes: 65536, readOnly: true, log }), {
+      code: 'EINVAL',
+    });
+    const backing = await openBacking(path, { sizeBytes: 65536, log });
+    t.match(backing, { sizeBytes: 65536, sparse: false, created: false });
+    await t.rejects(openBacking(path, { sizeBytes: 65536, log }), { code: 'EBUSY' });
+    await backing.close();
+    t.equal(statSync(path).size, 65536);
+  },
+);
 
 t.test('openBacking: what is no file is named for what it is', async (t) => {
   const directory = t.testdir({});

@@ -105,6 +105,7 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ listen: ['127.0.0.1:1', '127.0.0.1:1'] }, /given twice/],
     [{ stateDir: '' }, /--state-dir "" is not valid: give a directory/],
     [{ init: true, readOnly: true }, /--init .*--read-only/],
+    [{ init: true, mount: 'data' }, /--init lays down pmem0p1 alone.*--mount data/],
     [{ backing: 'x', init: true, forceRaw: true }, /--init .*--force-raw/],
     [{ backing: 'x', sparse: true }, /--sparse .*--size/],
   ];
