@@ -96,12 +96,15 @@ export class Client {
       headers: {
         ...this.#headers,
         ...headers,
+        // Told to close, a server does so with the upload unread: the reset that this makes comes
+        // before the refusal is read.
+        ...(stream !== undefined && { connection: 'keep-alive' }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
     });
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       outgoing.once('response', resolve);
-      outgoing.once('error', (cause) => {
+      outgoing.on('error', (cause) => {
         reject(
           new UnreachableError(`no daemon answers at ${this.url}: ${cause.message}`, { cause }),
         );
@@ -109,7 +112,10 @@ export class Client {
     });
     if (stream === undefined) outgoing.end(body);
     else {
-      // An early refusal ends the upload, and then the answer says why.
+      // An early refusal ends the upload, once it has said why.
+      outgoing.once('response', (response: IncomingMessage) => {
+        response.once('end', () => outgoing.destroy());
+      });
       pipeline(stream, outgoing).catch((cause: unknown) => outgoing.destroy(asError(cause)));
     }
     return answered;
