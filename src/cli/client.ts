@@ -32,7 +32,7 @@ export interface Call {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as JSON. */
   readonly json?: object;
-  /** Sent as it comes. */
+  /** Sent as it comes; what it fails with, the call fails with. */
   readonly stream?: Readable;
 }
 
@@ -81,7 +81,7 @@ export class Client {
     const response = await this.#answer(call);
     const { statusCode = 0 } = response;
     if (statusCode >= 200 && statusCode < 300) return response;
-    const text = await textOf(response);
+    const text = await textOf(response, this.url);
     throw refusal(statusCode, text);
   }
 
@@ -103,6 +103,7 @@ export class Client {
       },
     });
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      stream?.once('error', reject);
       outgoing.once('response', resolve);
       outgoing.on('error', (cause) => {
         reject(
@@ -125,10 +126,10 @@ export class Client {
 /**
  * The JSON of an answer, as what the caller knows it to be.
  *
- * @throws UnreachableError where it is none: no daxd answered.
+ * @throws UnreachableError where it is none, no daxd answered, or where it is not all of it.
  */
 export async function jsonOf<Answer>(answer: IncomingMessage, url: string): Promise<Answer> {
-  const text = await textOf(answer);
+  const text = await textOf(answer, url);
   try {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the wire gets a type
     return JSON.parse(text) as Answer;
@@ -138,9 +139,23 @@ export async function jsonOf<Answer>(answer: IncomingMessage, url: string): Prom
   }
 }
 
-async function textOf(response: IncomingMessage): Promise<string> {
+/**
+ * The bytes of an answer as they come.
+ *
+ * @throws UnreachableError where the connection ends before they do.
+ */
+export async function* bytesOf(answer: IncomingMessage, url: string): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of answer) if (chunk instanceof Buffer) yield chunk;
+  } catch (cause) {
+    const message = `${url} ended the connection in the middle of its answer: what came is not all of it`;
+    throw new UnreachableError(message, { cause });
+  }
+}
+
+async function textOf(answer: IncomingMessage, url: string): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of response) if (chunk instanceof Buffer) chunks.push(chunk);
+  for await (const chunk of bytesOf(answer, url)) chunks.push(chunk);
   return Buffer.concat(chunks).toString('utf8');
 }
 

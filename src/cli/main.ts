@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 
-import { isBrokenPipe, runProgram } from './program.js';
+import { isBrokenPipe } from './print.js';
+import { runProgram } from './program.js';
 
 // Stack traces of the daemon, which is loaded from here on, name lines of src.
 process.setSourceMapsEnabled(true);

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 
 import { DaxdError } from '../lib/errno.js';
 import { RefusedError, UnreachableError } from './client.js';
+import { isBrokenPipe } from './print.js';
 import type { Serve } from './serve.js';
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
@@ -130,9 +131,4 @@ function report(error: unknown, { standard }: ProgramOptions): number {
 /** A full disk under standard output, for instance. */
 function isWriteError(error: unknown): error is Error {
   return error instanceof Error && 'syscall' in error && error.syscall === 'write';
-}
-
-/** Whether nobody reads any more what is written. */
-export function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
 }

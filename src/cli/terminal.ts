@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 
+import { print } from './print.js';
 import { formatPairs, formatTable } from './table.js';
 import type { Cell } from './table.js';
 
@@ -28,12 +29,6 @@ export class Terminal {
   }
 
   async #print(answer: unknown, text: () => string): Promise<void> {
-    const line = this.#json ? `${JSON.stringify(answer)}\n` : text();
-    await new Promise<void>((resolve, reject) => {
-      this.out.write(line, (error) => {
-        if (error) reject(error);
-        else resolve();
-      });
-    });
+    await print(this.out, this.#json ? `${JSON.stringify(answer)}\n` : text());
   }
 }

@@ -1,12 +1,12 @@
 import { open } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 
 import type { Command } from 'commander';
 
-import { RefusedError, jsonOf } from '../client.js';
+import { RefusedError, bytesOf, jsonOf } from '../client.js';
 import { choosePartition, filePath } from '../partition-choice.js';
+import { print } from '../print.js';
 import { UsageError } from '../usage-error.js';
 import { sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
@@ -51,7 +51,8 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .option('-p, --partition <NAME>', 'default: the only one mounted'),
   ).action(async (context) => {
     const body = await contentOf(context, 'file');
-    await pipeline(body, context.standard.stdout, { end: false });
+    const { client, standard } = context;
+    for await (const bytes of bytesOf(body, client.url)) await print(standard.stdout, bytes);
   });
 
   verb(
@@ -72,9 +73,14 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
     for (const flag of ['append', 'exclusive']) {
       if (options[flag] === true) query.set(flag, 'true');
     }
-    const stream = await openSource(context, args[1] ?? '-');
+    const source = args[1] ?? '-';
+    const stream = await openSource(context, source);
     const path = `${await fileCall(context, args[0] ?? '')}?${query.toString()}`;
-    await client.call({ method: 'PUT', path, stream });
+    try {
+      await client.call({ method: 'PUT', path, stream });
+    } catch (error) {
+      throw error === stream.errored ? unreadable(source, error) : error;
+    }
   });
 }
 
@@ -110,6 +116,12 @@ async function openSource({ standard }: VerbContext, file: string): Promise<Read
     const handle = await open(file);
     return handle.createReadStream();
   } catch (cause) {
-    throw new UsageError(`cannot read ${file}: ${String(cause)}`, { cause });
+    throw unreadable(file, cause);
   }
+}
+
+function unreadable(file: string, cause: unknown): UsageError {
+  const name = file === '-' ? 'standard input' : file;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new UsageError(`cannot read ${name}: ${why}`, { cause });
 }

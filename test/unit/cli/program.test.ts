@@ -1,4 +1,5 @@
 import { createServer } from 'node:http';
+import type { RequestListener } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
@@ -12,10 +13,13 @@ import { listenOnLoopback } from '../../support/serve-http.js';
 
 /** A server that answers everything with a page. */
 async function openWebSite(t: Test): Promise<string> {
-  const server = createServer((_request, response) => {
+  return openServer(t, (_request, response) => {
     response.end('<!doctype html>');
   });
-  return `http://127.0.0.1:${await listenOnLoopback(t, server)}`;
+}
+
+async function openServer(t: Test, listener: RequestListener): Promise<string> {
+  return `http://127.0.0.1:${await listenOnLoopback(t, createServer(listener))}`;
 }
 
 async function run(args: string[], serve?: (config: ServeConfig) => Promise<number>) {
@@ -127,4 +131,21 @@ t.test('verbs: what is no daxd is said to be none', async (t) => {
   const { exit, err } = await run(['status', '--url', url]);
   t.equal(exit, 69);
   t.match(err, `daxd: what answers at ${url} is no daxd`);
+});
+
+t.test('verbs: an answer that ends in its middle is said, behind what came of it', async (t) => {
+  const url = await openServer(t, (_request, response) => {
+    response.writeHead(200, { 'content-length': 100 });
+    response.write('{"half', () => response.destroy());
+  });
+  const cut = new RegExp(`^daxd: ${url} ended the connection in the middle of its answer: .*\n$`);
+  t.match(await run(['cat', 'a', '-p', 'p', '--url', url]), { exit: 69, out: '{"half', err: cut });
+  t.match(await run(['status', '--url', url]), { exit: 69, out: '', err: cut });
+});
+
+t.test('put: what cannot be read is named, and no daemon is blamed', async (t) => {
+  const url = await openWebSite(t);
+  const { exit, err } = await run(['put', 'a', 'src/cli', '-p', 'p', '--url', url]);
+  t.equal(exit, 2);
+  t.match(err, /^daxd: cannot read src\/cli: EISDIR: .*\n$/);
 });

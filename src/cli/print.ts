@@ -1,0 +1,16 @@
+import type { Writable } from 'node:stream';
+
+/** Prints; settles when it is written. @throws Error of the stream */
+export async function print(out: Writable, what: string | Uint8Array): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    out.write(what, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}
+
+/** Whether nobody reads any more what is written. */
+export function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
+}
