@@ -8,8 +8,11 @@ import type { ClientRequest, RequestOptions } from 'node:http';
  */
 export function targetOf(url: string): RequestOptions {
   if (url.startsWith('unix:')) {
+    const socketPath = url.slice('unix:'.length);
+    // Without a path the call would go to port 80 of this host.
+    if (socketPath === '') throw new TypeError('unix: has no path behind it');
     // The guard of the daemon asks for a name of its own.
-    return { socketPath: url.slice('unix:'.length), host: 'localhost' };
+    return { socketPath, host: 'localhost' };
   }
   const { protocol, hostname, port } = new URL(url);
   if (protocol !== 'http:' && protocol !== 'https:') {
