@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import type { SecureContextOptions } from 'node:tls';
 
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
@@ -19,17 +20,14 @@ const HEADER_TEXT = /^[!-~]+$/;
  *
  * @throws UsageError naming the variable, never what it holds where that is secret.
  */
-export function credentialsFrom(env: Standard['env']): Credentials {
+export async function credentialsFrom(env: Standard['env']): Promise<Credentials> {
   const { DAXD_TLS_CERT: cert, DAXD_TLS_KEY: key } = env;
   if ((cert === undefined) !== (key === undefined)) {
     throw new UsageError('DAXD_TLS_CERT and DAXD_TLS_KEY go together: set both');
   }
   return {
     token: headerVariable(env, 'DAXD_TOKEN'),
-    tls:
-      cert === undefined || key === undefined
-        ? undefined
-        : { cert: fileOf('DAXD_TLS_CERT', cert), key: fileOf('DAXD_TLS_KEY', key) },
+    tls: cert === undefined || key === undefined ? undefined : await keysOf(cert, key),
   };
 }
 
@@ -43,6 +41,25 @@ function headerVariable(env: Standard['env'], name: string): string | undefined 
   const value = env[name];
   if (value === undefined || HEADER_TEXT.test(value)) return value;
   throw new UsageError(`${name} is empty, or holds blanks or other than ASCII: set it anew`);
+}
+
+/** Certificate and key, tried: a call that they cannot be used for says less. */
+async function keysOf(certPath: string, keyPath: string): Promise<Credentials['tls']> {
+  const cert = fileOf('DAXD_TLS_CERT', certPath);
+  const key = fileOf('DAXD_TLS_KEY', keyPath);
+  // Most daemons are called without TLS, whose modules take their time to load.
+  const { createSecureContext } = await import('node:tls');
+  const attempt = (what: string, options: SecureContextOptions): void => {
+    try {
+      createSecureContext(options);
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new UsageError(`${what}: ${why}`, { cause });
+    }
+  };
+  attempt(`DAXD_TLS_CERT: ${certPath} is no certificate in PEM`, { cert });
+  attempt(`DAXD_TLS_KEY: ${keyPath} is no key in PEM of that certificate`, { cert, key });
+  return { cert, key };
 }
 
 function fileOf(name: string, path: string): Buffer {

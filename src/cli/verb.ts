@@ -38,9 +38,8 @@ export function verbRunner(standard: Standard): VerbRunner {
       action(run) {
         command.action(async () => {
           const options: Record<string, unknown> = command.opts();
-          const given = textOption(options, 'url') ?? standard.env['DAXD_URL'] ?? DEFAULT_URL;
           await run({
-            client: openClient(given, standard),
+            client: await openClient(textOption(options, 'url'), standard),
             terminal: new Terminal(standard.stdout, { json: options['json'] === true }),
             args: command.processedArgs
               .flat()
@@ -54,12 +53,14 @@ export function verbRunner(standard: Standard): VerbRunner {
   };
 }
 
-function openClient(url: string, { env }: Standard): Client {
-  const credentials = credentialsFrom(env);
+async function openClient(given: string | undefined, { env }: Standard): Promise<Client> {
+  const url = given ?? env['DAXD_URL'] ?? DEFAULT_URL;
+  const credentials = await credentialsFrom(env);
   try {
     return new Client(url, credentials);
   } catch (cause) {
-    const message = `--url ${url} is not the address of a daemon: give http://host:port, https://host:port or unix:/path`;
+    const source = given === undefined ? 'DAXD_URL' : '--url';
+    const message = `${source} "${url}" is not the address of a daemon: give http://host:port, https://host:port or unix:/path`;
     throw new UsageError(message, { cause });
   }
 }

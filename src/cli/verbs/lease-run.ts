@@ -80,7 +80,7 @@ async function acquire(context: VerbContext): Promise<Lease> {
   }
   const { partition, path, offset, length } = await lentRange(context);
   const ttlMs = durationMsValue(options['ttl'], '--ttl');
-  const daxd = new Daxd({ url: client.url, ...credentialsFrom(standard.env) });
+  const daxd = new Daxd({ url: client.url, ...(await credentialsFrom(standard.env)) });
   try {
     return await daxd.lease({ partition, path, offset, length, access, ttlMs });
   } catch (error) {

@@ -22,12 +22,16 @@ async function openServer(t: Test, listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${await listenOnLoopback(t, createServer(listener))}`;
 }
 
-async function run(args: string[], serve?: (config: ServeConfig) => Promise<number>) {
+async function run(
+  args: string[],
+  serve?: (config: ServeConfig) => Promise<number>,
+  env: Record<string, string> = { DAXD_URL: 'unix:/nowhere/x' },
+) {
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   const configs: ServeConfig[] = [];
   const exit = await runProgram(args, {
-    standard: { stdin: new PassThrough(), stdout, stderr, env: { DAXD_URL: 'unix:/nowhere/x' } },
+    standard: { stdin: new PassThrough(), stdout, stderr, env },
     version: '9.9.9',
     serve:
       serve ??
@@ -103,6 +107,7 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
   for (const args of [
     ['status', '--url', 'ftp://x'],
     ['status', '--url', 'x'],
+    ['status', '--url', 'unix:'],
     ['truncate', 'a'],
     ['truncate', 'a', '-5'],
     ['truncate', 'a', '12Q', '-p', 'pmem0p1'],
@@ -117,6 +122,13 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
     t.equal(exit, 2, args.join(' '));
     t.not(err, '');
   }
+});
+
+t.test('verbs: an address that is none is named by where it is from', async (t) => {
+  const option = await run(['status', '--url', 'unix:']);
+  t.match(option, { exit: 2, err: /^daxd: --url "unix:" is not the address of a daemon/ });
+  const variable = await run(['status'], undefined, { DAXD_URL: '' });
+  t.match(variable, { exit: 2, err: /^daxd: DAXD_URL "" is not the address of a daemon/ });
 });
 
 t.test('verbs: one that is spelt wrongly is named, and is no argument of serve', async (t) => {
