@@ -133,7 +133,8 @@ export class Lease extends EventEmitter<LeaseEvents> {
   /**
    * Gives the lease back, or `ranges` of it, in bytes of the file: first its buffers are cut off
    * from the backing, then the daemon is told, and waited for. A page is cut off, and given
-   * back, once all that was lent of it is. Again, and after the lease was lost, it does nothing.
+   * back, once all that was lent of it is. Of a lost lease the pages may be in quarantine for its
+   * sake: this frees them, so end all DMA before it, there too. Once nothing is left it does nothing.
    *
    * @throws ClientError when the daemon cannot be reached for ten seconds, or has no room to
    *   note what is left (ENOSPC): call it again. EINVAL for what are no ranges, and where a
@@ -240,13 +241,15 @@ export class Lease extends EventEmitter<LeaseEvents> {
 
   #lose(reason: ClientError): void {
     this.#state = 'lost';
+    // Any other may be in quarantine, which only its holder ends.
+    this.#isReturned = reason.code === 'ENOENT';
     this.#cutOff();
     this.emit('lost', reason);
   }
 
   async #release(): Promise<void> {
-    if (this.#state === 'lost' || this.#isReturned) return;
-    if (this.#state !== 'released') {
+    if (this.#isReturned) return;
+    if (!this.#isOver) {
       this.#state = 'released';
       this.#cutOff();
     }
@@ -262,7 +265,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
     // One that is under way is of all that is lent now.
     if (this.#mapping !== undefined) await this.#mapping.catch(() => {});
     const left = without(this.#ranges, ranges);
-    if (left.length === 0 || this.#isOver) return false;
+    if (left.length === 0 || this.#state === 'released' || this.#isReturned) return false;
     this.#keep(left);
     await this.#tell({ method: 'POST', path: `${this.#path}/release`, json: { ranges } });
     return true;
@@ -284,9 +287,12 @@ export class Lease extends EventEmitter<LeaseEvents> {
   #keep(left: readonly LentBytes[]): void {
     const extents = clipExtents(this.#extents, left);
     try {
-      this.#mapped?.coverAllBut(
-        extents.map(({ device_offset: offset, length }) => ({ offset, length })),
-      );
+      // A lost one is cut off as a whole already; of a device-dax node a part could not be.
+      if (!this.#isOver) {
+        this.#mapped?.coverAllBut(
+          extents.map(({ device_offset: offset, length }) => ({ offset, length })),
+        );
+      }
     } catch (cause) {
       throw asClientError(cause);
     }

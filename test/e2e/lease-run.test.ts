@@ -128,3 +128,25 @@ t.test('lease run: a lost lease ends the command', async (t) => {
   const [code] = await exited;
   t.equal(code, 128 + 15);
 });
+
+t.test(
+  'lease run: pages that went into quarantine are free when the command has ended',
+  async (t) => {
+    if (!requires(t, { commands: ['curl', 'sh', 'sleep'] })) return;
+    const { daxd, p1 } = await setUp(t);
+    const script = 'trap "exit 9" TERM; echo ready; while :; do sleep 0.1; done';
+    const args = ['lease', 'run', '--path', 'a', '--ttl', '1s', '--', 'sh', '-c', script];
+    const child = spawn(process.execPath, [BIN, ...args], {
+      env: { ...process.env, DAXD_URL: daxd.url },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    const exited = once(child, 'close');
+    await once(child.stdout, 'data');
+    const deferred = post(`${p1}/truncate`, { path: 'a', size: 0, on_conflict: 'defer' });
+    t.match(await curl(...deferred), { status: 200, json: { quarantined_bytes: 4096 } });
+    const [code] = await exited;
+    t.equal(code, 9, 'it was told to end');
+    t.strictSame((await curl(`${daxd.url}/v1/quarantine`)).json.quarantine, []);
+  },
+);

@@ -197,6 +197,26 @@ t.test('lost: unknown to a renewal, or ended behind its back', async (t) => {
   t.match(why, { message: /process gone/ });
 });
 
+t.test('lost: what may be in quarantine is given back by its release, also in parts', async (t) => {
+  const revoked = { code: 'lease-revoked', status: 410, detail: 'lease L1 is in quarantine' };
+  const { toy, lease } = await setUp(t, { secret: 'S' });
+  toy.renew = { status: 410, body: revoked };
+  await once(lease, 'lost');
+  const calls = () => toy.calls.filter(({ path }) => /L1(\/release)?$/.test(path));
+  t.strictSame(calls(), [], 'the DMA may go on');
+  const ranges = [{ offset: 0, length: 1_000 }];
+  await lease.release(ranges);
+  await lease.release([{ offset: 1_000, length: 3_096 }]);
+  await lease.release();
+  const headers = { 'lease-secret': 'S' };
+  t.match(calls(), [
+    { method: 'POST', path: '/v1/leases/L1/release', json: { ranges }, headers },
+    { method: 'DELETE', path: '/v1/leases/L1', headers },
+  ]);
+  t.equal(calls().length, 2, 'once');
+  t.equal(lease.state, 'lost');
+});
+
 t.test('lease: refused, or nobody there', async (t) => {
   const daxd = new Daxd({ url: 'http://127.0.0.1:1' });
   await t.rejects(daxd.lease(ASKED), { name: 'ClientError', code: 'ECONNREFUSED' });
