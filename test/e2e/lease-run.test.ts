@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
+import { toyDaemon } from '../integration/client/set-up.js';
 import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
 import { curl, post, runVerb, startCurl, startDaxd, until } from './daxd.js';
@@ -50,9 +52,14 @@ t.test(
     const missing = run('--', '/no/such/command');
     t.equal(missing.exit, 127);
     t.match(missing.stderr, /ENOENT/);
+    t.match(run('--', '/etc/passwd/x'), {
+      exit: 126,
+      stderr: /^daxd: \/etc\/passwd\/x: .*ENOTDIR/,
+    });
     t.strictSame(await leases(), [], 'of one that never ran, too');
 
     t.equal(run().exit, 2, 'no command');
+    t.match(run('--', ''), { exit: 2, stderr: /^daxd: name a command to run/ });
     t.equal(run('--access', 'none', '--', 'true').exit, 2);
     t.equal(run('--ttl', 'long', '--', 'true').exit, 2);
     const refused = run('--offset', '1M', '--length', '1', '--', 'true');
@@ -103,7 +110,7 @@ t.test('lease run: it is renewed, told of what waits, and passes signals on', as
       await sleep(20);
       return stderr;
     },
-    (text) => text.includes('truncate') || child.exitCode !== null || giveUp.aborted,
+    (told) => told.includes('truncate') || child.exitCode !== null || giveUp.aborted,
   );
   t.match(stderr, /^daxd: truncate \w+ waits for the lease to end$/m);
   t.match(await leases(), [{ id: lease.id, state: 'recalling' }]);
@@ -150,3 +157,58 @@ t.test(
     t.strictSame((await curl(`${daxd.url}/v1/quarantine`)).json.quarantine, []);
   },
 );
+
+/** `lease run -- CMD` of a lease that needs no other call. */
+function runOnToy(t: Test, url: string, command: readonly string[]) {
+  const range = ['--path', 'a', '-p', 'p1', '--length', '1'];
+  const child = spawn(process.execPath, [BIN, 'lease', 'run', ...range, '--', ...command], {
+    env: { ...process.env, DAXD_URL: url },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  return { child, stdout: text(child.stdout), stderr: text(child.stderr) };
+}
+
+t.test('lease run: a signal before the command runs leaves no lease behind', async (t) => {
+  const toy = await toyDaemon(t);
+  // Granted at the fifth try, a tenth of a second after each.
+  toy.grants.push(null, null, null, null);
+  const { child, stdout } = runOnToy(t, toy.url, ['echo', 'ran']);
+  const exited = once(child, 'exit');
+  await until(
+    async () => sleep(5, toy.grants.length),
+    (left) => left < 4,
+  );
+  child.kill('SIGTERM');
+  t.strictSame(await exited, [128 + 15, null]);
+  t.match(toy.calls.at(-1), { method: 'DELETE', path: '/v1/leases/L1' }, 'given back');
+  t.equal(await stdout, '', 'it did not run');
+});
+
+t.test('lease run: who sends two signals does not wait for the daemon', async (t) => {
+  const toy = await toyDaemon(t);
+  for (let i = 0; i < 100; i++) toy.grants.push(null);
+  const { child } = runOnToy(t, toy.url, ['true']);
+  const exited = once(child, 'exit');
+  await until(
+    async () => sleep(5, toy.grants.length),
+    (left) => left < 100,
+  );
+  child.kill('SIGINT');
+  await sleep(200);
+  t.equal(child.exitCode, null);
+  child.kill('SIGINT');
+  t.strictSame(await exited, [null, 'SIGINT']);
+});
+
+t.test('lease run: a lease that cannot be given back is told, and the exit stays', async (t) => {
+  if (!requires(t, { commands: ['sh'] })) return;
+  const toy = await toyDaemon(t);
+  toy.remove = 403;
+  const { child, stderr } = runOnToy(t, toy.url, ['sh', '-c', 'exit 7']);
+  t.strictSame(await once(child, 'exit'), [7, null]);
+  t.match(
+    await stderr,
+    /^daxd: lease L1 is not given back and keeps its pages .*: daxd answered 403$/m,
+  );
+});

@@ -6,16 +6,16 @@ import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 
 import { ClientError, Daxd } from '../../client/daxd.js';
-import type { Lease } from '../../client/daxd.js';
+import type { Lease, LeaseRequest } from '../../client/daxd.js';
 import { credentialsFrom } from '../credentials.js';
 import { RefusedError, UnreachableError } from '../client.js';
 import { lentRange } from '../lent-range.js';
+import { SignalRelay } from '../signal-relay.js';
+import type { Standard } from '../standard.js';
 import { UsageError } from '../usage-error.js';
 import { durationMsValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
-/** Passed on to the command, which decides what they mean. */
-const SIGNALS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const;
 /** As a shell has it: a command that is not there, and one that cannot be run. */
 const EXIT_NOT_FOUND = 127;
 const EXIT_NOT_RUN = 126;
@@ -47,53 +47,94 @@ export function addLeaseRunVerb(
 }
 
 async function leaseAndRun(context: VerbContext): Promise<number> {
-  const { stderr, env } = context.standard;
+  const { stderr } = context.standard;
   const [command, ...args] = context.args.filter((arg) => arg !== undefined);
-  if (command === undefined) throw new UsageError('name a command to run, behind --');
-  const lease = await acquire(context);
+  if (command === undefined || command === '') {
+    throw new UsageError('name a command to run, behind --');
+  }
+  const request = await requestOf(context);
+  // Ended by a signal from here on, it would leave a lease that nobody has.
+  const signals = new SignalRelay();
   try {
-    const child = spawn(command, args, {
-      stdio: 'inherit',
-      env: { ...env, ...environmentOf(lease) },
-    });
-    lease.on('recall', ({ op, operation }) => {
-      stderr.write(`daxd: ${op} ${operation} waits for the lease to end\n`);
-    });
-    lease.on('suspect', () => {
-      stderr.write('daxd: the lease is not renewed: no daemon answers\n');
-    });
-    lease.on('lost', ({ message }) => {
-      stderr.write(`daxd: the lease is lost, the command is ended: ${message}\n`);
-      child.kill('SIGTERM');
-    });
-    return await exitOf(child, stderr);
+    const lease = await acquire(context, request);
+    try {
+      if (signals.noted !== undefined) return exitOfSignal(signals.noted);
+      const child = start([command, ...args], lease, context.standard);
+      if (child === undefined) return EXIT_NOT_RUN;
+      tellOf(lease, child, stderr);
+      signals.passTo(child);
+      return await exitOf(child, stderr);
+    } finally {
+      signals.passTo(undefined);
+      await release(lease, stderr);
+    }
   } finally {
-    await release(lease);
+    signals.stop();
   }
 }
 
-async function acquire(context: VerbContext): Promise<Lease> {
-  const { client, options, standard } = context;
+async function requestOf(context: VerbContext): Promise<LeaseRequest> {
+  const { options } = context;
   const access = textOption(options, 'access');
   if (access !== 'read' && access !== 'write') {
     throw new UsageError(`--access: "${access}" is neither read nor write`);
   }
   const { partition, path, offset, length } = await lentRange(context);
   const ttlMs = durationMsValue(options['ttl'], '--ttl');
+  return { partition, path, offset, length, access, ttlMs };
+}
+
+async function acquire({ client, standard }: VerbContext, request: LeaseRequest): Promise<Lease> {
   const daxd = new Daxd({ url: client.url, ...(await credentialsFrom(standard.env)) });
   try {
-    return await daxd.lease({ partition, path, offset, length, access, ttlMs });
+    return await daxd.lease(request);
   } catch (error) {
     throw asVerbError(error);
   }
 }
 
-async function release(lease: Lease): Promise<void> {
+/** Gives a lease back; where that fails, what the command made of its work is told all the same. */
+async function release(lease: Lease, stderr: Writable): Promise<void> {
   try {
     await lease.release();
   } catch (error) {
-    throw asVerbError(error);
+    if (!(error instanceof ClientError)) throw error;
+    const { id } = lease;
+    stderr.write(
+      `daxd: lease ${id} is not given back and keeps its pages until daxd lease revoke ${id}: ${error.message}\n`,
+    );
   }
+}
+
+/** Starts the command; undefined where it cannot be run, which is told. @throws RefusedError E2BIG */
+function start(
+  [command, ...args]: readonly [string, ...string[]],
+  lease: Lease,
+  { env, stderr }: Standard,
+): ChildProcess | undefined {
+  const variables = environmentOf(lease);
+  try {
+    return spawn(command, args, { stdio: 'inherit', env: { ...env, ...variables } });
+  } catch (error) {
+    // Most errors are told as an event; ENOEXEC, ENOTDIR and their like are thrown.
+    const why = error instanceof Error ? error.message : String(error);
+    stderr.write(`daxd: ${command}: ${why}\n`);
+    return undefined;
+  }
+}
+
+/** Tells of what becomes of the lease while the command runs, which ends with it. */
+function tellOf(lease: Lease, child: ChildProcess, stderr: Writable): void {
+  lease.on('recall', ({ op, operation }) => {
+    stderr.write(`daxd: ${op} ${operation} waits for the lease to end\n`);
+  });
+  lease.on('suspect', () => {
+    stderr.write('daxd: the lease is not renewed: no daemon answers\n');
+  });
+  lease.on('lost', ({ message }) => {
+    stderr.write(`daxd: the lease is lost, the command is ended: ${message}\n`);
+    child.kill('SIGTERM');
+  });
 }
 
 /**
@@ -117,26 +158,24 @@ function environmentOf({ id, backingPath, extents }: Lease): Record<string, stri
   };
 }
 
-/** Passes signals on until the command has ended, and gives the exit code of a shell for it. */
+/** Waits until the command has ended, and gives the exit code of a shell for it. */
 async function exitOf(child: ChildProcess, stderr: Writable): Promise<number> {
-  const pass = (signal: NodeJS.Signals): void => {
-    child.kill(signal);
-  };
-  for (const signal of SIGNALS) process.on(signal, pass);
-  try {
-    return await new Promise((resolve) => {
-      child.once('error', (error) => {
-        const isMissing = 'code' in error && error.code === 'ENOENT';
-        stderr.write(`daxd: ${error.message}\n`);
-        resolve(isMissing ? EXIT_NOT_FOUND : EXIT_NOT_RUN);
-      });
-      child.once('exit', (code, signal) => {
-        resolve(code ?? EXIT_SIGNAL + (signal === null ? 0 : constants.signals[signal]));
-      });
+  return new Promise((resolve) => {
+    child.on('error', (error) => {
+      stderr.write(`daxd: ${error.message}\n`);
+      // A signal that it may not be sent, being another user's, does not end it.
+      if (child.pid !== undefined) return;
+      const isMissing = 'code' in error && error.code === 'ENOENT';
+      resolve(isMissing ? EXIT_NOT_FOUND : EXIT_NOT_RUN);
     });
-  } finally {
-    for (const signal of SIGNALS) process.off(signal, pass);
-  }
+    child.once('exit', (code, signal) => {
+      resolve(signal === null ? (code ?? 0) : exitOfSignal(signal));
+    });
+  });
+}
+
+function exitOfSignal(signal: NodeJS.Signals): number {
+  return EXIT_SIGNAL + constants.signals[signal];
 }
 
 function asVerbError(error: unknown): unknown {

@@ -22,6 +22,8 @@ export interface ToyDaemon {
   renew: { status: number; body: object } | null;
   /** How it answers a release of ranges; null: the connection is cut. */
   release: () => { status: number; body: object } | null;
+  /** The status with which it answers the release of a whole lease. */
+  remove: number;
   /** How it answers the next requests for a lease, before it grants one; null: the connection is cut. */
   readonly grants: ({ status: number; body: object } | null)[];
   /** Members of the lease beside the usual. */
@@ -69,7 +71,7 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
       streams.add(response);
       response.on('close', () => streams.delete(response));
     } else if (path === '/v1/operations') answer(response, 200, { operations: [] });
-    else if (method === 'DELETE') answer(response, 204);
+    else if (method === 'DELETE') answer(response, toy.remove);
     else {
       const next = nextAnswer(path);
       if (next === null) response.destroy();
@@ -89,6 +91,7 @@ export async function toyDaemon(t: Test): Promise<ToyDaemon> {
     calls,
     renew: { status: 200, body: TOY_LEASE },
     release: () => ({ status: 200, body: TOY_LEASE }),
+    remove: 204,
     grants: [],
     lease: {},
     send(name, fields, id = 'toy-1') {
