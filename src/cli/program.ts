@@ -1,8 +1,10 @@
+import type { Writable } from 'node:stream';
+
 import { Command, CommanderError } from 'commander';
 
 import { DaxdError } from '../lib/errno.js';
 import { RefusedError, UnreachableError } from './client.js';
-import { isBrokenPipe } from './print.js';
+import { isBrokenPipe, print } from './print.js';
 import type { Serve } from './serve.js';
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
@@ -78,10 +80,12 @@ export async function runProgram(
     const isDefault = first === undefined || first.startsWith('-');
     program.addCommand(serveCommand(serve, onExit), { isDefault });
   }
-  for (const command of everyCommand(program)) quieten(command, standard);
+  const shown: string[] = [];
+  for (const command of everyCommand(program)) quieten(command, standard.stderr, shown);
 
   try {
-    await program.parseAsync([...args], { from: 'user' });
+    await parse(program, args);
+    if (shown.length > 0) await print(standard.stdout, shown.join(''));
     return exit;
   } catch (error) {
     return report(error, options);
@@ -92,16 +96,25 @@ function everyCommand(command: Command): Command[] {
   return [command, ...command.commands.flatMap(everyCommand)];
 }
 
-/** Has a command throw where it would end the process, and print where it is told to. */
-function quieten(command: Command, { stdout, stderr }: Standard): void {
+/** Has a command throw where it would end the process, and print to `stderr`, or into `shown`. */
+function quieten(command: Command, stderr: Writable, shown: string[]): void {
   command.exitOverride().configureOutput({
-    writeOut: (text) => stdout.write(text),
+    writeOut: (text) => shown.push(text),
     writeErr: (text) => stderr.write(text),
   });
 }
 
+async function parse(program: Command, args: readonly string[]): Promise<void> {
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+  } catch (error) {
+    // Help and the version end it, too.
+    if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
+  }
+}
+
 function report(error: unknown, { standard }: ProgramOptions): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.Done : Exit.Usage;
+  if (error instanceof CommanderError) return Exit.Usage;
   const { stderr } = standard;
   if (error instanceof RefusedError) {
     stderr.write(`daxd: ${error.message}\n`);

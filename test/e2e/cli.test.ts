@@ -1,6 +1,8 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 
 import t from 'tap';
 
@@ -14,6 +16,17 @@ function runIntoFull(url: string, verb: string) {
     encoding: 'utf8',
     env,
   });
+}
+
+/** A verb whose standard output nobody reads. */
+async function runUnread(url: string, args: readonly string[]) {
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: { ...process.env, DAXD_URL: url },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  child.stdout.destroy();
+  const [stderr, [status]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+  return { status, stderr };
 }
 
 t.test('daxd: the embedded default, and every verb on it', async (t) => {
@@ -54,6 +67,10 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   const unprinted = runIntoFull(daxd.url, 'lease acquire --path a.txt');
   t.match(unprinted, { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
   t.strictSame(json('lease', 'list'), [], 'a lease that nobody knows of is given back');
+  const unread = { status: 1, stderr: 'daxd: EPIPE: the lease was given back: nobody read it\n' };
+  t.match(await runUnread(daxd.url, ['lease', 'acquire', '--path', 'a.txt']), unread);
+  t.strictSame(json('lease', 'list'), []);
+  t.match(await runUnread(daxd.url, ['cat', 'a.txt']), { status: 0, stderr: '' });
   t.match(runIntoFull(daxd.url, 'cat a.txt'), { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
 
   const refused = run('cat', 'none');
@@ -99,6 +116,8 @@ t.test('daxd: the verbs about names, attributes and ranges', async (t) => {
   t.equal(run('xattr', 'get', 'a', 'user.piped').stdout, 'piped');
   t.match(run('xattr', 'list', 'c').stdout, /^ +5 +user\.text$/m);
   t.match(json('xattr', 'list', 'a'), [{ name: 'user.text' }, { name: 'user.piped' }]);
+  t.match(runIntoFull(daxd.url, 'xattr get a user.text'), { status: 1, stderr: /cannot print/ });
+  t.match(runIntoFull(daxd.url, '--help'), { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
   done(['xattr', 'remove', 'a', 'user.text']);
   t.match(run('xattr', 'get', 'a', 'user.text'), { exit: 1, stderr: /ENODATA/ });
 

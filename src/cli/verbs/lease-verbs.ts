@@ -2,9 +2,11 @@ import type { Command } from 'commander';
 
 import type { LeaseView } from '../../lease/lease.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
+import { RefusedError } from '../client.js';
 import { leaseSecretHeader } from '../credentials.js';
 import { choosePartition } from '../partition-choice.js';
 import { lentRange } from '../lent-range.js';
+import { isBrokenPipe } from '../print.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { addLeaseRunVerb } from './lease-run.js';
@@ -115,7 +117,8 @@ async function acquire(context: VerbContext): Promise<void> {
     // Nobody would know of it, and its pages would stay pinned.
     const headers = { 'lease-secret': view.secret };
     await client.call({ method: 'DELETE', path: leasePath(view.id), headers });
-    throw error;
+    if (!isBrokenPipe(error)) throw error;
+    throw new RefusedError({ code: 'EPIPE' }, 'EPIPE: the lease was given back: nobody read it');
   }
 }
 

@@ -3,6 +3,7 @@ import { buffer } from 'node:stream/consumers';
 import type { Command } from 'commander';
 
 import { choosePartition, filePath } from '../partition-choice.js';
+import { print } from '../print.js';
 import { textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
@@ -32,7 +33,7 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
   ).action(async (context) => {
     const [found] = await read(context);
     if (context.options['json'] === true) await context.terminal.pairs(found, []);
-    else if (found !== undefined) context.standard.stdout.write(valueOf(found));
+    else if (found !== undefined) await print(context.standard.stdout, valueOf(found));
   });
 
   verb(

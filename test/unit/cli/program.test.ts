@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { RequestListener } from 'node:http';
-import { PassThrough } from 'node:stream';
+import { PassThrough, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 
 import t from 'tap';
@@ -96,6 +96,19 @@ t.test('version and help: exit 0', async (t) => {
     t.match(help.out, new RegExp(`^  ${verb}`, 'm'));
   }
   for (const verb of ['doctor', 'top']) t.notMatch(help.out, new RegExp(`^  ${verb}`, 'm'));
+});
+
+t.test('version and help: exit 1 where they cannot be printed', async (t) => {
+  for (const args of [['--version'], ['--help'], ['lease', '--help']]) {
+    const full = Object.assign(new Error('ENOSPC: no space left'), { syscall: 'write' });
+    const stdout = new Writable({ write: (_chunk, _encoding, done) => done(full) });
+    stdout.on('error', () => {});
+    const stderr = new PassThrough();
+    const standard = { stdin: new PassThrough(), stdout, stderr, env: {} };
+    const exit = await runProgram(args, { standard, version: '9.9.9', serve: async () => 0 });
+    t.equal(exit, 1, args.join(' '));
+    t.equal(await text(stderr.end()), 'daxd: cannot print: ENOSPC: no space left\n');
+  }
 });
 
 t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
