@@ -84,6 +84,7 @@ export async function runProgram(
   for (const command of everyCommand(program)) quieten(command, standard.stderr, shown);
 
   try {
+    refuseReplaced(args);
     await parse(program, args);
     if (shown.length > 0) await print(standard.stdout, shown.join(''));
     return exit;
@@ -102,6 +103,14 @@ function quieten(command: Command, stderr: Writable, shown: string[]): void {
     writeOut: (text) => shown.push(text),
     writeErr: (text) => stderr.write(text),
   });
+}
+
+/** Node reads the bytes of all arguments that are not UTF-8 as one character: names become one. */
+function refuseReplaced(args: readonly string[]): void {
+  const replaced = args.find((arg) => arg.includes('\uFFFD'));
+  if (replaced === undefined) return;
+  const message = `the argument "${replaced}" is not UTF-8, or holds U+FFFD: give it in UTF-8; a name with U+FFFD goes over HTTP, as %EF%BF%BD`;
+  throw new UsageError(message);
 }
 
 async function parse(program: Command, args: readonly string[]): Promise<void> {

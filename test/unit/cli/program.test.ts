@@ -158,6 +158,18 @@ t.test('verbs: what is no daxd is said to be none', async (t) => {
   t.match(err, `daxd: what answers at ${url} is no daxd`);
 });
 
+t.test('verbs: an argument that is not UTF-8 is refused', async (t) => {
+  for (const args of [['put', 'bad\uFFFD'], ['serve', '--backing', '\uFFFD'], ['\uFFFD']]) {
+    const { exit, err, configs } = await run(args);
+    t.equal(exit, 2);
+    t.match(
+      err,
+      new RegExp(`^daxd: the argument "${args.at(-1)}" is not UTF-8, or holds U\\+FFFD: `),
+    );
+    t.strictSame(configs, []);
+  }
+});
+
 t.test('verbs: an answer that ends in its middle is said, behind what came of it', async (t) => {
   const url = await openServer(t, (_request, response) => {
     response.writeHead(200, { 'content-length': 100 });
