@@ -260,10 +260,7 @@ function checkSizeBytes(path: string, sizeBytes: number): void {
     );
   }
   if (sizeBytes <= 0) {
-    throw new DaxdError(
-      'EINVAL',
-      `${path}: a size of ${sizeBytes} holds nothing: give --size`,
-    );
+    throw new DaxdError('EINVAL', `${path}: a size of ${sizeBytes} holds nothing: give --size`);
   }
   if (!isAligned(sizeBytes, PAGE_SIZE)) {
     throw new DaxdError(
