@@ -13,11 +13,12 @@ export const BlockKind = {
 export type BlockKind = (typeof BlockKind)[keyof typeof BlockKind];
 
 /**
- * Names the role of a block: its kind and what it belongs to, as the checksum seed of the
- * inode or the number of the group.
+ * Names the role of a block: its kind, the number of the inode or group that it belongs to, and
+ * whether it is the first one of a directory, which is built otherwise than the rest. A seed would
+ * not do for the number: generations are free to choose, so two inodes may have the same.
  */
-export function blockRole(kind: BlockKind, owner: number): number {
-  return kind * 2 ** 32 + owner;
+export function blockRole(kind: BlockKind, owner: number, isFirst = false): number {
+  return kind * 2 ** 34 + owner * 2 + Number(isFirst);
 }
 
 /** Blocks kept that are not waiting for a commit, at most twice as many: 16 to 32 MiB. */

@@ -147,8 +147,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
 
   /** The first block is built otherwise than the rest, so a block that passed for one is not the other. */
   #role(kind: BlockKind, logical: number): number {
-    const seed = this.#inode.checksumSeed;
-    return blockRole(kind, logical === 0 ? ~seed >>> 0 : seed);
+    return blockRole(kind, this.directory, logical === 0);
   }
 
   get #transaction(): Transaction {

@@ -137,6 +137,21 @@ export function checkLeaf(node: Buffer, place: NodePlace): void {
   }
 }
 
+/**
+ * Checks that a node whose entries were found right in one place of a tree fits another: only its
+ * ends are looked at.
+ *
+ * @throws DaxdError EUCLEAN naming the inode
+ */
+export function checkPlace(node: Buffer, place: NodePlace & { readonly depth: number }): void {
+  const last = entryCount(node) - 1;
+  checkStart(entryLogical(node, 0), 0, place);
+  const logical = entryLogical(node, last);
+  const end = place.depth > 0 ? logical + 1 : logical + entryExtent(node, last).length;
+  if (end > place.span.to)
+    damaged(place, `an entry at ${logical} reaches past what its index says`);
+}
+
 /** The children of an index node that was found right. */
 export function indexEntries(node: Buffer): IndexEntry[] {
   const entries: IndexEntry[] = [];

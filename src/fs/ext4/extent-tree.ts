@@ -4,6 +4,7 @@ import {
   checkHeader,
   checkIndex,
   checkLeaf,
+  checkPlace,
   childSpan,
   damaged,
   entryChild,
@@ -107,15 +108,15 @@ export function readNode(
   const { source, inode } = tree;
   const bytes = source.block(block);
   const place = { inode: inode.number, depth, span };
-  const role = blockRole(BlockKind.ExtentNode, inode.checksumSeed);
+  const role = blockRole(BlockKind.ExtentNode, inode.number);
   // Within its own span nothing looks at a node twice; its place is looked at each time.
   checkHeader(bytes, place);
   if (!source.isVerified(block, role)) {
     verifyNode(bytes, inode.checksumSeed, inode.number);
     checkEntries(tree, bytes, place, false);
     source.markVerified(block, role);
-  } else if (entryLogical(bytes, 0) !== span.from) {
-    damaged(place, `a node begins at ${entryLogical(bytes, 0)}, its index says ${span.from}`);
+  } else {
+    checkPlace(bytes, place);
   }
   return { bytes, depth, span };
 }

@@ -1,7 +1,7 @@
-import { assert } from '../../lib/assert.js';
 import { assertAvailable, reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { spliceExtents, treeBlocksFor } from './extent-splice.js';
+import { damaged } from './extent-node.js';
 import { goalOf, lastExtents, mapExtents } from './extent-tree.js';
 import {
   clipExtents,
@@ -88,7 +88,7 @@ export class HoleFill {
     const { span } = this;
     if (this.#filled === undefined) return;
     const now = clipExtents(mapExtents(txn, this.#volume, inode, span), span);
-    this.#assertUnchanged(now);
+    this.#checkUnchanged(inode, now);
     for (const reservation of this.#reservations) reservation.claim(txn);
     spliceExtents(txn, this.#volume, { inode, span, reserve: this.#tree }, this.#filled);
   }
@@ -139,12 +139,16 @@ export class HoleFill {
     for (const reservation of this.#reservations) reservation.release();
   }
 
-  /** Checks, at the commit, that the file still has in the span what it had. */
-  #assertUnchanged(now: readonly Extent[]): void {
+  /**
+   * Checks, at the commit, that the file still has in the span what it had. Its gate keeps
+   * everybody away but another file whose tree leads to the same block.
+   */
+  #checkUnchanged(inode: Inode, now: readonly Extent[]): void {
     const isSame =
       now.length === this.mapped.length &&
       now.every((extent, i) => isSameExtent(extent, this.mapped[i]));
-    assert(isSame, 'nothing changes the blocks of a file while its gate is held');
+    if (!isSame)
+      damaged({ inode: inode.number }, 'another file changed it, which leads to the same block');
   }
 }
 

@@ -110,7 +110,7 @@ export class OrphanFile {
   /** @kernel ext4_orphan_file_block_csum_verify (fs/ext4/orphan.c) */
   #read(block: number): Buffer {
     const bytes = this.#source.block(block);
-    const role = blockRole(BlockKind.OrphanBlock, this.#inode.checksumSeed);
+    const role = blockRole(BlockKind.OrphanBlock, this.#inode.number);
     if (this.#source.isVerified(block, role)) return bytes;
     if (bytes.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
       throw damaged(this.#inode.number, `block ${block} has no magic`);

@@ -80,7 +80,7 @@ export class TreeBlocks {
     }
     const block = this.#take();
     scratch.copy(txn.fresh(block));
-    txn.markVerified(block, blockRole(BlockKind.ExtentNode, inode.checksumSeed));
+    txn.markVerified(block, blockRole(BlockKind.ExtentNode, inode.number));
     return block;
   }
 
