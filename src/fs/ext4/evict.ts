@@ -52,5 +52,8 @@ function evictPiece(
   }
   removeOrphan(txn, volume, inode);
   freeInode(txn, volume, inode);
+  txn.onStored(() => {
+    volume.openFiles.evicted(number);
+  });
   return true;
 }

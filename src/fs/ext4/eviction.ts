@@ -209,7 +209,6 @@ export class Evictions {
     openFiles.evicting(inode);
     try {
       await evictOrphan(this.#volume, inode, layout);
-      openFiles.evicted(inode);
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       log.error(

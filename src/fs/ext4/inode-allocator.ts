@@ -5,7 +5,7 @@ import { modifyGroup, readGroup } from './group.js';
 import type { Group } from './group.js';
 import { locateInode, makeInode } from './inode.js';
 import type { Inode } from './inode.js';
-import { ModeType } from './layout.js';
+import { InodeField, ModeType } from './layout.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -21,7 +21,8 @@ export interface NewInode {
  * Takes a free inode: near its parent, or for a directory in a group with much room. It has
  * no links yet; the caller fills it and stores it.
  *
- * @throws DaxdError ENOSPC when all inodes are taken
+ * @throws DaxdError ENOSPC when all inodes are taken, EUCLEAN for one that is in use although the
+ *   bitmap says that it is free
  * @kernel __ext4_new_inode (fs/ext4/ialloc.c)
  */
 export function allocateInode(txn: Transaction, volume: Volume, { mode, parent }: NewInode): Inode {
@@ -33,7 +34,9 @@ export function allocateInode(txn: Transaction, volume: Volume, { mode, parent }
     const number = (first + i) % groupCount;
     const index = freeIndex(txn, volume, number);
     if (index === undefined) continue;
-    take(txn, volume, modifyGroup(txn, volume, number), { index, isDirectory });
+    const group = modifyGroup(txn, volume, number);
+    assertUnused(txn, volume, group, index);
+    take(txn, volume, group, { index, isDirectory });
     return makeInode(volume, number * inodesPerGroup + index + 1, mode);
   }
   throw new DaxdError('ENOSPC', `all ${volume.superblock.inodesCount} inodes are taken`);
@@ -93,6 +96,26 @@ function freeIndex(txn: Transaction, volume: Volume, number: number): number | u
   const from = number === 0 ? firstInode - 1 : 0;
   const index = findBit(bits, 0, from, inodesPerGroup);
   return index < inodesPerGroup ? index : undefined;
+}
+
+/**
+ * Believes a bitmap only where nothing else says that the inode is a file: whoever took it would
+ * take that one's content. What was never used may hold garbage.
+ *
+ * @throws DaxdError EUCLEAN
+ */
+function assertUnused(txn: Transaction, volume: Volume, group: Group, index: number): void {
+  const { inodesPerGroup } = volume.superblock;
+  const number = group.number * inodesPerGroup + index + 1;
+  const { blockNumber, offset } = locateInode(volume, number);
+  const hasLinks = (): boolean =>
+    txn.block(blockNumber).readUInt16LE(offset + InodeField.LinksCount) > 0;
+  const mayHaveLinks = index < inodesPerGroup - group.itableUnused;
+  if (!volume.openFiles.isNameless(number) && !(mayHaveLinks && hasLinks())) return;
+  throw new DaxdError(
+    'EUCLEAN',
+    `inode bitmap of group ${group.number}: inode ${number} is free in it, but in use; run e2fsck -fy`,
+  );
 }
 
 function take(

@@ -36,6 +36,11 @@ export class OpenFiles {
     return this.#nameless.get(inode) === 'waiting';
   }
 
+  /** Whether an inode lost its last name, and is not freed yet. */
+  isNameless(inode: number): boolean {
+    return this.#nameless.has(inode);
+  }
+
   /** Counts a handle. */
   opened(inode: number): void {
     this.#handles.set(inode, (this.#handles.get(inode) ?? 0) + 1);
@@ -65,8 +70,8 @@ export class OpenFiles {
     this.#nameless.set(inode, 'evicting');
   }
 
-  /** Forgets an inode that is freed. */
+  /** Forgets an inode that is freed, in the turn in which somebody else may take its number. */
   evicted(inode: number): void {
-    assert(this.#nameless.delete(inode), 'a file that is freed was evicted before');
+    this.#nameless.delete(inode);
   }
 }

@@ -218,3 +218,29 @@ t.test(
     await close();
   },
 );
+
+t.test('create: an inode in use that the bitmap has as free is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const image = newImage(t);
+  const made = await openImage(image);
+  const inode = await made.fs.create('f');
+  await writeFile(made.volume, inode, 0, Buffer.alloc(2 * BLOCK_SIZE, 7));
+  const free = readGroup(made.volume, made.volume, 0).freeInodes + 1;
+  await closeClean(t, made);
+  const requests = [`freei <${inode}>`, `set_bg 0 free_inodes_count ${free}`];
+  debugfsWrite(image, [...requests, 'set_bg 0 checksum calc']);
+  t.not(fsck(image).status, 0, 'e2fsck finds something, too');
+
+  const message = new RegExp(`inode bitmap of group 0: inode ${inode} is free in it, but in use`);
+  const refusal = { name: 'DaxdError', code: 'EUCLEAN', message };
+  const { fs, close } = await openImage(image);
+  await t.rejects(fs.create('g'), refusal, 'it has a name');
+  const file = fs.open(inode);
+  await fs.unlink('f');
+  await t.rejects(fs.create('g'), refusal, 'it is open');
+  const content = Buffer.alloc(2 * BLOCK_SIZE);
+  fs.read(inode, 0, content);
+  t.ok(content.equals(Buffer.alloc(2 * BLOCK_SIZE, 7)), 'and as it was');
+  await file.close();
+  await close();
+});

@@ -33,10 +33,10 @@ t.test('nameGone, evicting, evicted: reachable by number until the eviction', as
   files.evicting(12);
   t.notOk(files.isReachable(12));
   t.strictSame(files.waiting, []);
+  t.ok(files.isNameless(12), 'its number is not free yet');
   files.evicted(12);
-  t.throws(() => {
-    files.evicted(12);
-  }, InvariantError);
+  t.notOk(files.isNameless(12));
+  files.evicted(13);
   files.nameGone(12);
   t.ok(files.isReachable(12), 'the inode is another file by now');
 });
