@@ -73,10 +73,27 @@ function readContent(volume: Volume, inode: Inode, offset: number, target: Uint8
     const start = Math.max(offset, extent.logical * BLOCK_SIZE);
     const stop = Math.min(end, (extent.logical + extent.length) * BLOCK_SIZE);
     target.fill(0, at - offset, start - offset);
-    volume.range.read(mediaOffset(extent, start), target.subarray(start - offset, stop - offset));
+    readData(volume, mediaOffset(extent, start), target.subarray(start - offset, stop - offset));
     at = stop;
   }
   target.fill(0, at - offset);
+}
+
+/** Reads file data, block by block where some of it stands in the log only, as with data=journal. */
+function readData(volume: Volume, from: number, target: Uint8Array): void {
+  if (volume.replayed.size === 0) {
+    volume.range.read(from, target);
+    return;
+  }
+  for (let done = 0; done < target.length;) {
+    const block = Math.floor((from + done) / BLOCK_SIZE);
+    const within = (from + done) % BLOCK_SIZE;
+    const piece = target.subarray(done, done + BLOCK_SIZE - within);
+    if (volume.replayed.has(block))
+      piece.set(volume.block(block).subarray(within, within + piece.length));
+    else volume.range.read(from + done, piece);
+    done += piece.length;
+  }
 }
 
 /**

@@ -40,6 +40,7 @@ export function planVolumeReplay(volume: Volume, journal: Journal): VolumeReplay
       for (const [home, copy] of plan.homes) {
         if (home >= blocks) continue;
         target.cache.change(home, readLogged(area, copy), { role: 0, parts: 0 });
+        target.replayed.add(home);
       }
     },
   };

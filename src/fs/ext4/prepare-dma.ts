@@ -34,7 +34,8 @@ export interface DmaRange {
  *
  * The answer holds until the caller next awaits; pin in the same turn.
  *
- * @throws DaxdError EINVAL for a range not in the file, EISDIR, ENOSPC, EROFS, ENOENT, EIO
+ * @throws DaxdError EINVAL for a range not in the file, EOPNOTSUPP for blocks that stand in the log
+ *   only, EISDIR, ENOSPC, EROFS, ENOENT, EIO
  * @kernel ext4_iomap_begin with IOMAP_WRITE and IOMAP_FAULT (fs/ext4/inode.c)
  */
 export async function prepareDma(
@@ -49,7 +50,9 @@ export async function prepareDma(
       await fillSpan(volume, number, range);
     });
   }
-  return writtenIn(volume, readRegular(volume, volume, number), span).map(toFileExtent);
+  const extents = writtenIn(volume, readRegular(volume, volume, number), span);
+  assertInPlace(volume, number, extents);
+  return extents.map(toFileExtent);
 }
 
 async function fillSpan(volume: Volume, number: number, range: DmaRange): Promise<void> {
@@ -96,6 +99,20 @@ async function zeroBlocks(
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
   const extents = clipExtents(mapExtents(volume, volume, inode, span), span);
   return extents.filter(({ unwritten }) => !unwritten);
+}
+
+/** Whoever reads past the filesystem would find what was there before. @throws DaxdError EOPNOTSUPP */
+function assertInPlace({ replayed }: Volume, number: number, extents: readonly Extent[]): void {
+  if (replayed.size === 0) return;
+  for (const { physical, length } of extents) {
+    for (let block = physical; block < physical + length; block++) {
+      if (!replayed.has(block)) continue;
+      throw new DaxdError(
+        'EOPNOTSUPP',
+        `inode ${number}: its block ${block} stands in the journal, and not in its place yet: mount the filesystem for writing, which replays the journal`,
+      );
+    }
+  }
 }
 
 /** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */

@@ -61,6 +61,8 @@ export class Volume implements BlockSource {
   readonly inodeTables: Float64Array;
   /** What is known of the media, with all changes that were made. */
   readonly cache: BufferCache;
+  /** Blocks, also of files, that the log replaces in the cache alone: the media may not change. */
+  readonly replayed = new Set<number>();
   readonly #readOnlyReasons: string[];
   readonly #gates = new InodeGates();
   readonly #commits: Commits;

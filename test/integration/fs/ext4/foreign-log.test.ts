@@ -67,6 +67,36 @@ t.test(
   },
 );
 
+t.test('readFile: what data=journal left in the log is read from there', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { image, old, inode, first } = imageWithFile(t, []);
+  debugfsWrite(image, ['jo -c -v 3', `jw -b ${first + 1} ${old}`, 'jc']);
+  const judged = `${image}.judged`;
+  copyFileSync(image, judged);
+  runJudge('e2fsck', ['-fy', judged]);
+  const wanted = dumpFile(judged, inode);
+  t.strictSame([wanted[BLOCK_SIZE - 1], wanted[BLOCK_SIZE]], [DATA, OLD]);
+
+  const before = sha256Of(image);
+  const { fs, close } = await openImage(image, { readOnly: true });
+  const content = Buffer.alloc(wanted.length);
+  fs.read(inode, 0, content);
+  t.ok(content.equals(wanted), 'as e2fsck would put it in place');
+  const part = Buffer.alloc(BLOCK_SIZE + 20);
+  fs.read(inode, BLOCK_SIZE - 10, part);
+  t.ok(part.equals(wanted.subarray(BLOCK_SIZE - 10, 2 * BLOCK_SIZE + 10)), 'over two borders');
+  const inPlace = await fs.prepareDma(inode, 0, BLOCK_SIZE, 'read');
+  t.match(inPlace, [{ mediaOffset: first * BLOCK_SIZE, length: BLOCK_SIZE }]);
+  const refusal = { name: 'DaxdError', code: 'EOPNOTSUPP', message: /stands in the journal/ };
+  await t.rejects(fs.prepareDma(inode, 0, wanted.length, 'read'), refusal);
+  await close();
+  t.equal(sha256Of(image), before, 'not a byte changed');
+
+  const writable = await openImage(image);
+  t.equal((await writable.fs.prepareDma(inode, 0, wanted.length, 'read')).length, 1);
+  await closeClean(t, writable);
+});
+
 /** Opens it for writing, finds it read-only over errors, and not a byte changed. */
 async function opensWithErrors(t: Test, image: string): Promise<void> {
   const before = sha256Of(image);
