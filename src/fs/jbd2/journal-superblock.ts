@@ -7,6 +7,7 @@ import {
   HeaderField,
   JBD2_MAGIC,
   JOURNAL_CHECKSUM_CRC32C,
+  JOURNAL_COMPAT_CHECKSUM,
   JOURNAL_INCOMPAT,
   JournalIncompat,
   JSB_BYTES,
@@ -18,7 +19,8 @@ import type { JournalIdentity } from './log-records.js';
 
 /** What is stored at once: an aligned word reaches persistent memory whole or not at all. */
 const WORD_BYTES = 8;
-/** The words with the features, with the type of the checksums, and with this one's checksum. */
+/** The words with the compatible features, with the others, with the type of the checksums, and with this one's checksum. */
+const COMPAT_WORD = JsbField.Errno;
 const FEATURES_WORD = JsbField.FeatureIncompat;
 const CHECKSUM_TYPE_WORD = JsbField.ChecksumType;
 const CHECKSUM_WORD = JsbField.Checksum - 4;
@@ -140,6 +142,12 @@ export class JournalSuperblock implements JournalIdentity {
       bytes.writeUInt32BE(incompat & ~JournalIncompat.CsumV3, JsbField.FeatureIncompat);
       await this.#store(FEATURES_WORD);
     }
+    // What `mount -o journal_checksum` left. Beside a checksum of its own the kernel refuses it.
+    if (hasOldChecksum(bytes)) {
+      const compat = bytes.readUInt32BE(JsbField.FeatureCompat);
+      bytes.writeUInt32BE(compat & ~JOURNAL_COMPAT_CHECKSUM, JsbField.FeatureCompat);
+      await this.#store(COMPAT_WORD);
+    }
     // The checksum of what it will be in the end.
     this.#setStart(start, sequence);
     bytes.writeUInt32BE(JOURNAL_INCOMPAT, JsbField.FeatureIncompat);
@@ -165,6 +173,9 @@ export class JournalSuperblock implements JournalIdentity {
 
   #check(): void {
     this.#checkFeatures();
+    if (hasChecksum(this.#bytes) && hasOldChecksum(this.#bytes)) {
+      throw damaged('journal superblock: it has checksums v1 and v3 at once');
+    }
     const size = this.#bytes.readUInt32BE(JsbField.BlockSize);
     if (size !== LOG_BLOCK_SIZE) throw damaged(`journal superblock: block size ${size}`);
     const { maxLen, first, start } = this;
@@ -212,6 +223,10 @@ function isJournalSuperblock(bytes: Buffer): boolean {
 
 function hasChecksum(bytes: Buffer): boolean {
   return (bytes.readUInt32BE(JsbField.FeatureIncompat) & JournalIncompat.CsumV3) !== 0;
+}
+
+function hasOldChecksum(bytes: Buffer): boolean {
+  return (bytes.readUInt32BE(JsbField.FeatureCompat) & JOURNAL_COMPAT_CHECKSUM) !== 0;
 }
 
 /** mke2fs leaves a journal without features, and then without a checksum. */

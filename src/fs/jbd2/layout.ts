@@ -23,6 +23,7 @@ export const JsbField = {
   Sequence: 0x18,
   Start: 0x1c,
   Errno: 0x20,
+  FeatureCompat: 0x24,
   FeatureIncompat: 0x28,
   FeatureRoCompat: 0x2c,
   Uuid: 0x30,
@@ -33,6 +34,8 @@ export const JsbField = {
 /** Bytes of it that mean something; the rest of its block is free. */
 export const JSB_BYTES = 1024;
 
+/** The one such feature: checksums v1, in commit records alone. @kernel JBD2_FEATURE_COMPAT_CHECKSUM (include/linux/jbd2.h) */
+export const JOURNAL_COMPAT_CHECKSUM = 0x1;
 /** @kernel JBD2_FEATURE_INCOMPAT_* (include/linux/jbd2.h) */
 export const JournalIncompat = { Revoke: 0x1, Bit64: 0x2, CsumV3: 0x10 } as const;
 /** What daxd writes, and all that it reads. */

@@ -1,5 +1,5 @@
 /** Logs that daxd did not write: debugfs makes them, and e2fsck says what they mean. */
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -8,7 +8,7 @@ import { ERRORS_FOUND } from '../../../../src/fs/ext4/feature-gate.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { JSB_BYTES, JsbField } from '../../../../src/fs/jbd2/layout.js';
 import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
-import { debugfsWrite, runJudge, sha256Of } from '../../../support/ext4-image.js';
+import { debugfsWrite, runJudge, sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, debugfsExtents, dumpFile, newImage, openImage } from './volume-set-up.js';
 
@@ -145,4 +145,24 @@ t.test("openVolume: an error in the journal's superblock makes it read-only", as
       await closeClean(t, await openImage(image));
     });
   }
+});
+
+t.test('openVolume: a journal that had checksums v1 is one that the kernel mounts', async (t) => {
+  if (!requires(t, { commands: [...COMMANDS, 'tune2fs'], root: true })) return;
+  const image = newImage(t, ['-O', '^metadata_csum,^metadata_csum_seed']);
+  await withLoopMount(image, 'journal_checksum', (root) => {
+    writeFileSync(`${root}/a`, '');
+  });
+  runJudge('tune2fs', ['-O', 'metadata_csum', image]);
+  const features = (): string => runJudge('dumpe2fs', ['-h', image]).output;
+  t.match(features(), /Journal features:.*journal_checksum\b/);
+
+  const open = await openImage(image);
+  await open.fs.create('x');
+  await closeClean(t, open);
+  t.match(features(), /Journal features:.*journal_checksum_v3/);
+  t.notMatch(features(), /Journal features:.*journal_checksum\b/);
+  await withLoopMount(image, 'rw', (root) => {
+    t.ok(existsSync(`${root}/x`));
+  });
 });

@@ -1,8 +1,9 @@
 import t from 'tap';
 
-import { JBD2_MAGIC, JsbField } from '../../../../src/fs/jbd2/layout.js';
+import { JBD2_MAGIC, JSB_BYTES, JsbField } from '../../../../src/fs/jbd2/layout.js';
 import { readLogged } from '../../../../src/fs/jbd2/recovery.js';
 import { InvariantError } from '../../../../src/lib/assert.js';
+import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
 import { filled, LOG_START, newLog, watchStores } from './set-up.js';
 
 const NONE: ReadonlySet<number> = new Set();
@@ -257,4 +258,30 @@ t.test('JournalSuperblock: what is not to be believed is refused', async (t) => 
     log.area.write(0, jsb);
     t.throws(() => log.open(), { name: 'DaxdError', code }, name);
   }
+});
+
+t.test('start: checksums v1 go while there are no others, by one word', async (t) => {
+  const log = newLog();
+  log.area.write(0, Buffer.from([0, 0, 0, 1]), JsbField.FeatureCompat);
+  const stores: number[] = [];
+  watchStores(log, (offset, bytes, store) => {
+    store();
+    stores.push(offset - LOG_START * 4096);
+    t.equal(bytes.length, 8, 'one word');
+    t.doesNotThrow(() => log.open(), 'whole after each store');
+  });
+  await log.open().start();
+  t.equal(stores[0], JsbField.Errno);
+  t.equal(log.area.read(0).readUInt32BE(JsbField.FeatureCompat), 0);
+});
+
+t.test('load: checksums v1 and v3 at once are EUCLEAN', async (t) => {
+  const log = newLog();
+  await log.open().start();
+  const jsb = log.area.read(0);
+  jsb.writeUInt32BE(1, JsbField.FeatureCompat);
+  jsb.writeUInt32BE(0, JsbField.Checksum);
+  jsb.writeUInt32BE(crc32c(CRC_INIT, jsb.subarray(0, JSB_BYTES)), JsbField.Checksum);
+  log.area.write(0, jsb);
+  t.throws(() => log.open(), { name: 'DaxdError', code: 'EUCLEAN', message: /v1 and v3/ });
 });
