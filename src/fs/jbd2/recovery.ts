@@ -28,7 +28,8 @@ export interface ReplayPlan {
 /** Records of one transaction, in the order of the log. */
 interface ScannedTransaction {
   readonly copies: { readonly home: number; readonly copy: LoggedCopy }[];
-  readonly revoked: number[];
+  /** Log blocks with revocations: the numbers in them are far more, and mean nothing before the commit. */
+  readonly revokes: number[];
   /** Of the first block whose content is not what its tag says. */
   damagedIndex: number | undefined;
 }
@@ -51,7 +52,7 @@ export function planReplay(
   const scan = new LogScan(area, superblock);
   const transactions = scan.transactions();
   const homes = new Map<number, LoggedCopy>();
-  for (const { copies, revoked } of transactions) {
+  for (const { copies, revokes } of transactions) {
     for (const { home, copy } of copies) {
       if (!isHome(home)) {
         throw new DaxdError('EUCLEAN', `journal: block ${home} is logged; run e2fsck -fy`);
@@ -59,7 +60,10 @@ export function planReplay(
       homes.set(home, copy);
     }
     // In order, so that a block logged again after its revocation comes back.
-    for (const block of revoked) homes.delete(block);
+    for (const index of revokes) {
+      if (homes.size === 0) break;
+      for (const block of readRevoke(area, index, superblock.is64)) homes.delete(block);
+    }
   }
   return { homes, transactions: transactions.length };
 }
@@ -100,7 +104,7 @@ class LogScan {
 
   /** The transaction that starts here; undefined when it was not committed. */
   #transaction(sequence: number): ScannedTransaction | undefined {
-    const transaction: ScannedTransaction = { copies: [], revoked: [], damagedIndex: undefined };
+    const transaction: ScannedTransaction = { copies: [], revokes: [], damagedIndex: undefined };
     while (this.#left > 0) {
       const at = this.#index;
       const record = this.#next();
@@ -113,7 +117,7 @@ class LogScan {
       if (type !== BlockType.Descriptor && type !== BlockType.Revoke) return undefined;
       if (!isTailSealed(record, this.#seed)) return this.#endOfLog(at, sequence);
       if (type === BlockType.Descriptor) this.#takeCopies(transaction, record, sequence);
-      else takeRevokes(transaction, record, this.#superblock.is64);
+      else transaction.revokes.push(at);
     }
     return undefined;
   }
@@ -154,12 +158,14 @@ class LogScan {
   }
 }
 
-function takeRevokes(transaction: ScannedTransaction, record: Buffer, is64: boolean): void {
+/** The numbers in a revoke record of a committed transaction. @throws DaxdError EUCLEAN */
+function readRevoke(area: LogArea, index: number, is64: boolean): number[] {
+  const record = area.read(index);
   const bytes = record.readUInt32BE(REVOKE_COUNT);
   if (bytes < REVOKE_HEADER_BYTES || bytes > TAIL_OFFSET) {
     throw new DaxdError('EUCLEAN', `journal: a revoke record of ${bytes} bytes; run e2fsck -fy`);
   }
-  transaction.revoked.push(...decodeRevoke(record, is64));
+  return decodeRevoke(record, is64);
 }
 
 function damagedTransaction(sequence: number, index: number): DaxdError {

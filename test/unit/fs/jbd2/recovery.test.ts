@@ -1,8 +1,19 @@
 import t from 'tap';
 
 import type { Journal } from '../../../../src/fs/jbd2/journal.js';
-import { HEADER_BYTES, TagField } from '../../../../src/fs/jbd2/layout.js';
-import { decodeDescriptor } from '../../../../src/fs/jbd2/log-records.js';
+import {
+  encodeEmptyJournal,
+  JournalSuperblock,
+} from '../../../../src/fs/jbd2/journal-superblock.js';
+import { HEADER_BYTES, JsbField, REVOKES_MAX, TagField } from '../../../../src/fs/jbd2/layout.js';
+import { LogArea } from '../../../../src/fs/jbd2/log-area.js';
+import {
+  decodeDescriptor,
+  encodeCommit,
+  encodeRevoke,
+} from '../../../../src/fs/jbd2/log-records.js';
+import { planReplay } from '../../../../src/fs/jbd2/recovery.js';
+import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
 import { filled, MEDIA_BLOCKS, newLog } from './set-up.js';
 import type { TestLog } from './set-up.js';
 
@@ -103,3 +114,38 @@ t.test(
     t.strictSame(homes(false), [3]);
   },
 );
+
+/** A log of one transaction that is all revocations, with blocks in memory once. */
+class RevokedLog extends LogArea {
+  readonly #jsb: Buffer;
+  readonly #revoke = Buffer.alloc(4096);
+  readonly #last = Buffer.alloc(4096);
+
+  constructor(blocks: number, { isCommitted }: { readonly isCommitted: boolean }) {
+    super(newLog().range, [{ start: 0, count: blocks }]);
+    const jsb = encodeEmptyJournal(Buffer.alloc(16, 7), blocks);
+    jsb.writeUInt32BE(1, JsbField.Start);
+    jsb.writeUInt32BE(0, JsbField.Checksum);
+    jsb.writeUInt32BE(crc32c(CRC_INIT, jsb), JsbField.Checksum);
+    const seed = crc32c(CRC_INIT, Buffer.alloc(16, 7));
+    const numbers = Array.from({ length: REVOKES_MAX }, (_, i) => i);
+    encodeRevoke(this.#revoke, seed, 1, numbers);
+    if (isCommitted) encodeCommit(this.#last, seed, 1, 0);
+    this.#jsb = jsb;
+  }
+
+  override read(index: number): Buffer {
+    if (index === 0) return Buffer.from(this.#jsb);
+    return index < this.blocks - 1 ? this.#revoke : this.#last;
+  }
+}
+
+t.test('planReplay: a log full of revocations takes no memory for each number', async (t) => {
+  // More numbers than an array holds.
+  for (const isCommitted of [false, true]) {
+    const area = new RevokedLog(250_000, { isCommitted });
+    const plan = planReplay(area, JournalSuperblock.load(area), () => true);
+    t.equal(plan.transactions, isCommitted ? 1 : 0);
+    t.equal(plan.homes.size, 0);
+  }
+});
