@@ -29,6 +29,9 @@ export interface MapSpan extends BlockSpan {
   readonly max?: number;
 }
 
+/** Of a file whose extents are not needed together. */
+const EXTENTS_AT_ONCE = 1024;
+
 /** A whole file. */
 export const WHOLE_FILE: BlockSpan = { from: 0, to: Infinity };
 
@@ -37,6 +40,13 @@ export interface ExtentTree {
   readonly source: BlockSource;
   readonly volume: Volume;
   readonly inode: Inode;
+}
+
+/** What a walk collects. */
+interface FoundExtents {
+  readonly extents: Extent[];
+  /** Of all of them. */
+  blocks: number;
 }
 
 /** A node that was read and found right. */
@@ -64,9 +74,34 @@ export function mapExtents(
   span: MapSpan = WHOLE_FILE,
 ): Extent[] {
   const tree = { source, volume, inode };
-  const extents: Extent[] = [];
-  collect(tree, readRoot(tree), span, extents);
-  return extents;
+  const found: FoundExtents = { extents: [], blocks: 0 };
+  collect(tree, readRoot(tree), span, found);
+  return found.extents;
+}
+
+/**
+ * The same one after the other, for who looks at each once: few are in memory at a time.
+ *
+ * @throws DaxdError as {@link mapExtents} does
+ */
+export function* eachExtent(
+  source: BlockSource,
+  volume: Volume,
+  inode: Inode,
+  { from, to }: BlockSpan = WHOLE_FILE,
+): Generator<Extent, void, undefined> {
+  let blocks = 0;
+  for (let next = from; next < to;) {
+    const span = { from: next, to, max: EXTENTS_AT_ONCE };
+    const extents = mapExtents(source, volume, inode, span);
+    for (const extent of extents) {
+      blocks += extent.length;
+      checkMapped({ source, volume, inode }, blocks);
+      yield extent;
+      next = extent.logical + extent.length;
+    }
+    if (extents.length < EXTENTS_AT_ONCE) return;
+  }
 }
 
 /**
@@ -127,26 +162,35 @@ export function goalOf(volume: Volume, { number }: Inode): number {
   return volume.superblock.groupStart(Math.floor((number - 1) / inodesPerGroup));
 }
 
-function collect(tree: ExtentTree, node: TreeNode, span: MapSpan, extents: Extent[]): void {
+/** No block is mapped twice in a sane tree. @throws DaxdError EUCLEAN */
+function checkMapped({ volume, inode }: ExtentTree, blocks: number): void {
+  if (blocks <= volume.superblock.blocksCount) return;
+  damaged({ inode: inode.number }, 'it maps more blocks than the filesystem has');
+}
+
+function collect(tree: ExtentTree, node: TreeNode, span: MapSpan, found: FoundExtents): void {
   const { bytes, depth } = node;
   const count = entryCount(bytes);
   const { max = Infinity } = span;
   for (let i = Math.max(0, lastEntryFrom(bytes, span.from)); i < count; i++) {
-    if (entryLogical(bytes, i) >= span.to || extents.length >= max) return;
+    if (entryLogical(bytes, i) >= span.to || found.extents.length >= max) return;
     if (depth > 0) {
-      collect(tree, readChild(tree, node, i), span, extents);
+      collect(tree, readChild(tree, node, i), span, found);
     } else {
       const extent = entryExtent(bytes, i);
-      if (extent.logical + extent.length > span.from) extents.push(extent);
+      if (extent.logical + extent.length <= span.from) continue;
+      found.extents.push(extent);
+      found.blocks += extent.length;
+      checkMapped(tree, found.blocks);
     }
   }
 }
 
 function lastIn(tree: ExtentTree, node: TreeNode, span: BlockSpan): Extent[] {
   if (node.depth === 0) {
-    const extents: Extent[] = [];
-    collect(tree, node, span, extents);
-    return extents;
+    const found: FoundExtents = { extents: [], blocks: 0 };
+    collect(tree, node, span, found);
+    return found.extents;
   }
   const first = Math.max(0, lastEntryFrom(node.bytes, span.from));
   for (let i = lastEntryFrom(node.bytes, span.to - 1); i >= first; i--) {

@@ -2,7 +2,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
 import type { LogRun } from '../jbd2/log-area.js';
-import { mapExtents } from './extent-tree.js';
+import { eachExtent } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE, FeatureCompat, SuperField } from './layout.js';
 import type { Volume } from './volume.js';
@@ -43,11 +43,12 @@ function openLogArea(volume: Volume): LogArea {
   if (inode.type !== 'file') throw damaged(`it is a ${inode.type}`);
   const blocks = Math.floor(inode.size / BLOCK_SIZE);
   let mapped = 0;
-  const runs = mapExtents(volume, volume, inode, { from: 0, to: blocks }).map((extent) => {
+  const runs: LogRun[] = [];
+  for (const extent of eachExtent(volume, volume, inode, { from: 0, to: blocks })) {
     if (extent.logical !== mapped || extent.unwritten) throw damaged(`block ${mapped} is missing`);
     mapped += extent.length;
-    return { start: extent.physical, count: extent.length };
-  });
+    runs.push({ start: extent.physical, count: extent.length });
+  }
   if (mapped < blocks) throw damaged(`block ${mapped} is missing`);
   assertDisjoint(runs);
   return new LogArea(volume.range, runs);

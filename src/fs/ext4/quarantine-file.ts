@@ -1,8 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { EntryType } from './directory-block.js';
 import { Directory } from './directory.js';
-import { mapExtents } from './extent-tree.js';
-import { countBlocks } from './extent.js';
+import { eachExtent } from './extent-tree.js';
 import { allocateInode } from './inode-allocator.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
@@ -69,16 +68,24 @@ function quarantinedBlocks(volume: Volume, inode: Inode): number {
     inode.linksCount === 1 &&
     inode.hasExtents &&
     (inode.flags & InodeFlag.Immutable) !== 0;
-  const extents = isOwn ? mapExtents(volume, volume, inode) : [];
-  if (
-    isOwn &&
-    extents.every(({ logical, physical, unwritten }) => unwritten && logical === physical)
-  )
-    return countBlocks(extents);
+  if (isOwn) {
+    const blocks = countAtOwnPlace(volume, inode);
+    if (blocks !== undefined) return blocks;
+  }
   throw new DaxdError(
     'EEXIST',
     `"${QUARANTINE_NAME}" in the root is not daxd's, nothing can be quarantined: rename it, then mount again`,
   );
+}
+
+/** How many blocks stand, unwritten, at their own numbers; undefined where any other does. */
+function countAtOwnPlace(volume: Volume, inode: Inode): number | undefined {
+  let blocks = 0;
+  for (const { logical, physical, length, unwritten } of eachExtent(volume, volume, inode)) {
+    if (!unwritten || logical !== physical) return undefined;
+    blocks += length;
+  }
+  return blocks;
 }
 
 function rootDirectory(source: BlockSource, volume: Volume): Directory {

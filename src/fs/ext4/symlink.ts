@@ -65,7 +65,7 @@ export function readTarget(source: BlockSource, volume: Volume, inode: Inode): B
     );
   }
   if (!inode.hasExtents) return Buffer.from(inode.iBlock.subarray(0, inode.size));
-  const [extent] = mapExtents(source, volume, inode);
+  const [extent] = mapExtents(source, volume, inode, { from: 0, to: 1 });
   if (extent?.logical !== 0 || extent.unwritten) {
     throw new DaxdError('EUCLEAN', `symlink inode ${inode.number}: no block; run e2fsck -fy`);
   }

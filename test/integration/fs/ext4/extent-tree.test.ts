@@ -4,18 +4,27 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import { crc32c } from '../../../../src/fs/ext4/checksum.js';
-import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { encodeIndex, encodeLeaf } from '../../../../src/fs/ext4/extent-node.js';
+import type { IndexEntry } from '../../../../src/fs/ext4/extent-node.js';
+import { eachExtent, mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
 import { readFile } from '../../../../src/fs/ext4/file-read.js';
 import { fallocate, punchHole } from '../../../../src/fs/ext4/file-space.js';
 import { truncateFile } from '../../../../src/fs/ext4/file-truncate.js';
 import { writeFile } from '../../../../src/fs/ext4/file-write.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import type { Inode } from '../../../../src/fs/ext4/inode.js';
-import { BLOCK_SIZE, FILE_SIZE_MAX } from '../../../../src/fs/ext4/layout.js';
+import {
+  BLOCK_SIZE,
+  EXTENT_BLOCK_MAX,
+  FILE_SIZE_MAX,
+  InodeFlag,
+  ModeType,
+} from '../../../../src/fs/ext4/layout.js';
 import { KIB, MIB } from '../../../../src/lib/units.js';
 import { debugfs, debugfsWrite, fsck } from '../../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../../support/fixture.js';
 import { requires } from '../../../support/requires.js';
+import { forgeInode, forgeNode } from './forge.js';
 import { closeClean, debugfsExtents, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 
@@ -247,4 +256,57 @@ t.test('reserveBlocks: 2 MiB and more lie as large pages want them', async (t) =
     for (const { logical, physical } of extents) t.equal((physical - logical) % 512, 0);
   }
   await closeClean(t, open);
+});
+
+/** Has an inode map one block again and again, with a block between each two that it maps not. */
+async function mapAgain(open: OpenImage, number: number, extents: number): Promise<void> {
+  const room = await open.fs.create(`room-${number}`);
+  const leaves = Math.ceil(extents / EXTENT_BLOCK_MAX);
+  await writeFile(open.volume, room, 0, Buffer.alloc((leaves + 2) * BLOCK_SIZE));
+  const base = (open.fs.extents(room)[0]?.mediaOffset ?? 0) / BLOCK_SIZE;
+  const seed = inodeOf(open, number).checksumSeed;
+  const index: IndexEntry[] = [];
+  for (let i = 0; i < leaves; i++) {
+    const first = 2 * i * EXTENT_BLOCK_MAX;
+    const leaf = Array.from({ length: EXTENT_BLOCK_MAX }, (_, n) => ({
+      logical: first + 2 * n,
+      physical: base,
+      length: 1,
+      unwritten: false,
+    }));
+    index.push({ logical: first, block: base + 2 + i });
+    forgeNode(open, base + 2 + i, seed, (node) => encodeLeaf(node, leaf));
+  }
+  forgeNode(open, base + 1, seed, (node) => encodeIndex(node, index, 1));
+  await forgeInode(open, number, ({ iBlock }) => {
+    encodeIndex(iBlock, [{ logical: 0, block: base + 1 }], 2);
+  });
+}
+
+t.test('mapExtents: a file of more blocks than there are is EUCLEAN', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const made = await openImage(newImage(t, [], 16 * MIB));
+  const { blocksCount } = made.volume.superblock;
+  const file = await made.fs.create('file');
+  await made.fs.symlink('link', 'x'.repeat(100));
+  const link = made.fs.lookup('link', { follow: false });
+  const own = await made.fs.create('own');
+  for (const inode of [file, link, own]) await mapAgain(made, inode, blocksCount + 1);
+  await forgeInode(made, own, (inode) => {
+    inode.mode = ModeType.File;
+    inode.flags |= InodeFlag.Immutable;
+  });
+  await made.close();
+  debugfsWrite(made.image, ['ln own .daxd-quarantine', 'unlink own']);
+
+  const open = await openImage(made.image, { readOnly: true });
+  t.teardown(() => open.close());
+  const refusal = { name: 'DaxdError', code: 'EUCLEAN' } as const;
+  const message = new RegExp(`extent tree of inode ${file}: it maps more blocks`);
+  t.throws(() => open.fs.extents(file), { ...refusal, message });
+  const each = eachExtent(open.volume, open.volume, inodeOf(open, file));
+  t.throws(() => Array.from(each), { ...refusal, message });
+  t.equal(mapExtents(open.volume, open.volume, inodeOf(open, file), { from: 0, to: 9 }).length, 5);
+  t.equal(open.fs.stat(link).type, 'symlink', 'of a symlink the first block is looked at');
+  t.match(open.volume.quarantine.refusal, { code: 'EEXIST' }, 'and of what is no quarantine');
 });
