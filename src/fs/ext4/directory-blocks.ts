@@ -27,8 +27,8 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
   readonly #source: BlockSource;
   readonly #volume: Volume;
   readonly #inode: Inode;
-  /** Extents that were looked up or added, the latest first looked at. */
-  #known: Extent[] = [];
+  /** Extents that were looked up or added, ascending. */
+  readonly #known: Extent[] = [];
 
   /** @throws DaxdError EUCLEAN for a size that no directory has */
   constructor(source: BlockSource, volume: Volume, inode: Inode) {
@@ -108,8 +108,11 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
    * @throws DaxdError EUCLEAN: a directory has neither holes nor unwritten blocks
    */
   physical(logical: number): number {
-    const known = this.#known.findLast((extent) => covers(extent, logical));
-    if (known !== undefined) return known.physical + logical - known.logical;
+    const next = firstBehind(this.#known, logical);
+    const known = this.#known[next - 1];
+    if (known !== undefined && covers(known, logical)) {
+      return known.physical + logical - known.logical;
+    }
     const span = { from: logical, to: logical + 1 };
     const extent = mapExtents(this.#source, this.#volume, this.#inode, span).at(0);
     if (extent === undefined || extent.unwritten || !covers(extent, logical)) {
@@ -118,7 +121,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
         `${placeName(this.#place(logical))}: there is no block on the media; run e2fsck`,
       );
     }
-    this.#known.push(extent);
+    this.#known.splice(next, 0, extent);
     return extent.physical + logical - extent.logical;
   }
 
@@ -167,4 +170,17 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
 
 function covers({ logical, length }: Extent, wanted: number): boolean {
   return wanted >= logical && wanted < logical + length;
+}
+
+/** Which of ascending extents is the first that begins behind a block. */
+function firstBehind(extents: readonly Extent[], logical: number): number {
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const extent = extents[middle];
+    if (extent !== undefined && extent.logical <= logical) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

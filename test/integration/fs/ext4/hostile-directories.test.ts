@@ -6,9 +6,13 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { sealDirectoryBlock } from '../../../../src/fs/ext4/directory-block.js';
+import { encodeIndex, encodeLeaf } from '../../../../src/fs/ext4/extent-node.js';
 import { mountExt4 } from '../../../../src/fs/ext4/ext4.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { inodeChecksumSeed } from '../../../../src/fs/ext4/checksum.js';
+import { writeFile } from '../../../../src/fs/ext4/file-write.js';
+import { BLOCK_SIZE, EXTENT_BLOCK_MAX } from '../../../../src/fs/ext4/layout.js';
+import { readNamedInode } from '../../../../src/fs/ext4/named-inode.js';
 import { Superblock } from '../../../../src/fs/ext4/superblock.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
@@ -19,7 +23,9 @@ import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { forgeBlock, forgeInode, forgeNode } from './forge.js';
 import { tryAll } from './try-all.js';
+import { newImage, openImage } from './volume-set-up.js';
 
 const IMAGE_BYTES = 8 * MIB;
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };
@@ -156,6 +162,54 @@ t.test('a directory that lies within itself: no operation loops', async (t) => {
   await t.rejects(fs.unlink('a/b/c'), { code: 'ENOTEMPTY', name: 'DaxdError' });
   await tryEverything(t, fs, 'a loop');
 });
+
+t.test(
+  'a directory of very many extents: a look-up of each block takes its time once',
+  async (t) => {
+    if (!requires(t, JUDGES)) return;
+    const blocks = 40_000;
+    const open = await openImage(newImage(t, [], 200 * MIB));
+    const { fs, volume } = open;
+    const directory = await fs.mkdir('d');
+    const room = await fs.create('room');
+    const leaves = Math.ceil(blocks / EXTENT_BLOCK_MAX);
+    await writeFile(volume, room, 0, Buffer.alloc((leaves + 2) * BLOCK_SIZE));
+    const base = (fs.extents(room)[0]?.mediaOffset ?? 0) / BLOCK_SIZE;
+    const { checksumSeed: seed } = readNamedInode(volume, volume, directory);
+    const first = (fs.extents(directory)[0]?.mediaOffset ?? 0) / BLOCK_SIZE;
+    forgeBlock(open, base, (block) => {
+      block.writeUInt16LE(BLOCK_SIZE - 12, 4);
+      block.writeUInt16LE(12, BLOCK_SIZE - 8);
+      block.writeUInt8(0xde, BLOCK_SIZE - 5);
+      sealDirectoryBlock(block, seed);
+    });
+    const extents = Array.from({ length: blocks }, (_, logical) => ({
+      logical,
+      physical: logical === 0 ? first : base,
+      length: 1,
+      unwritten: false,
+    }));
+    const index = Array.from({ length: leaves }, (_, i) => {
+      const logical = i * EXTENT_BLOCK_MAX;
+      const block = base + 2 + i;
+      const leaf = extents.slice(logical, logical + EXTENT_BLOCK_MAX);
+      forgeNode(open, block, seed, (node) => encodeLeaf(node, leaf));
+      return { logical, block };
+    });
+    forgeNode(open, base + 1, seed, (node) => encodeIndex(node, index, 1));
+    await forgeInode(open, directory, (inode) => {
+      encodeIndex(inode.iBlock, [{ logical: 0, block: base + 1 }], 2);
+      inode.size = blocks * BLOCK_SIZE;
+    });
+    await open.close();
+
+    const opened = await openImage(open.image, { readOnly: true });
+    t.teardown(() => opened.close());
+    const startMs = systemClock.nowMs();
+    t.throws(() => opened.fs.lookup('d/x'), { name: 'DaxdError', code: 'ENOENT' });
+    t.ok(systemClock.nowMs() - startMs < 5000, 'no block is looked for among all the others');
+  },
+);
 
 t.test('bytes flipped at random: nothing but a DaxdError comes out, in time', async (t) => {
   if (!requires(t, JUDGES)) return;
