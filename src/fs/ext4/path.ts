@@ -30,6 +30,9 @@ export interface PathEnd {
   readonly inode: number | undefined;
 }
 
+/** Where a walk stands: the directories on the way to it are the walk's own. */
+type Standing = Omit<PathEnd, 'parents'>;
+
 /**
  * Splits a path from the partition's root; `''` is the root itself.
  *
@@ -70,14 +73,14 @@ export function walkPath(
   // Reversed, so that the next part is popped and a target is pushed in front of the rest.
   const pending = parts.toReversed();
   const directories = [tree.root];
-  let end: PathEnd = { parents: [], name: undefined, inode: tree.root };
+  let end: Standing = { name: undefined, inode: tree.root };
   let symlinks = 0;
 
   for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
     enter(tree, directories, end);
     if (isDotName(part)) {
       if (part.length === 2 && directories.length > 1) directories.pop();
-      end = { parents: directories.slice(0, -1), name: undefined, inode: directories.at(-1) };
+      end = { name: undefined, inode: directories.at(-1) };
       continue;
     }
     end = step(tree, directories, part);
@@ -92,13 +95,14 @@ export function walkPath(
     const target = tree.target(inode);
     if (target[0] === SLASH) directories.splice(1);
     pending.push(...targetParts(target).toReversed());
-    end = { parents: directories.slice(0, -1), name: undefined, inode: directories.at(-1) };
+    end = { name: undefined, inode: directories.at(-1) };
   }
-  return end;
+  // The last name is not gone into; without one the walk stands in the last directory itself.
+  return { ...end, parents: end.name === undefined ? directories.slice(0, -1) : directories };
 }
 
 /** Goes into what the last part led to, unless the walk already stands there. */
-function enter(tree: PathTree, directories: number[], { name, inode }: PathEnd): void {
+function enter(tree: PathTree, directories: number[], { name, inode }: Standing): void {
   if (name === undefined) return;
   const shown = JSON.stringify(name.toString());
   if (inode === undefined) throw new DaxdError('ENOENT', `there is no ${shown} on the path`);
@@ -108,9 +112,9 @@ function enter(tree: PathTree, directories: number[], { name, inode }: PathEnd):
   directories.push(inode);
 }
 
-function step(tree: PathTree, directories: readonly number[], name: Buffer): PathEnd {
+function step(tree: PathTree, directories: readonly number[], name: Buffer): Standing {
   const directory = directories.at(-1) ?? tree.root;
-  return { parents: [...directories], name, inode: tree.child(directory, name) };
+  return { name, inode: tree.child(directory, name) };
 }
 
 /** The parts of a symlink's target; what "." and an empty part add is that a directory is meant. */

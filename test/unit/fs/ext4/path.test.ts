@@ -2,6 +2,7 @@ import t from 'tap';
 
 import { parsePath, walkPath } from '../../../../src/fs/ext4/path.js';
 import type { PathTree } from '../../../../src/fs/ext4/path.js';
+import { systemClock } from '../../../../src/lib/clock.js';
 
 type Node = { readonly [name: string]: number } | string | null;
 
@@ -136,4 +137,16 @@ t.test('walkPath: 40 symlinks are followed, 41 are not', async (t) => {
 
 t.test('walkPath: a directory that contains itself ends with the path', async (t) => {
   t.equal(walk(`loop${'/again'.repeat(500)}`).inode, 5);
+});
+
+t.test('walkPath: time for each step once, however deep', async (t) => {
+  const deep: PathTree = {
+    root: 2,
+    kind: (inode) => (inode === 2 ? 'directory' : 'symlink'),
+    child: (_, name) => (name.toString() === 'a' ? 2 : 3),
+    target: () => Buffer.from(`${'a/'.repeat(2046)}s`),
+  };
+  const startMs = systemClock.nowMs();
+  t.throws(() => walkPath(deep, parsePath('s'), { follow: true }), { code: 'ELOOP' });
+  t.ok(systemClock.nowMs() - startMs < 1000, 'the way so far is not copied at each step');
 });
