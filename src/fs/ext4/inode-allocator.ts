@@ -3,6 +3,7 @@ import { clearBits, findBit, setBits } from './bitmap.js';
 import { modifyInodeBitmap, readInodeBitmap } from './group-bitmaps.js';
 import { modifyGroup, readGroup } from './group.js';
 import type { Group } from './group.js';
+import { wallSeconds } from './inode-time.js';
 import { locateInode, makeInode } from './inode.js';
 import type { Inode } from './inode.js';
 import { InodeField, ModeType } from './layout.js';
@@ -52,7 +53,7 @@ export function freeInode(txn: Transaction, volume: Volume, inode: Inode): void 
   const isDirectory = inode.type === 'directory';
   inode.linksCount = 0;
   inode.size = 0;
-  inode.dtime = Math.floor(volume.clock.wallMs() / 1000);
+  inode.dtime = wallSeconds(volume.clock.wallMs());
   inode.touchStatus();
   inode.store(txn);
 

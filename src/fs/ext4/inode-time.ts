@@ -47,12 +47,26 @@ export function encodeTime(
   return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
 }
 
-/** The two fields of the clock's time, to the microsecond. */
-export function encodeWallTime(wallMs: number): EncodedTime {
+/**
+ * The two fields of the clock's time, to the microsecond; bounded as {@link encodeTime} does it,
+ * without its big numbers.
+ *
+ * @param isWide as there
+ */
+export function encodeWallTime(wallMs: number, isWide = true): EncodedTime {
   const us = Math.round(wallMs * 1000);
   const whole = Math.floor(us / 1e6);
-  const ns = (us - whole * 1e6) * 1000;
-  const seconds = whole | 0;
-  const epoch = Math.round((whole - seconds) / 2 ** 32) & EPOCH_MASK;
+  const min = Number(SECONDS_MIN);
+  const max = Number(isWide ? SECONDS_MAX : SECONDS_MAX_OLD);
+  const bounded = Math.min(Math.max(whole, min), max);
+  const isInside = bounded > min && bounded < max;
+  const ns = isWide && isInside ? (us - whole * 1e6) * 1000 : 0;
+  const seconds = bounded | 0;
+  const epoch = Math.round((bounded - seconds) / 2 ** 32);
   return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
+}
+
+/** The clock's seconds in a field of 32 bits, from 1970 to 2106; at least 1, for 0 says "never". */
+export function wallSeconds(wallMs: number): number {
+  return Math.min(Math.max(1, Math.floor(wallMs / 1000)), 2 ** 32 - 1);
 }

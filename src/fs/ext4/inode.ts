@@ -222,21 +222,20 @@ export class Inode {
 
   /** Sets mtime and ctime to now. */
   touch(): void {
-    const now = encodeWallTime(this.#volume.clock.wallMs());
+    const now = this.#now();
     this.#putTime(InodeField.Mtime, InodeField.MtimeExtra, now);
     this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
   }
 
   /** Sets ctime to now: owner, links or permissions changed, the content did not. */
   touchStatus(): void {
-    const now = encodeWallTime(this.#volume.clock.wallMs());
-    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
+    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, this.#now());
   }
 
   /** Sets all four times to now: the inode is new. */
   touchAll(): void {
     this.touch();
-    const now = encodeWallTime(this.#volume.clock.wallMs());
+    const now = this.#now();
     this.#putTime(InodeField.Atime, InodeField.AtimeExtra, now);
     if (this.#has(InodeField.CrtimeExtra)) {
       this.#putTime(InodeField.Crtime, InodeField.CrtimeExtra, now);
@@ -252,6 +251,10 @@ export class Inode {
     }
     const { blockNumber, offset } = locateInode(this.#volume, this.number);
     this.#bytes.copy(txn.modify(blockNumber), offset);
+  }
+
+  #now(): EncodedTime {
+    return encodeWallTime(this.#volume.clock.wallMs(), this.#has(InodeField.CtimeExtra));
   }
 
   #has(extraField: number): boolean {

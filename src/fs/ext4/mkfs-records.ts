@@ -1,4 +1,4 @@
-import { encodeWallTime } from './inode-time.js';
+import { encodeWallTime, wallSeconds } from './inode-time.js';
 import { BLOCK_SIZE } from './layout.js';
 import {
   EXT4_MAGIC,
@@ -91,7 +91,7 @@ export function encodeSuperblock(
   const u32 = (value: number, offset: number): number => sb.writeUInt32LE(value, offset);
   encodeGeometry(sb, geometry, counts);
   for (const field of [SuperField.WriteTime, SuperField.LastCheck, SuperField.MkfsTime]) {
-    u32(identity.nowSeconds % 2 ** 32, field);
+    u32(wallSeconds(identity.nowSeconds * 1000), field);
   }
   sb.writeUInt16LE(0xffff, SuperField.MaxMountCount);
   sb.writeUInt16LE(EXT4_MAGIC, SuperField.Magic);

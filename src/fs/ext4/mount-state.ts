@@ -4,6 +4,7 @@ import type { Journal } from '../jbd2/journal.js';
 import { checkFeatures, ERRORS_FOUND, needsRecovery, readOnlyReasons } from './feature-gate.js';
 import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
+import { wallSeconds } from './inode-time.js';
 import { hasJournal, openJournal } from './journal-inode.js';
 import { planVolumeReplay } from './journal-replay.js';
 import type { VolumeReplay } from './journal-replay.js';
@@ -270,7 +271,7 @@ function checkInUse({ number, flags }: Group): void {
 async function storeMountState(volume: Volume, to: 'mounted' | 'unmounted'): Promise<void> {
   const { range, clock, free } = volume;
   const bytes = loadSuperblockBytes(range);
-  const nowSeconds = Math.floor(clock.wallMs() / 1000) % 2 ** 32;
+  const nowSeconds = wallSeconds(clock.wallMs());
   bytes.writeUInt32LE(free.blocks % 2 ** 32, SuperField.FreeBlocksLo);
   bytes.writeUInt32LE(Math.floor(free.blocks / 2 ** 32), SuperField.FreeBlocksHi);
   bytes.writeUInt32LE(free.inodes, SuperField.FreeInodes);

@@ -141,10 +141,12 @@ export function decodeRevoke(revoke: Buffer, is64: boolean): number[] {
 /** Writes the record that ends a transaction. */
 export function encodeCommit(commit: Buffer, seed: number, sequence: number, wallMs: number): void {
   encodeHeader(commit, BlockType.Commit, sequence);
-  const seconds = Math.floor(wallMs / 1000);
+  // The field has no sign, and nobody reads it.
+  const ms = Math.max(0, wallMs);
+  const seconds = Math.floor(ms / 1000);
   commit.writeUInt32BE(Math.floor(seconds / 2 ** 32), CommitField.Seconds);
   commit.writeUInt32BE(seconds % 2 ** 32, CommitField.Seconds + 4);
-  commit.writeUInt32BE(Math.floor((wallMs % 1000) * 1e6), CommitField.Nanoseconds);
+  commit.writeUInt32BE(Math.floor((ms % 1000) * 1e6), CommitField.Nanoseconds);
   commit.writeUInt32BE(crc32c(seed, commit), CommitField.Checksum);
 }
 

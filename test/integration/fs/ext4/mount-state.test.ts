@@ -291,3 +291,21 @@ t.test('openVolume: a partition that starts at an odd sector works, by copies', 
   const { status, output } = fsck(image);
   t.equal(status, 0, output);
 });
+
+t.test('openVolume: a clock of any year does no harm', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  // The first second of 1965, of 2107 and of 2500, which is later than the format's last.
+  for (const [seconds, seen] of [
+    [-157_766_400n, -157_766_400n],
+    [4_323_283_200n, 4_323_283_200n],
+    [16_725_225_600n, 2n ** 34n - 2n ** 31n - 1n],
+  ] as const) {
+    const image = newImage(t);
+    const open = await openImage(image, { clock: clockAt(Number(seconds)) });
+    const inode = await open.fs.create('a');
+    t.equal(open.fs.stat(inode).mtimeNs, seen * 1_000_000_000n);
+    await open.fs.create('b');
+    await open.fs.unlink('b');
+    await closeClean(t, open);
+  }
+});

@@ -1,6 +1,11 @@
 import t from 'tap';
 
-import { decodeTime, encodeTime } from '../../../../src/fs/ext4/inode-time.js';
+import {
+  decodeTime,
+  encodeTime,
+  encodeWallTime,
+  wallSeconds,
+} from '../../../../src/fs/ext4/inode-time.js';
 
 const SECOND = 1_000_000_000n;
 
@@ -33,4 +38,30 @@ t.test('encodeTime: nanoseconds, also before 1970', async (t) => {
 t.test('encodeTime: years that the format has not are put at its ends', async (t) => {
   t.strictSame(encodeTime(-(2n ** 40n) * SECOND), { seconds: -0x80000000, extra: 0 });
   t.strictSame(encodeTime(2n ** 40n * SECOND), { seconds: 0x7fffffff, extra: 3 });
+});
+
+/** The first second of years, the first and the last of them not the format's. */
+const YEARS = {
+  1800: -5_364_662_400,
+  1902: -2_145_916_800,
+  1965: -157_766_400,
+  2026: 1_767_225_600,
+  2107: 4_323_283_200,
+  2500: 16_725_225_600,
+} as const;
+
+t.test('encodeWallTime: as encodeTime, also past the years of the format', async (t) => {
+  for (const [year, seconds] of Object.entries(YEARS)) {
+    const wallMs = seconds * 1000 + 123.456;
+    for (const isWide of [false, true]) {
+      const wanted = encodeTime(BigInt(Math.round(wallMs * 1000)) * 1000n, { isWide });
+      t.strictSame(encodeWallTime(wallMs, isWide), wanted, `${year}, ${isWide}`);
+    }
+  }
+});
+
+t.test('wallSeconds: a clock that the field has no room for is put at its ends', async (t) => {
+  t.equal(wallSeconds(YEARS[1965] * 1000), 1);
+  t.equal(wallSeconds(YEARS[2026] * 1000 + 999), YEARS[2026]);
+  t.equal(wallSeconds(YEARS[2107] * 1000), 0xffffffff);
 });
