@@ -25,12 +25,9 @@ export interface VolumeReplay {
  */
 export function planVolumeReplay(volume: Volume, journal: Journal): VolumeReplay {
   const { area, superblock } = journal;
-  const { blocksCount } = volume.superblock;
-  const plan = planReplay(
-    area,
-    superblock,
-    (block) => block < blocksCount && !area.contains(block),
-  );
+  // Not the filesystem as it stands: an online resize may have grown it in this very log.
+  const blocksMax = Math.floor(volume.range.length / BLOCK_SIZE);
+  const plan = planReplay(area, superblock, (block) => block < blocksMax && !area.contains(block));
   return {
     superblock: loggedSuperblock(area, plan),
     store: async () => {

@@ -1,13 +1,20 @@
 /** Logs that daxd did not write: debugfs makes them, and e2fsck says what they mean. */
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { ERRORS_FOUND } from '../../../../src/fs/ext4/feature-gate.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
+import { Journal } from '../../../../src/fs/jbd2/journal.js';
 import { JSB_BYTES, JsbField } from '../../../../src/fs/jbd2/layout.js';
+import { LogArea } from '../../../../src/fs/jbd2/log-area.js';
+import { systemClock } from '../../../../src/lib/clock.js';
 import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
+import { silentLogger } from '../../../../src/lib/logger.js';
+import { MIB } from '../../../../src/lib/units.js';
+import { BackingRange } from '../../../../src/media/backing-range.js';
+import { openBacking } from '../../../../src/media/open-backing.js';
 import { debugfsWrite, runJudge, sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { closeClean, debugfsExtents, dumpFile, newImage, openImage } from './volume-set-up.js';
@@ -17,6 +24,7 @@ const DATA = 0x41;
 const OLD = 0x5a;
 const BLOCKS = 3;
 const JOURNAL_INODE = 8;
+const NONE = Buffer.alloc(0);
 
 /** An image with a file of three data blocks that lie in a row, and what to log over them. */
 function imageWithFile(
@@ -165,4 +173,49 @@ t.test('openVolume: a journal that had checksums v1 is one that the kernel mount
   await withLoopMount(image, 'rw', (root) => {
     t.ok(existsSync(`${root}/x`));
   });
+});
+
+/** The first bytes of an image, by blocks. */
+function blocksOf(image: string, bytes: number): Buffer[] {
+  const whole = readFileSync(image);
+  return Array.from({ length: bytes / BLOCK_SIZE }, (_, i) =>
+    whole.subarray(i * BLOCK_SIZE, (i + 1) * BLOCK_SIZE),
+  );
+}
+
+t.test('openVolume: a log that grows the filesystem is replayed', async (t) => {
+  if (!requires(t, { commands: [...COMMANDS, 'resize2fs'] })) return;
+  const image = newImage(t, ['-g', '2048', '-O', '^resize_inode'], 16 * MIB);
+  truncateSync(image, 32 * MIB);
+  const grown = `${image}.grown`;
+  copyFileSync(image, grown);
+  runJudge('resize2fs', ['-f', grown, '28M']);
+  debugfsWrite(grown, ['feature needs_recovery']);
+  const before = blocksOf(image, 28 * MIB);
+  const after = blocksOf(grown, 28 * MIB);
+  const changed = [...after.keys()].filter((i) => after[i]?.equals(before[i] ?? NONE) !== true);
+  t.ok((changed.at(-1) ?? 0) >= (16 * MIB) / BLOCK_SIZE, 'blocks past the old end are logged');
+  const homes = new Map(changed.map((i) => [i, after[i] ?? NONE]));
+  const backing = await openBacking(image, { readOnly: false, log: silentLogger });
+  const range = new BackingRange(backing, 0, backing.sizeBytes);
+  const runs = debugfsExtents(image, JOURNAL_INODE).map(({ physical, length }) => ({
+    start: physical,
+    count: length,
+  }));
+  const journal = new Journal(new LogArea(range, runs), systemClock);
+  await journal.start();
+  await journal.commit({ blocks: homes, revoked: new Set() });
+  await backing.close();
+  debugfsWrite(image, ['feature needs_recovery']);
+  const judged = `${image}.judged`;
+  copyFileSync(image, judged);
+  t.match(runJudge('e2fsck', ['-fy', judged]).output, /recovering journal/);
+  t.match(runJudge('dumpe2fs', ['-h', judged]).output, /Block count: +7168\n/);
+
+  for (const readOnly of [true, false]) {
+    const open = await openImage(image, { readOnly });
+    t.equal(open.volume.superblock.blocksCount, (28 * MIB) / BLOCK_SIZE);
+    if (readOnly) await open.close();
+    else await closeClean(t, open);
+  }
 });
