@@ -123,6 +123,7 @@ export function termsOf(
 
 /** Clips to the place: the filesystem may answer with extents that reach out of it. */
 function writtenRuns({ target, file, from, to }: FilePlace): PageRun[] {
+  file.assertLendable(from, to);
   const runs: PageRun[] = [];
   for (const extent of file.extents(from, to)) {
     const start = Math.max(from, extent.fileOffset);

@@ -18,6 +18,8 @@ export interface LeasableFile {
   readonly generation: number;
   readonly type: string;
   readonly size: number;
+  /** @throws DaxdError EOPNOTSUPP where the media do not hold what the file reads as. */
+  assertLendable(from: number, to: number): void;
   /** Extents over the bytes [from, to), ascending; holes have none. */
   extents(from: number, to: number): Iterable<LeasableExtent>;
 }

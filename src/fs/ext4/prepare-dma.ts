@@ -9,6 +9,7 @@ import { toFileExtent } from './file-read.js';
 import type { FileExtent } from './file-read.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
+import { assertInPlace } from './in-place.js';
 import { BLOCK_SIZE } from './layout.js';
 import { nameFill } from './name-fill.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
@@ -99,20 +100,6 @@ async function zeroBlocks(
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
   const extents = clipExtents(mapExtents(volume, volume, inode, span), span);
   return extents.filter(({ unwritten }) => !unwritten);
-}
-
-/** Whoever reads past the filesystem would find what was there before. @throws DaxdError EOPNOTSUPP */
-function assertInPlace({ replayed }: Volume, number: number, extents: readonly Extent[]): void {
-  if (replayed.size === 0) return;
-  for (const { physical, length } of extents) {
-    for (let block = physical; block < physical + length; block++) {
-      if (!replayed.has(block)) continue;
-      throw new DaxdError(
-        'EOPNOTSUPP',
-        `inode ${number}: its block ${block} stands in the journal, and not in its place yet: mount the filesystem for writing, which replays the journal`,
-      );
-    }
-  }
 }
 
 /** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */

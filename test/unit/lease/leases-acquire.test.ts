@@ -310,3 +310,14 @@ t.test('acquire: where the filesystem fails before, nothing is held', async (t) 
   t.equal(leases.size, 0);
   t.equal(store.disk.records.size, 0);
 });
+
+t.test('acquire: what the media do not hold yet is not lent', async (t) => {
+  const { leases, fs, pinnedPages } = await setUpLeases();
+  fs.create('file', ['w']);
+  fs.assertLendable = () => {
+    throw new DaxdError('EOPNOTSUPP', 'it stands in the journal');
+  };
+  await t.rejects(leases.acquire(ask()), refusal('EOPNOTSUPP'));
+  await t.rejects(leases.acquire(ask({ access: 'write' })), refusal('EOPNOTSUPP'));
+  t.equal(pinnedPages(), 0);
+});

@@ -80,14 +80,19 @@ export class ToyFs implements LeasableFs {
     this.#files.set(to, file);
   }
 
+  /** What a lease of any file is asked first. */
+  assertLendable = (): void => {};
+
   fileAt(path: string): LeasableFile {
     const { inode, generation, type, size, blocks } = this.#file(path);
-    return { inode, generation, type, size, extents: () => extentsOf(blocks) };
+    const { assertLendable } = this;
+    return { inode, generation, type, size, assertLendable, extents: () => extentsOf(blocks) };
   }
 
   fileOf(number: number): LeasableFile {
     const { inode, generation, type, size, blocks } = this.#inode(number);
-    return { inode, generation, type, size, extents: () => extentsOf(blocks) };
+    const { assertLendable } = this;
+    return { inode, generation, type, size, assertLendable, extents: () => extentsOf(blocks) };
   }
 
   async prepareDma(inode: number, offset: number, length: number): Promise<void> {

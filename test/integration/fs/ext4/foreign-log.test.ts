@@ -97,6 +97,11 @@ t.test('readFile: what data=journal left in the log is read from there', async (
   t.match(inPlace, [{ mediaOffset: first * BLOCK_SIZE, length: BLOCK_SIZE }]);
   const refusal = { name: 'DaxdError', code: 'EOPNOTSUPP', message: /stands in the journal/ };
   await t.rejects(fs.prepareDma(inode, 0, wanted.length, 'read'), refusal);
+  const file = fs.fileOf(inode);
+  t.throws(() => {
+    file.assertLendable(0, wanted.length);
+  }, refusal);
+  file.assertLendable(0, BLOCK_SIZE);
   await close();
   t.equal(sha256Of(image), before, 'not a byte changed');
 
