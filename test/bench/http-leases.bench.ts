@@ -27,7 +27,7 @@ const PAIRS = 4_096;
 /** etcd is that much slower. */
 const ETCD_PAIRS = 1_024;
 /** More than elsewhere: sockets and two threads make each round less like the next. */
-const HTTP_ROUNDS = 7;
+const HTTP_ROUNDS = 15;
 const PATH = 'file';
 const BODY = JSON.stringify({
   partition: 'pmem0p1',
