@@ -73,12 +73,17 @@ t.test('DELETE of a leased file: its name goes, the lease and its pages stay', a
   t.equal((await curl(...post(leases, { ...FIRST_PAGE, length: 7 }))).status, 201);
 
   t.equal((await curl(...post(`${leases}/${lease.id}/release`))).status, 200);
+  const giveUp = AbortSignal.timeout(10_000);
   const after = await until(
     () => freeBytes(daxd),
-    (now) => now > free,
+    (now) => now > free || giveUp.aborted,
   );
   t.equal(after, free + bytes - 4096);
-  t.match((await curl(`${daxd.url}/v1/operations`)).json, { operations: [] });
+  const left = await until(
+    async () => (await curl(`${daxd.url}/v1/operations`)).json.operations,
+    ({ length }) => length === 0 || giveUp.aborted,
+  );
+  t.strictSame(left, [], 'the unlink has ended');
   const held = (await curl(leases)).json.leases;
   for (const { id } of held) await curl('-X', 'DELETE', `${leases}/${id}`);
   t.equal(await daxd.stop(), 0);
