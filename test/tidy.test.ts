@@ -11,6 +11,7 @@ import { statusOf } from '../src/http/problem.js';
 import { ERROR_CODES } from '../src/lib/errno.js';
 
 const FILES = ts.sys.readDirectory('src', ['.ts']);
+const TESTS = ts.sys.readDirectory('test', ['.ts']);
 const FILE_LINES_MAX = 500;
 
 /** What a function marked `@hot` may not do, and what to do instead. */
@@ -31,6 +32,10 @@ function isExported(node: ts.Node): boolean {
     ts.canHaveModifiers(node) &&
     (ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) ?? false)
   );
+}
+
+function isMatch({ expression }: ts.CallExpression): boolean {
+  return ts.isPropertyAccessExpression(expression) && expression.getText() === 't.match';
 }
 
 /** Constants whose name and unit say it all need no sentence. */
@@ -121,4 +126,22 @@ t.test('no work is left behind as a note in the source', async (t) => {
   for (const file of FILES) {
     t.notMatch(readFileSync(file, 'utf8'), /\b(FIXME|TODO|XXX|HACK)\b/, file);
   }
+});
+
+t.test('no pattern of t.match holds [], which matches every array', async (t) => {
+  let patterns = 0;
+  for (const file of TESTS) {
+    const visit = (node: ts.Node, inPattern: boolean): void => {
+      if (inPattern && ts.isArrayLiteralExpression(node) && node.elements.length === 0) {
+        t.fail(`${file}: ${node.parent.getText()} in a pattern: use t.strictSame`);
+      }
+      const pattern = ts.isCallExpression(node) && isMatch(node) ? node.arguments[1] : undefined;
+      if (pattern !== undefined) patterns++;
+      ts.forEachChild(node, (child) => {
+        visit(child, inPattern || child === pattern);
+      });
+    };
+    visit(parse(file), false);
+  }
+  t.ok(patterns > 0, `${patterns} patterns`);
 });

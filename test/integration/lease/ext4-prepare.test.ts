@@ -54,7 +54,8 @@ for (const kind of ['hole', 'unwritten'] as const) {
       else await fs.fallocate(inode, 0, 64 * P, { keepSize: false });
 
       const read = await leases.acquire(ask({ length: 64 * P }));
-      t.match(read.view(), { pages: 0, extents: [] }, 'a read lease leaves them out');
+      t.equal(read.view().pages, 0, 'a read lease leaves them out');
+      t.strictSame(read.view().extents, []);
       await leases.release(read.id);
       t.ok(
         fs.extents(inode).every(({ unwritten }) => unwritten),

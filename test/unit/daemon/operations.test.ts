@@ -108,7 +108,9 @@ t.test('get: answers at once, at the end, after the time, or when the asker leav
   t.equal(answers, 2, 'the file is being changed');
   change.state = 'ended';
   operations.ended(change);
-  t.match(await long, { done: true, state: 'ended', blocked_by: [] });
+  const ended = await long;
+  t.match(ended, { done: true, state: 'ended' });
+  t.strictSame(ended.blocked_by, []);
   t.match(await operations.get('01A', 60_000, never), { done: true }, 'it is remembered');
   t.equal(clock.timers, 0, 'nobody looks again, no timer is left');
 });
