@@ -224,20 +224,18 @@ t.test('versions of TLS before 1.2 are refused', async (t) => {
 t.test('off loopback TLS is required', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const host = outsideAddress();
-  if (host === undefined) {
-    t.pass('needs an address off loopback', { skip: 'needs an address off loopback' });
-    return;
-  }
   const image = join(t.testdir({}), 'pmem0.img');
-  for (const address of [`${host}:0`, '0.0.0.0:0', '[::]:0']) {
+  const addresses = ['0.0.0.0:0', '[::]:0', ...(host === undefined ? [] : [`${host}:0`])];
+  for (const address of addresses) {
     const refused = startRefused(['--backing', image, '--size', '40M', '--nbd', address]);
     t.not(refused.exit, 0, `${address} without TLS`);
     t.match(refused.stderr, /TLS|tls/, 'it says what is missing');
   }
 
   const keys = certificates(t);
-  const daxd = await start(t, keys, '--nbd', `${host}:0`);
-  const address = { host, port: tcpPort(daxd) };
+  // The wildcard takes loopback in: what listens off it asks for TLS on both.
+  const daxd = await start(t, keys, '--nbd', `${host ?? '0.0.0.0'}:0`);
+  const address = { host: host ?? '127.0.0.1', port: tcpPort(daxd) };
   const connection = await NbdConnection.greet(t, address);
   const go = encodeInfoRequest('pmem0');
   for (const [option, payload] of [
