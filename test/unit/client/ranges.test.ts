@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { areRanges, clipExtents, without } from '../../../src/client/ranges.js';
+import { testSeed } from '../../support/random-test.js';
 
 interface Range {
   readonly offset: number;
@@ -28,6 +29,7 @@ t.test('without: the bytes that the cut has not', async (t) => {
       );
       t.ok(rest.every(({ length }) => length > 0));
     }),
+    { seed: testSeed(t) },
   );
 });
 

@@ -3,6 +3,7 @@ import t from 'tap';
 
 import { MIB, PAGE_SIZE, roundDown } from '../../../src/lib/units.js';
 import { unitsToCut } from '../../../src/media/lent-units.js';
+import { testSeed } from '../../support/random-test.js';
 
 const PMD = 2 * MIB;
 /** Pages that the property looks at. */
@@ -29,6 +30,7 @@ t.test('unitsToCut: the pages of what was lent that hold nothing kept', async (t
       );
       t.strictSame(found, expected);
     }),
+    { seed: testSeed(t) },
   );
 });
 

@@ -1,5 +1,4 @@
 import { spawnSync } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import {
   copyFileSync,
   lstatSync,
@@ -36,14 +35,25 @@ import { closeClean, openImage } from './volume-set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'tune2fs', 'e2fsck', 'debugfs', 'mount'], root: true };
 const TEA_BLOCK_BYTES = 16;
+/** As they stand in the root of an index. */
+const HASH_VERSIONS = { legacy: 0, half_md4: 1, tea: 2 };
+
+interface Hashing {
+  readonly algorithm: keyof typeof HASH_VERSIONS;
+  readonly unsigned: boolean;
+  /** What the seed of the hashes is drawn from. */
+  readonly random: SeededRandom;
+}
+
+function uuidFrom(random: SeededRandom): string {
+  const hex = random.bytes(16).toString('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+}
 
 /** An image whose directories are hashed in one of the ways that there are. */
-function makeHashedImage(
-  path: string,
-  { algorithm, unsigned }: { readonly algorithm: string; readonly unsigned: boolean },
-): void {
-  makeImage(path, 128 * MIB, ['-N', '40000', '-E', `hash_seed=${randomUUID()}`]);
-  runJudge('tune2fs', ['-E', `hash_alg=${algorithm}`, path]);
+function makeHashedImage(t: Test, path: string, { algorithm, unsigned, random }: Hashing): void {
+  makeImage(path, 128 * MIB, ['-N', '40000', '-E', `hash_seed=${uuidFrom(random)}`]);
+  t.match(runJudge('tune2fs', ['-E', `hash_alg=${algorithm}`, path]), { status: 0 });
   if (unsigned) debugfsWrite(path, ['ssv flags 2']);
 }
 
@@ -87,12 +97,12 @@ for (const [algorithm, unsigned, count] of [
   const title = `${algorithm} ${unsigned ? 'unsigned' : 'signed'}`;
   t.test(`random names under ${title}: e2fsck is content, the kernel finds each`, async (t) => {
     if (!requires(t, JUDGES)) return;
-    const seed = testSeed(t);
+    const random = new SeededRandom(testSeed(t));
     const image = join(scratchDirectory(t), 'image');
-    makeHashedImage(image, { algorithm, unsigned });
+    makeHashedImage(t, image, { algorithm, unsigned, random });
     const { fs, close } = await mountImage(image);
     await fs.mkdir('d');
-    const many = new ManyNames(fs, new SeededRandom(seed), 'd');
+    const many = new ManyNames(fs, random, 'd');
     await many.create(count);
     for (let round = times(2); round > 0; round--) await many.mix(BATCH);
     const ours = listed(fs, 'd');
@@ -106,7 +116,8 @@ for (const [algorithm, unsigned, count] of [
     await close();
 
     judge(t, image);
-    t.match(debugfs(image, 'htree_dump /d'), new RegExp(`Hash Version: \\d`), 'there is an index');
+    const version = new RegExp(`Hash Version: ${HASH_VERSIONS[algorithm]}$`, 'm');
+    t.match(debugfs(image, 'htree_dump /d'), version, 'there is an index');
     await withLoopMount(image, 'ro', (directory) => {
       t.strictSame(listedByKernel(join(directory, 'd')), ours);
     });
@@ -119,7 +130,7 @@ t.test(
     if (!requires(t, JUDGES)) return;
     const random = new SeededRandom(testSeed(t));
     const image = join(scratchDirectory(t), 'image');
-    makeHashedImage(image, { algorithm: 'half_md4', unsigned: false });
+    makeHashedImage(t, image, { algorithm: 'half_md4', unsigned: false, random });
     await withLoopMount(image, 'rw', (directory) => {
       const raw = Array.from({ length: 9000 }, (_, i) => rawName(random, i)).join('\0');
       const input = Buffer.from(raw, 'latin1');
@@ -172,7 +183,8 @@ function rawName(random: SeededRandom, i: number): string {
 t.test('hundreds of names with one hash: found by daxd, e2fsck and the kernel', async (t) => {
   if (!requires(t, JUDGES)) return;
   const image = join(scratchDirectory(t), 'image');
-  makeHashedImage(image, { algorithm: 'tea', unsigned: false });
+  const random = new SeededRandom(testSeed(t));
+  makeHashedImage(t, image, { algorithm: 'tea', unsigned: false, random });
   const opened = await openImage(image);
   const { fs, volume } = opened;
   const parent = await fs.mkdir('d');
@@ -226,7 +238,7 @@ t.test('the same changes give the index that the kernel makes of them', async (t
   const random = new SeededRandom(testSeed(t));
   const [theirs, ours] = ['theirs', 'ours'].map((name) => join(scratchDirectory(t), name));
   if (theirs === undefined || ours === undefined) return;
-  makeHashedImage(theirs, { algorithm: 'half_md4', unsigned: false });
+  makeHashedImage(t, theirs, { algorithm: 'half_md4', unsigned: false, random });
   copyFileSync(theirs, ours);
   const names = Array.from(
     { length: 4000 },
