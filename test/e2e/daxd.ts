@@ -150,11 +150,12 @@ export function post(url: string, json: object = {}): string[] {
   return ['-X', 'POST', '-H', 'content-type: application/json', '-d', JSON.stringify(json), url];
 }
 
-/** Asks again until `ready` holds. */
+/** Asks again, with a pause between two tries, until `ready` holds. */
 export async function until<T>(ask: () => Promise<T>, ready: (answer: T) => boolean): Promise<T> {
   for (;;) {
     const answer = await ask();
     if (ready(answer)) return answer;
+    await setTimeout(20);
   }
 }
 
