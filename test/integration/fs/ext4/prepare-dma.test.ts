@@ -1,21 +1,25 @@
 import { join } from 'node:path';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 
 import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
 import { testBit } from '../../../../src/fs/ext4/bitmap.js';
 import { readFile } from '../../../../src/fs/ext4/file-read.js';
+import type { FileExtent } from '../../../../src/fs/ext4/file-read.js';
 import { fallocate } from '../../../../src/fs/ext4/file-space.js';
 import { truncateFile } from '../../../../src/fs/ext4/file-truncate.js';
 import { writeFile } from '../../../../src/fs/ext4/file-write.js';
 import { readBlockBitmap } from '../../../../src/fs/ext4/group-bitmaps.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { prepareDma } from '../../../../src/fs/ext4/prepare-dma.js';
+import { coalesce, subtract } from '../../../../src/lease/byte-ranges.js';
+import type { ByteRange } from '../../../../src/lease/byte-ranges.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { fsck } from '../../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../../support/fixture.js';
 import { requires } from '../../../support/requires.js';
-import { closeClean, newImage, openImage } from './volume-set-up.js';
+import { closeClean, newImage, openImage, saveImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 
 const COMMANDS = ['mke2fs', 'e2fsck'];
@@ -73,7 +77,7 @@ t.test('prepareDma: prealloc.bin of the fixture becomes written zeros', async (t
   t.equal(verdict.status, 0, verdict.output);
 });
 
-t.test('prepareDma: holes get zeroed blocks, in one go and durably', async (t) => {
+t.test('prepareDma: holes get zeroed blocks, in one go', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const open = await openImage(newImage(t));
   const { volume } = open;
@@ -97,6 +101,39 @@ t.test('prepareDma: holes get zeroed blocks, in one go and durably', async (t) =
   t.strictSame(await prepareDma(volume, inode, range), extents, 'a second call changes nothing');
   t.strictSame(await prepareDma(volume, inode, { ...range, access: 'read' }), extents);
   await closeClean(t, open);
+});
+
+t.test('prepareDma: zeros are durable before the commit that names them', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const steps: (ByteRange & { readonly isDurable: boolean })[] = [];
+  const open = await openImage(newImage(t), {
+    async onPersist(offset, length) {
+      steps.push({ offset, length, isDurable: false });
+      // It takes its time: whoever does not wait for it is seen to begin before its end.
+      await setTimeout(20);
+      steps.push({ offset, length, isDurable: true });
+    },
+  });
+  const { volume, fs } = open;
+  const inode = await fs.create('a');
+  await writeFile(volume, inode, 3 * 4096, Buffer.alloc(4096, 7));
+  await truncateFile(volume, inode, 6 * MIB);
+  await fallocate(volume, inode, { offset: 5 * 4096, length: 4096, keepSize: true });
+  soil(open, inode);
+  const written = fs.extents(inode, 3 * 4096, 4 * 4096);
+  steps.length = 0;
+
+  const range = { offset: 0, length: 6 * MIB, access: 'write' } as const;
+  const zeroed = subtract(placesOf(await prepareDma(volume, inode, range)), placesOf(written));
+  t.equal(bytesOf(zeroed), 6 * MIB - 4096, 'all but what was written');
+  const commit = steps.findIndex((step) => subtract([step], zeroed).length > 0);
+  t.ok(commit >= 0, 'the log is made durable too');
+  const before = steps.slice(0, commit).filter(({ isDurable }) => isDurable);
+  t.strictSame(subtract(zeroed, coalesce(before)), [], 'the zeros were by then');
+  await open.close();
+  saveImage(open);
+  const { status, output } = fsck(open.image);
+  t.equal(status, 0, output);
 });
 
 t.test('prepareDma: what is not in the file is EINVAL, and changes nothing', async (t) => {
@@ -163,5 +200,14 @@ t.test('prepareDma: a grant for writing sets mtime, one for reading does not', a
 });
 
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+  while (!holds()) await setImmediate();
+}
+
+/** Where extents lie on the media, ascending. */
+function placesOf(extents: readonly FileExtent[]): ByteRange[] {
+  return coalesce(extents.map(({ mediaOffset, length }) => ({ offset: mediaOffset, length })));
+}
+
+function bytesOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((bytes, { length }) => bytes + length, 0);
 }
