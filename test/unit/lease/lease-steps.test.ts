@@ -1,0 +1,83 @@
+/**
+ * A crash with a commit under way: until the store has it, the pages are pinned as it was before,
+ * and so the next daemon pins them, whose holders may still do DMA to all of them.
+ */
+import t from 'tap';
+
+import type { Leases } from '../../../src/lease/leases.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { Gate } from '../base/gate.js';
+import { runs } from './restarts.js';
+import { ask } from './set-up.js';
+
+const P = PAGE_SIZE;
+
+/** Steps that take pages from a lease of three, and how many the lease keeps. */
+const STEPS: readonly [string, (leases: Leases, id: string) => Promise<unknown>, number][] = [
+  ['a partial release', (leases, id) => leases.release(id, [{ offset: P, length: P }]), 2],
+  ['a release', (leases, id) => leases.release(id), 0],
+  ['the end of its holder', (leases, id) => leases.revocation.proven(id, 'its end was seen'), 0],
+];
+
+for (const [name, step, left] of STEPS) {
+  t.test(`${name}: a crash before the store has it leaves every page pinned`, async (t) => {
+    const { start } = runs();
+    const set = await start();
+    const { id } = await set.leases.acquire(ask({ length: 3 * P }));
+    const gate = new Gate();
+    set.store.gate = gate.passed;
+    const under = step(set.leases, id);
+    await settle();
+    t.equal(set.pinnedPages(), 3, 'pinned while it is under way');
+    t.match(set.leases.get(id).view(), { state: 'active', pages: 3 });
+
+    // The gate stays shut: nothing of the step reaches the disk.
+    const next = await start();
+    t.equal(next.pinnedPages(), 3, 'and after the crash');
+    t.match(next.leases.get(id).view(), { state: 'reclaimable', pages: 3 });
+
+    gate.open();
+    await under;
+    t.equal(set.pinnedPages(), left, 'unpinned once the store has it');
+    t.equal((await start()).pinnedPages(), left);
+  });
+}
+
+t.test('a grant: a crash before the store has it leaves nothing', async (t) => {
+  const { start } = runs();
+  const set = await start();
+  set.store.gate = new Gate().passed;
+  void set.leases.acquire(ask({ length: 3 * P }));
+  await settle();
+  t.equal(set.pinnedPages(), 3, 'pinned before it is kept');
+  const next = await start();
+  t.equal(next.pinnedPages(), 0, 'nobody was told of it');
+  t.equal(next.leases.size, 0);
+});
+
+t.test('a revocation: a crash before the store has it leaves the lease as it was', async (t) => {
+  const { start } = runs();
+  const set = await start();
+  const { id } = await set.leases.acquire(ask({ length: 3 * P }));
+  const gate = new Gate();
+  set.store.gate = gate.passed;
+  const revoked = set.leases.revocation.revoke(set.leases.get(id), 'somebody waits');
+  await settle();
+  t.equal(set.leases.get(id).state, 'active', 'nobody is fenced yet');
+  const next = await start();
+  t.equal(next.pinnedPages(), 3);
+  t.equal(next.leases.get(id).state, 'reclaimable');
+
+  gate.open();
+  await revoked;
+  t.equal(set.leases.get(id).state, 'quarantined');
+  t.equal(set.pinnedPages(), 3, 'there is no proof');
+  const last = await start();
+  t.equal(last.leases.get(id).state, 'quarantined');
+  t.equal(last.pinnedPages(), 3);
+});
+
+/** Runs what is ready to run. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 40; turn++) await Promise.resolve();
+}
