@@ -27,20 +27,25 @@ const EXTENTS_VARIABLE_MAX = 64 * 1024;
  */
 export class FenceCommand implements Fence {
   readonly #program: string;
+  readonly #limitMs: number;
   #running = 0;
   #stopped = false;
   readonly #waiting: (() => void)[] = [];
 
-  private constructor(program: string) {
+  private constructor(program: string, limitMs: number) {
     this.#program = program;
+    this.#limitMs = limitMs;
   }
 
   /** @throws DaxdError ENOENT, EACCES where there is no program that may be run. */
-  static async open(program: string): Promise<FenceCommand> {
+  static async open(
+    program: string,
+    { limitMs = FENCE_MS_MAX }: { readonly limitMs?: number } = {},
+  ): Promise<FenceCommand> {
     try {
       await access(program, constants.X_OK);
       // The bit of a directory says something else.
-      if ((await stat(program)).isFile()) return new FenceCommand(program);
+      if ((await stat(program)).isFile()) return new FenceCommand(program, limitMs);
     } catch (error) {
       const isAbsent = systemCodeOf(error) === 'ENOENT';
       throw notRunnable(isAbsent ? 'ENOENT' : 'EACCES', program, error);
@@ -87,7 +92,7 @@ export class FenceCommand implements Fence {
     const { client } = lease.terms;
     const args = client === undefined ? [lease.id] : [lease.id, client];
     const options = {
-      timeout: FENCE_MS_MAX,
+      timeout: this.#limitMs,
       killSignal: 'SIGKILL',
       env: environmentOf(lease),
     } as const;
@@ -95,12 +100,19 @@ export class FenceCommand implements Fence {
       const { stdin } = execFile(this.#program, args, options, (error, out, err) => {
         const said = `${out}${err}`.trim().slice(0, OUTPUT_MAX);
         if (error === null) resolve({ isFenced: true, detail: said });
-        else resolve({ isFenced: false, detail: whyNot(error, said) });
+        else resolve({ isFenced: false, detail: this.#whyNot(error, said) });
       });
       // One that does not read it (EPIPE) may have fenced all the same: its exit says so.
       stdin?.on('error', () => {});
       stdin?.end(`${JSON.stringify(inputOf(lease))}\n`);
     });
+  }
+
+  #whyNot(error: Error & { code?: unknown; killed?: boolean }, said: string): string {
+    const words = said === '' ? '' : `: ${said}`;
+    if (error.killed === true) return `killed after ${this.#limitMs} ms${words}`;
+    if (typeof error.code === 'number') return `exit ${error.code}${words}`;
+    return error.message;
   }
 }
 
@@ -125,13 +137,6 @@ function environmentOf({ id, terms, runs }: Lease): Record<string, string | unde
     DAXD_CGROUP: terms.holder?.cgroup,
     DAXD_EXTENTS: extents.length > EXTENTS_VARIABLE_MAX ? undefined : extents,
   };
-}
-
-function whyNot(error: Error & { code?: unknown; killed?: boolean }, said: string): string {
-  const words = said === '' ? '' : `: ${said}`;
-  if (error.killed === true) return `killed after ${FENCE_MS_MAX} ms${words}`;
-  if (typeof error.code === 'number') return `exit ${error.code}${words}`;
-  return error.message;
 }
 
 function notRunnable(code: 'EACCES' | 'ENOENT', program: string, cause?: unknown): DaxdError {

@@ -13,7 +13,11 @@ import { scratchDirectory } from '../../support/ext4-image.js';
 import { recordOf } from '../lease/records.js';
 
 /** A fence command of these lines of shell, which notes its environment and its input. */
-async function setUp(t: Test, lines: readonly string[] = []) {
+async function setUp(
+  t: Test,
+  lines: readonly string[] = [],
+  options: Parameters<typeof FenceCommand.open>[1] = {},
+) {
   const directory = scratchDirectory(t);
   const program = join(directory, 'fence');
   writeFileSync(program, ['#!/bin/sh', `cd ${directory}`, ...lines, ''].join('\n'));
@@ -22,7 +26,7 @@ async function setUp(t: Test, lines: readonly string[] = []) {
   const note = (name: string): void => {
     writeFileSync(join(directory, name), '');
   };
-  return { program, noted, note, command: await FenceCommand.open(program) };
+  return { program, noted, note, command: await FenceCommand.open(program, options) };
 }
 
 function leaseOf(client: string, extents = 1): Lease {
@@ -75,6 +79,19 @@ t.test('fence: a lease of as many extents as there may be', async (t) => {
 t.test('fence: a command that does not read its input', async (t) => {
   const { command } = await setUp(t, ['exec <&-', 'sleep 0.1']);
   t.match(await command.fence(leaseOf('nic0', LEASE_EXTENTS_MAX)), { isFenced: true });
+});
+
+t.test('fence: a command that takes too long is killed, and fences nobody', async (t) => {
+  const { command } = await setUp(t, ['echo asking', 'exec sleep 60'], { limitMs: 500 });
+  const detail = /^killed after 500 ms/;
+  t.match(await command.fence(leaseOf('nic0')), { isFenced: false, detail });
+});
+
+t.test('fence: a command that a signal or a failure ends fences nobody', async (t) => {
+  for (const line of ['kill -9 $$', 'kill -TERM $$', 'exit 1']) {
+    const { command } = await setUp(t, ['echo "port 3 is shut"', line]);
+    t.match(await command.fence(leaseOf('nic0')), { isFenced: false }, line);
+  }
 });
 
 t.test('open: what is no program is refused at the start', async (t) => {
