@@ -4,6 +4,7 @@ import type { Test } from 'tap';
 import { requires } from '../support/requires.js';
 import { beginUpload, curl, post, startCurl, startDaxd, until, whenDraining } from './daxd.js';
 import { kernelImages } from './images.js';
+import { mutant } from './mutant.js';
 
 const kernelImage = await kernelImages(t);
 
@@ -71,6 +72,42 @@ t.test('SIGTERM: a second signal exits at once with 1', async (t) => {
   daxd.child.kill('SIGTERM');
   await whenDraining(daxd);
   t.equal(await daxd.stop('SIGTERM'), 1);
+});
+
+/** A daemon told to end while the store takes four seconds over a lease; its exit and last words. */
+async function endUnkept(t: Test, ...args: string[]) {
+  const slowly = `if (changes.some(({ kind }) => kind === 'put'))
+    await new Promise((resolve) => setTimeout(resolve, 4_000));
+  await written;`;
+  const program = mutant(t, 'lease/lmdb-store.js', 'await written;', slowly);
+  const { path: image } = kernelImage(t);
+  const serve = ['--backing', image, ...args];
+  const daxd = await startDaxd(t, serve, undefined, [process.execPath, program]);
+  const lease = { partition: 'pmem0p1', path: 'big.txt', offset: 0, length: 8192, client: 'nic0' };
+  // Without a key, a lease that nobody hears of any more would be released once it is kept.
+  const key = ['-H', 'Idempotency-Key: "8e03978e-40d5-43e8-bc93-6894a57f9325"'];
+  const asked = post(`${daxd.url}/v1/leases`, { ...lease, access: 'read', ttl_ms: 60_000 });
+  startCurl([...key, ...asked]);
+  const [{ id }] = await until(
+    async () => (await curl(`${daxd.url}/v1/leases`)).json.leases,
+    (leases) => leases.length > 0,
+  );
+  const exit = await daxd.stop();
+  return { id, exit, last: daxd.stdout.slice(1) };
+}
+
+t.test('SIGTERM: a lease that is not kept in time is printed, and the exit is 1', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { id, exit, last } = await endUnkept(t, '--drain-timeout', '200ms');
+  t.strictSame(last, [`still held: pmem0p1 big.txt, 2 pages, lease ${id}, holder nic0`]);
+  t.equal(exit, 1);
+});
+
+t.test('SIGTERM: a lease that is kept within the drain timeout is not left out', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { exit, last } = await endUnkept(t, '--drain-timeout', '60s');
+  t.strictSame(last, []);
+  t.equal(exit, 0);
 });
 
 t.test('SIGKILL: the journal brings the filesystem back, as it was and writable', async (t) => {
