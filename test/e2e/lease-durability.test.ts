@@ -1,7 +1,8 @@
 /**
- * Under strace: the reply to each grant and each release, and each 202 to a change that waits,
- * leaves after the sync of a commit that began after the request had come. A killed process loses nothing from the page cache, so only
- * this shows that the lease would outlive a power cut.
+ * Under strace: the reply to each grant and each release, of a part too, and each 202 to a change
+ * that waits, leaves after the sync of a commit that began after the request had come. A killed
+ * process loses nothing from the page cache, so only this shows that the lease would outlive a
+ * power cut.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -37,11 +38,14 @@ async function client(t: Test, url: string, number: number): Promise<void> {
   t.teardown(() => {
     agent.destroy();
   });
-  const asked = { partition: 'pmem0p1', path: 'file', offset: 0, length: 4096, access: 'read' };
+  const asked = { partition: 'pmem0p1', path: 'file', offset: 0, length: 8192, access: 'read' };
   for (let pair = 0; pair < PAIRS; pair++) {
     const body = JSON.stringify({ ...asked, ttl_ms: 60_000 });
     const granted = await call(agent, `${url}/v1/leases`, 'POST', body);
     const { id } = JSON.parse(granted.text);
+    const part = JSON.stringify({ ranges: [{ offset: 4096, length: 4096 }] });
+    const smaller = await call(agent, `${url}/v1/leases/${id}/release`, 'POST', part);
+    if (smaller.status !== 200) throw new Error(smaller.text);
     const released = await call(agent, `${url}/v1/leases/${id}`, 'DELETE');
     if (granted.status !== 201 || released.status !== 204) throw new Error(granted.text);
   }
@@ -54,7 +58,8 @@ async function client(t: Test, url: string, number: number): Promise<void> {
 }
 
 /** The calls that are to be durable before their reply. */
-const ASKED = /^read\(.*"(POST \/v1\/(leases |partitions\/\S+\/truncate )|DELETE \/v1\/leases\/)/;
+const ASKED =
+  /^read\(.*"(POST \/v1\/(leases(\/\S+\/release)? |partitions\/\S+\/truncate )|DELETE \/v1\/leases\/)/;
 
 interface Judged {
   readonly replies: number;
@@ -103,7 +108,7 @@ function judgeTrace(trace: string): Judged {
     const isMeta = text.startsWith(`pwrite64(${metaFd}<`);
     if (isMeta) durable.push({ from: syncedFrom, at: end });
     if (ASKED.test(text)) asked.set(socket, end);
-    if (!/^writev?\(.*"HTTP\/1\.1 20[124]/.test(text)) continue;
+    if (!/^writev?\(.*"HTTP\/1\.1 20[0124]/.test(text)) continue;
     const since = asked.get(socket);
     if (since === undefined) continue;
     asked.delete(socket);
@@ -124,7 +129,7 @@ async function judge(t: Test, program: string): Promise<Judged> {
   const files = `${daxd.url}/v1/partitions/pmem0p1/files`;
   const numbers = Array.from({ length: CLIENTS }, (_, number) => number);
   for (const name of ['file', ...numbers.map((number) => `own-${number}`)]) {
-    await call(agent, `${files}/${name}`, 'PUT', 'x'.repeat(4096));
+    await call(agent, `${files}/${name}`, 'PUT', 'x'.repeat(8192));
   }
   await Promise.all(numbers.map(async (number) => client(t, daxd.url, number)));
   t.equal(await daxd.stop(), 0);
@@ -141,7 +146,7 @@ async function judge(t: Test, program: string): Promise<Judged> {
 t.test('each grant, release and 202 is on the disk before its reply', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
   const { replies, early } = await judge(t, resolve('bin/daxd.js'));
-  t.equal(replies, CLIENTS * (2 * PAIRS + 3));
+  t.equal(replies, CLIENTS * (3 * PAIRS + 3));
   t.equal(early, 0);
 });
 
@@ -164,6 +169,14 @@ t.test('control: with a 202 before its commit, some are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
   const text = 'this.#storing = this.#store(this.#kept);';
   const program = mutant(t, 'daemon/kept-change.js', text, 'void this.#store(this.#kept);');
+  const { early } = await judge(t, program);
+  t.ok(early > 0, `${early} are early`);
+});
+
+t.test('control: with a partial release before its commit, some are early', async (t) => {
+  if (!requires(t, { commands: ['strace'] })) return;
+  const text = 'await store.commit([putOf(lease, rest)]);';
+  const program = mutant(t, 'lease/lease-steps.js', text, text.replace('await', 'void'));
   const { early } = await judge(t, program);
   t.ok(early > 0, `${early} are early`);
 });
