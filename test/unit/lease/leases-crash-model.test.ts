@@ -260,7 +260,18 @@ class World {
   async #restart(): Promise<void> {
     this.counts.crashes++;
     if (this.#random.below(2) === 0) await this.#set.leases.close();
+    else await this.#begun();
     await this.start();
+  }
+
+  /** Calls that the store never hears of: until it does, nothing is unpinned. */
+  async #begun(): Promise<void> {
+    this.#set.store.gate = new Promise(() => {});
+    void this.#release();
+    await settle();
+    this.check();
+    void this.#acquire();
+    await settle();
   }
 
   /** Pages of a range that the file still has, as it numbers them. */
