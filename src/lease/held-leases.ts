@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import { Buckets } from '../lib/buckets.js';
 import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
@@ -174,8 +176,13 @@ export class HeldLeases {
 
   /** Settles when no durable step of a lease is under way. */
   async untilIdle(): Promise<void> {
-    const busy = this.index.all().filter(({ isBusy }) => isBusy);
-    await Promise.all(busy.map((lease) => lease.inTurn(async () => {})));
+    for (;;) {
+      const busy = this.index.all().filter(({ isBusy }) => isBusy);
+      if (busy.length === 0) return;
+      await Promise.all(busy.map((lease) => lease.inTurn(async () => {})));
+      // Who waited for a step may begin the next: a grant is given back that nobody heard of.
+      await nextTurn();
+    }
   }
 
   /** Unpins everything, for a process that ends: who holds what is in the store. */

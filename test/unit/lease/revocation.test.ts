@@ -158,6 +158,26 @@ t.test('close: a release under way comes to its end before the pages are let go'
   t.equal(store.disk.records.size, 0);
 });
 
+t.test('close: a grant that is given back as soon as it is kept ends before', async (t) => {
+  const { leases, store, pinnedPages } = await setUp();
+  const gate = new Gate();
+  store.gate = gate.passed;
+  // As for a client that hung up meanwhile.
+  const returned = leases.acquire(ask()).then(({ id }) => leases.release(id));
+  await setImmediate();
+  const closed = leases.close();
+  await setImmediate();
+  const later = new Gate();
+  store.gate = later.passed;
+  gate.open();
+  await setImmediate();
+  later.open();
+  t.match(await returned, { state: 'released' });
+  await closed;
+  t.equal(pinnedPages(), 0);
+  t.equal(store.disk.records.size, 0);
+});
+
 t.test('close: the end of a holder is no longer looked for', async (t) => {
   const { leases, clock, holders, store } = await setUp();
   holders.set(holders.process(7, 70), 'alive');
