@@ -1,4 +1,5 @@
 import { DaxdError } from '../lib/errno.js';
+import { partitionPoint } from '../lib/partition-point.js';
 import { subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import type { FilesystemTarget, LeasableFile } from './lease-target.js';
@@ -91,14 +92,7 @@ class FileThen {
 
   /** The first run that ends behind a byte of the file. */
   #firstBehind(offset: number): number {
-    let low = 0;
-    let high = this.#runs.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (runEnd(this.#runs[middle]) <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return partitionPoint(this.#runs, (run) => runEnd(run) <= offset);
   }
 }
 

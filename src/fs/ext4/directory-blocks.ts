@@ -1,5 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
+import { partitionPoint } from '../../lib/partition-point.js';
 import { appendBlock } from './append-block.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { checkDirectoryBlock, placeName, sealDirectoryBlock } from './directory-block.js';
@@ -173,14 +174,6 @@ function covers({ logical, length }: Extent, wanted: number): boolean {
 }
 
 /** Which of ascending extents is the first that begins behind a block. */
-function firstBehind(extents: readonly Extent[], logical: number): number {
-  let low = 0;
-  let high = extents.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const extent = extents[middle];
-    if (extent !== undefined && extent.logical <= logical) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+function firstBehind(extents: readonly Extent[], block: number): number {
+  return partitionPoint(extents, ({ logical }) => logical <= block);
 }

@@ -1,3 +1,4 @@
+import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { joinNeighbour, missingBlocks, nodeSizes, readLevels } from './extent-levels.js';
@@ -102,15 +103,7 @@ function editExtents(
 
 /** The first of ascending extents that reaches past a block; how many there are if none does. */
 function firstEndingAfter(extents: readonly Extent[], block: number): number {
-  let low = 0;
-  let high = extents.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const extent = extents[middle];
-    if (extent !== undefined && extent.logical + extent.length <= block) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return partitionPoint(extents, ({ logical, length }) => logical + length <= block);
 }
 
 /** Blocks of ascending extents inside a span. */

@@ -1,3 +1,4 @@
+import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 
@@ -80,14 +81,6 @@ export class SystemZone {
   }
 
   #firstEndingAfter(block: number): number {
-    let low = 0;
-    let high = this.#runs.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      const run = this.#runs[middle];
-      if (run !== undefined && run.start + run.count <= block) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return partitionPoint(this.#runs, ({ start, count }) => start + count <= block);
   }
 }

@@ -1,3 +1,4 @@
+import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { LOG_BLOCK_SIZE } from './layout.js';
@@ -100,13 +101,5 @@ export class LogArea {
 
 /** Which of some runs, ascending by `key`, is the last that begins at or before `value`; or -1. */
 function lastUpTo(runs: readonly PlacedRun[], key: 'first' | 'start', value: number): number {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const run = runs[middle];
-    if (run !== undefined && run[key] <= value) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
+  return partitionPoint(runs, (run) => run[key] <= value) - 1;
 }
