@@ -74,16 +74,17 @@ export class FileBacking implements Backing {
   }
 
   /**
-   * Opens, locks and maps a file that is there.
+   * Opens, locks and maps a file that is there; an empty one is given `options.sizeBytes` before.
    *
    * @throws DaxdError EBUSY (another daxd has it), EINVAL (its size, or not a regular file),
-   *   or the errno of open(2) or mmap(2). Nothing is written.
+   *   ENOSPC, or the errno of open(2) or mmap(2). The file is as it was.
    */
   static async open(path: string, options: OpenBackingOptions): Promise<FileBacking> {
     const flags = options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR;
     const handle = await openFile(path, flags);
     try {
       lockBacking(handle.fd, path);
+      await fillIfEmpty(handle, path, options);
       return await FileBacking.#mapFile(path, handle, options);
     } catch (failure) {
       await unlockAndClose(handle, path);
@@ -111,29 +112,6 @@ export class FileBacking implements Backing {
       return await FileBacking.#mapFile(path, handle, options, 'created');
     } catch (failure) {
       await rm(path, { force: true });
-      await unlockAndClose(handle, path);
-      throw failure;
-    }
-  }
-
-  /**
-   * Gives an empty file that is there `sizeBytes`, as {@link create} does, and maps it.
-   *
-   * @throws DaxdError as {@link create} and {@link open} do; the file is empty then, as it was.
-   */
-  static async fill(
-    path: string,
-    sizeBytes: number,
-    options: OpenBackingOptions,
-  ): Promise<FileBacking> {
-    checkSizeBytes(path, sizeBytes);
-    const handle = await openFile(path, constants.O_RDWR);
-    try {
-      lockBacking(handle.fd, path);
-      // Another daxd may have been first, and be gone again.
-      if ((await handle.stat()).size === 0) await fillFile(handle, path, sizeBytes, options);
-      return await FileBacking.#mapFile(path, handle, options);
-    } catch (failure) {
       await unlockAndClose(handle, path);
       throw failure;
     }
@@ -238,12 +216,14 @@ export class FileBacking implements Backing {
   }
 }
 
-async function fillFile(
+/** An empty file is what a start leaves that was killed before it had its size: it is given one. */
+async function fillIfEmpty(
   handle: FileHandle,
   path: string,
-  sizeBytes: number,
-  { sparse = false }: OpenBackingOptions,
+  { readOnly = false, sizeBytes, sparse = false }: OpenBackingOptions,
 ): Promise<void> {
+  if (readOnly || sizeBytes === undefined || (await handle.stat()).size > 0) return;
+  checkSizeBytes(path, sizeBytes);
   try {
     await createFile(handle, { path, sizeBytes, sparse });
   } catch (failure) {

@@ -28,7 +28,7 @@ export async function openBacking(path: string, options: OpenBackingOptions): Pr
 async function dispatch(path: string, options: OpenBackingOptions): Promise<Backing> {
   const found = await statOf(path);
   if (found === undefined) return createMissing(path, options);
-  if (found.isFile()) return openFile(path, found, options);
+  if (found.isFile()) return FileBacking.open(path, options);
   if (found.isCharacterDevice()) return DeviceDaxBacking.open(path, options);
   if (found.isDirectory()) {
     throw new DaxdError('EISDIR', `${path} is a directory: name a file in it`);
@@ -37,17 +37,6 @@ async function dispatch(path: string, options: OpenBackingOptions): Promise<Back
     'EINVAL',
     `${path} is a ${kindOf(found)}: give a regular file, or a device-dax node such as /dev/dax0.0`,
   );
-}
-
-/** An empty one is what a start leaves that was killed before the file had its size. */
-async function openFile(
-  path: string,
-  { size }: Stats,
-  options: OpenBackingOptions,
-): Promise<Backing> {
-  const { readOnly = false, sizeBytes } = options;
-  if (size > 0 || readOnly || sizeBytes === undefined) return FileBacking.open(path, options);
-  return FileBacking.fill(path, sizeBytes, options);
 }
 
 async function createMissing(path: string, options: OpenBackingOptions): Promise<Backing> {
