@@ -39,12 +39,15 @@ export interface Call {
 /** Calls one daemon, at `http://host:port`, `https://host:port` or `unix:/path`. */
 export class Client {
   readonly url: string;
+  readonly credentials: Credentials;
   readonly #target: RequestOptions;
   readonly #headers: Readonly<Record<string, string>>;
 
   /** @throws TypeError when `url` is none of these. */
-  constructor(url: string, { token, tls }: Credentials) {
+  constructor(url: string, credentials: Credentials) {
+    const { token, tls } = credentials;
     this.url = url;
+    this.credentials = credentials;
     this.#target = { ...targetOf(url), ...tls };
     this.#headers = {
       ...(url.startsWith('unix:') && { host: 'localhost' }),

@@ -1,5 +1,7 @@
 import type { Writable } from 'node:stream';
 
+import { systemCodeOf } from '../lib/errno.js';
+
 /** Prints; settles when it is written. @throws Error of the stream */
 export async function print(out: Writable, what: string | Uint8Array): Promise<void> {
   await new Promise<void>((resolve, reject) => {
@@ -12,5 +14,5 @@ export async function print(out: Writable, what: string | Uint8Array): Promise<v
 
 /** Whether nobody reads any more what is written. */
 export function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EPIPE';
+  return systemCodeOf(error) === 'EPIPE';
 }

@@ -7,7 +7,7 @@ import type { Command } from 'commander';
 
 import { ClientError, Daxd } from '../../client/daxd.js';
 import type { Lease, LeaseRequest } from '../../client/daxd.js';
-import { credentialsFrom } from '../credentials.js';
+import { systemCodeOf } from '../../lib/errno.js';
 import { RefusedError, UnreachableError } from '../client.js';
 import { lentRange } from '../lent-range.js';
 import { SignalRelay } from '../signal-relay.js';
@@ -84,8 +84,8 @@ async function requestOf(context: VerbContext): Promise<LeaseRequest> {
   return { partition, path, offset, length, access, ttlMs };
 }
 
-async function acquire({ client, standard }: VerbContext, request: LeaseRequest): Promise<Lease> {
-  const daxd = new Daxd({ url: client.url, ...(await credentialsFrom(standard.env)) });
+async function acquire({ client }: VerbContext, request: LeaseRequest): Promise<Lease> {
+  const daxd = new Daxd({ url: client.url, ...client.credentials });
   try {
     return await daxd.lease(request);
   } catch (error) {
@@ -165,8 +165,7 @@ async function exitOf(child: ChildProcess, stderr: Writable): Promise<number> {
       stderr.write(`daxd: ${error.message}\n`);
       // A signal that it may not be sent, being another user's, does not end it.
       if (child.pid !== undefined) return;
-      const isMissing = 'code' in error && error.code === 'ENOENT';
-      resolve(isMissing ? EXIT_NOT_FOUND : EXIT_NOT_RUN);
+      resolve(systemCodeOf(error) === 'ENOENT' ? EXIT_NOT_FOUND : EXIT_NOT_RUN);
     });
     child.once('exit', (code, signal) => {
       resolve(signal === null ? (code ?? 0) : exitOfSignal(signal));
