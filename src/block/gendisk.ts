@@ -131,22 +131,24 @@ export class Gendisk {
   /**
    * Reads the table anew. A table that is there but unusable is a warning and no partitions.
    *
-   * @throws DaxdError EUCLEAN when entries overlap or lie out of range, EIO when the media
-   * cannot be read; the partitions are then as before, and nothing is written until a table is
-   * read that can be used.
+   * @throws DaxdError EIO when the media cannot be read; the partitions are then as before, and
+   * nothing is written until a table is read that can be used.
    * @kernel rescan_partitions, disk_scan_partitions (block/partitions/core.c)
    */
   scanPartitions(): void {
     this.#refuseDeleted();
-    const { scan, entries } = this.#readTable();
+    const scan = this.#readTable();
     if (scan.kind === 'unusable') {
       const fields = { disk: this.name, code: 'EUCLEAN', reason: scan.reason };
-      this.#log.warn(fields, 'partition table unusable: no partitions, nothing is written');
+      this.#log.warn(
+        fields,
+        `partition table unusable: no partitions, nothing is written; ${repairAdvice(this.range)}`,
+      );
     }
     const isBareFilesystem =
       scan.kind !== 'gpt' && recogniseSignature(this.range)?.filesystem === true;
     this.#scan = scan;
-    this.#adopt(entries);
+    this.#adopt(scan.kind === 'gpt' ? scan.table.entries() : []);
     if (this.#wholeDisk !== undefined) this.#wholeDisk.markGone();
     this.#wholeDisk = isBareFilesystem ? this.#makeWholeDisk() : undefined;
   }
@@ -251,14 +253,13 @@ export class Gendisk {
     return run;
   }
 
-  /** Where the entries cannot be used, the old table must not be written over what is there. */
-  #readTable(): { readonly scan: TableScan; readonly entries: readonly GptEntry[] } {
+  /** Where the media cannot be read, the old table must not be written over what is there. */
+  #readTable(): TableScan {
     try {
-      const scan = scanPartitionTable(this.range, this.#log);
-      return { scan, entries: scan.kind === 'gpt' ? scan.table.entries() : [] };
+      return scanPartitionTable(this.range, this.#log);
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
-      this.#scan = { kind: 'unusable', reason: `a table that cannot be used (${error.message})` };
+      this.#scan = { kind: 'unusable', reason: `a table that cannot be read (${error.message})` };
       throw error;
     }
   }
@@ -293,7 +294,7 @@ export class Gendisk {
     this.#partitions = entries.map((entry) => {
       const made = this.#makePartition(entry);
       const known = gone.get(made.number);
-      if (known === undefined || !isSame(known, made)) return made;
+      if (known === undefined || !known.isLike(made)) return made;
       gone.delete(made.number);
       return known;
     });
@@ -346,15 +347,4 @@ export class Gendisk {
 
 function ignore(): void {
   // Only the end of an edit matters to the next one.
-}
-
-function isSame(a: Partition, b: Partition): boolean {
-  return (
-    a.number === b.number &&
-    a.uuid === b.uuid &&
-    a.type === b.type &&
-    a.label === b.label &&
-    a.startBytes === b.startBytes &&
-    a.sizeBytes === b.sizeBytes
-  );
 }

@@ -66,33 +66,34 @@ export class PartitionTable {
     return this.#current.entries.length / GPT_ENTRY_BYTES;
   }
 
-  /**
-   * The used slots in order of number.
-   *
-   * @throws DaxdError EUCLEAN that names the entry outside the usable sectors or over a part of
-   * the table, or the two entries that overlap.
-   */
+  /** The used slots in order of number. */
   entries(): GptEntry[] {
-    const entries = decodeEntries(this.#current.entries);
+    return decodeEntries(this.#current.entries);
+  }
+
+  /**
+   * Which entry lies outside the usable sectors or over a part of the table, or which two overlap;
+   * undefined when each has its sectors for itself.
+   */
+  entryProblem(): string | undefined {
+    const entries = this.entries();
     const places = gptPlaces(this.#primary, this.#backup);
     for (const entry of entries) {
-      this.#refuseOutside(entry);
-      refuseOverPart(this.#disk, entry, places);
+      const problem = this.#outsideUsable(entry) ?? overPart(entry, places);
+      if (problem !== undefined) return problem;
     }
     const byStart = entries.toSorted((a, b) => (a.firstLba < b.firstLba ? -1 : 1));
     for (const [i, entry] of byStart.entries()) {
       const before = byStart[i - 1];
-      if (before !== undefined && before.lastLba >= entry.firstLba) {
-        refuseOverlap(this.#disk, before, entry);
-      }
+      if (before !== undefined && before.lastLba >= entry.firstLba) return overlap(before, entry);
     }
-    return entries;
+    return undefined;
   }
 
   /** Adds `entry` to its empty slot; settles when both copies are durable. */
   async add(entry: GptEntry): Promise<void> {
     assert(entry.number >= 1 && entry.number <= this.slots, 'an entry has a slot of the table');
-    this.#refuseOutside(entry);
+    assert(this.#outsideUsable(entry) === undefined, 'an entry lies among the usable sectors');
     await this.#edit((entries) => {
       encodeEntry(entries, entry);
     });
@@ -139,14 +140,13 @@ export class PartitionTable {
     );
   }
 
-  #refuseOutside(entry: GptEntry): void {
+  #outsideUsable({ number, firstLba, lastLba }: GptEntry): string | undefined {
     const first = BigInt(this.firstUsableLba);
     const last = BigInt(this.lastUsableLba);
-    if (entry.firstLba >= first && entry.lastLba <= last && entry.firstLba <= entry.lastLba) return;
-    throw new DaxdError(
-      'EUCLEAN',
-      `GPT entry ${entry.number} spans sectors ${entry.firstLba} to ${entry.lastLba}, outside the ` +
-        `usable ${first} to ${last}: ${repairAdvice(this.#disk)}`,
+    if (firstLba >= first && lastLba <= last && firstLba <= lastLba) return undefined;
+    return (
+      `GPT entry ${number} spans sectors ${firstLba} to ${lastLba}, outside the usable ` +
+      `${first} to ${last}`
     );
   }
 }
@@ -154,7 +154,8 @@ export class PartitionTable {
 /**
  * Finds the GPT of a disk. A damaged primary gives way to the backup with a warning, and is
  * left as it is until the next edit. A GPT without a protective MBR does not count, as in
- * the kernel.
+ * the kernel. Entries that overlap, or lie where none may, make the whole table unusable: the
+ * kernel takes them, but a page of two partitions could be freed in one and lent in the other.
  *
  * @throws DaxdError EIO when the media cannot be read.
  * @kernel find_valid_gpt (block/partitions/efi.c)
@@ -176,7 +177,10 @@ export function scanPartitionTable(disk: BackingRange, log: Logger): TableScan {
     return { kind: 'unusable', reason };
   }
   warnOfDamage(primary, backup, log);
-  return { kind: 'gpt', table: tableFrom(disk, primary, backup) };
+  const table = tableFrom(disk, primary, backup);
+  const problem = table.entryProblem();
+  if (problem === undefined) return { kind: 'gpt', table };
+  return { kind: 'unusable', reason: `a table that cannot be used (${problem})` };
 }
 
 /**
@@ -254,22 +258,22 @@ function isDamage(copy: GptCopy | GptDamage): copy is GptDamage {
  * The usable sectors may be said to begin at LBA 0 or to reach the last one: whoever stored to
  * such a partition would destroy the table.
  */
-function refuseOverPart(disk: BackingRange, entry: GptEntry, places: readonly GptPlace[]): void {
-  const { number, firstLba, lastLba } = entry;
+function overPart(
+  { number, firstLba, lastLba }: GptEntry,
+  places: readonly GptPlace[],
+): string | undefined {
   const range = { firstLba: Number(firstLba), endLba: Number(lastLba) + 1 };
   const part = placeUnder(places, range);
-  if (part === undefined) return;
-  throw new DaxdError(
-    'EUCLEAN',
+  if (part === undefined) return undefined;
+  return (
     `GPT entry ${number} spans sectors ${firstLba} to ${lastLba}, over the ${part.what} at LBA ` +
-      `${part.firstLba}: ${repairAdvice(disk)}`,
+    `${part.firstLba}`
   );
 }
 
-function refuseOverlap(disk: BackingRange, a: GptEntry, b: GptEntry): never {
-  throw new DaxdError(
-    'EUCLEAN',
+function overlap(a: GptEntry, b: GptEntry): string {
+  return (
     `GPT entries ${a.number} and ${b.number} overlap at sectors ${b.firstLba} to ` +
-      `${a.lastLba < b.lastLba ? a.lastLba : b.lastLba}: ${repairAdvice(disk)}`,
+    `${a.lastLba < b.lastLba ? a.lastLba : b.lastLba}`
   );
 }

@@ -79,6 +79,18 @@ export class Partition {
       : this.#claims.claimPartition(this.name, holder, mode);
   }
 
+  /** Whether another one was made of the same entry: the table is as it was there. */
+  isLike(other: Partition): boolean {
+    return (
+      this.number === other.number &&
+      this.uuid === other.uuid &&
+      this.type === other.type &&
+      this.label === other.label &&
+      this.startBytes === other.startBytes &&
+      this.sizeBytes === other.sizeBytes
+    );
+  }
+
   /** Refuses every claim from now on. Called by the disk. */
   markGone(): void {
     this.#gone = true;

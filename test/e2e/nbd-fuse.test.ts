@@ -12,6 +12,7 @@ import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { fsck, runJudge } from '../support/ext4-image.js';
+import { overlapEntries } from '../support/overlapping-entries.js';
 import { requires } from '../support/requires.js';
 import { curl, post } from './daxd.js';
 import { eventually, startNbd } from './nbd.js';
@@ -106,3 +107,30 @@ for (const args of [[], ['--sparse']]) {
     t.equal(await next.stop(), 0);
   });
 }
+
+t.test('a table with partitions over each other is mended over NBD', async (t) => {
+  if (!requires(t, { commands: ['qemu-storage-daemon', 'sgdisk', 'curl'], root: true })) return;
+  const daxd = await startNbd(t, { args: ['--size', '64M'] });
+  const disk = await fuseFile(t, daxd, 'pmem0', SIZE_BYTES);
+  mustRun(t, 'sgdisk', '-n', '1:0:+16M', '-n', '2:0:+16M', disk.path);
+  await disk.close();
+  await eventually(
+    () => partitionList(daxd),
+    (list) => list.length === 2,
+  );
+  t.equal(await daxd.stop(), 0);
+  await overlapEntries(daxd.image, 0, SIZE_BYTES);
+
+  const next = await startNbd(t, { directory: daxd.directory });
+  t.match(await partitionList(next), { length: 0 });
+  t.ok(next.stderr.some((line) => line.includes('GPT entries 1 and 2 overlap')));
+  const again = await fuseFile(t, next, 'pmem0', SIZE_BYTES);
+  mustRun(t, 'sgdisk', '-d', '2', again.path);
+  await again.close();
+  const mended = await eventually(
+    () => partitionList(next),
+    (list) => list.length === 1,
+  );
+  t.match(mended, [{ name: 'pmem0p1' }]);
+  t.equal(await next.stop(), 0);
+});
