@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { createReadStream, fstatSync, readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
 
 import { isBrokenPipe } from './print.js';
 import { runProgram } from './program.js';
@@ -20,7 +21,7 @@ process.stdout.on('error', (error) => {
 
 const exit = await runProgram(process.argv.slice(2), {
   standard: {
-    stdin: process.stdin,
+    stdin: standardInput(),
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
@@ -37,6 +38,12 @@ const exit = await runProgram(process.argv.slice(2), {
   },
 });
 process.exitCode = exit === 0 && !isPrinted ? EXIT_NOT_PRINTED : exit;
+
+/** A directory, which Node takes for an input without bytes, fails when it is read. */
+function standardInput(): Readable {
+  const fd = 0;
+  return fstatSync(fd).isDirectory() ? createReadStream('', { fd }) : process.stdin;
+}
 
 function readVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

@@ -1,5 +1,7 @@
 import { writeSync } from 'node:fs';
 
+import { systemCodeOf } from '../lib/errno.js';
+
 /** Bytes that are gathered before they are written. */
 const GATHER_BYTES = 65_536;
 /** Bytes kept for a reader that does not keep up; what comes beyond is dropped. */
@@ -55,7 +57,7 @@ export class LogOutput {
       return writeSync(this.#fd, this.#kept, 0, this.#bytes);
     } catch (error) {
       // A full pipe that does not block takes the lines later; any other failure loses them.
-      if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return 0;
+      if (systemCodeOf(error) === 'EAGAIN') return 0;
       this.#dropped += this.#lines;
       return this.#bytes;
     }

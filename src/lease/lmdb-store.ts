@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 
-import { DaxdError } from '../lib/errno.js';
+import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from './lease-record.js';
@@ -306,7 +306,7 @@ function checkExisting(path: string): void {
   try {
     checkLmdbFile(path);
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    if (systemCodeOf(error) === 'ENOENT') return;
     throw error;
   }
 }

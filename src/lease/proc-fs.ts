@@ -1,5 +1,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 
+import { systemCodeOf } from '../lib/errno.js';
 import type { Presence, ProcessRef } from './holder.js';
 import { readProcView } from './proc-view.js';
 
@@ -63,7 +64,7 @@ export class ProcFs {
     try {
       threads = readdirSync(`${this.#root}/${pid}/task`);
     } catch (error) {
-      if (isErrnoException(error)) return 'unseen';
+      if (systemCodeOf(error) !== undefined) return 'unseen';
       throw error;
     }
     for (const thread of threads) {
@@ -80,9 +81,10 @@ export class ProcFs {
     try {
       return { text: readFileSync(`${this.#root}/${path}`, 'latin1') };
     } catch (error) {
-      if (!isErrnoException(error)) throw error;
+      const code = systemCodeOf(error);
+      if (code === undefined) throw error;
       // ESRCH: the process ended between the open and the read.
-      return error.code === 'ENOENT' || error.code === 'ESRCH' ? 'absent' : 'unreadable';
+      return code === 'ENOENT' || code === 'ESRCH' ? 'absent' : 'unreadable';
     }
   }
 }
@@ -109,11 +111,8 @@ function pidExists(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    if (isErrnoException(error)) return error.code !== 'ESRCH';
-    throw error;
+    const code = systemCodeOf(error);
+    if (code === undefined) throw error;
+    return code !== 'ESRCH';
   }
-}
-
-function isErrnoException(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string';
 }

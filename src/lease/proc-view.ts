@@ -1,5 +1,7 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 
+import { systemCodeOf } from '../lib/errno.js';
+
 /**
  * Names what the pids and start times of a /proc count in: this process's pid namespace, and how
  * far its time namespace is ahead. In another container the same process has other numbers, and
@@ -35,7 +37,7 @@ function orEmpty(read: () => string): string {
   try {
     return read();
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return '';
+    if (systemCodeOf(error) === 'ENOENT') return '';
     throw error;
   }
 }

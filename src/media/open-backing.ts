@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 
-import { DaxdError } from '../lib/errno.js';
+import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
 import { DeviceDaxBacking } from './device-dax-backing.js';
 import { FileBacking } from './file-backing.js';
@@ -54,7 +54,7 @@ async function statOf(path: string): Promise<Stats | undefined> {
   try {
     return await stat(path);
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    if (systemCodeOf(cause) === 'ENOENT') return undefined;
     throw fileSystemError(`open ${path}`, cause);
   }
 }

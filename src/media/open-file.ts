@@ -1,5 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 
+import { systemCodeOf } from '../lib/errno.js';
 import { unlockFlock } from './libc.js';
 import { fileSystemError } from './system-call-error.js';
 
@@ -21,7 +22,7 @@ export async function openFile(path: string, flags: number): Promise<FileHandle>
   try {
     return await open(path, flags, 0o600);
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    const code = systemCodeOf(cause) ?? '';
     throw fileSystemError(`open ${path}`, cause, ADVICE[code]);
   }
 }

@@ -18,6 +18,15 @@ function runIntoFull(url: string, verb: string) {
   });
 }
 
+/** A verb whose standard input is a directory. */
+function runFromDirectory(url: string, verb: string) {
+  const env = { ...process.env, DAXD_URL: url };
+  return spawnSync('sh', ['-c', `${process.execPath} ${BIN} ${verb} </`], {
+    encoding: 'utf8',
+    env,
+  });
+}
+
 /** A verb whose standard output nobody reads. */
 async function runUnread(url: string, args: readonly string[]) {
   const child = spawn(process.execPath, [BIN, ...args], {
@@ -46,6 +55,10 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.equal(run('cat', 'a.txt').stdout, 'hello');
   t.equal(runVerb(daxd.url, ['put', 'a.txt', '-', '--offset', '1'], 'u').exit, 0);
   t.equal(run('cat', '/a.txt').stdout, 'hullo');
+  for (const verb of ['put a.txt', 'xattr set a.txt user.a']) {
+    const refused = runFromDirectory(daxd.url, verb);
+    t.match(refused, { status: 2, stderr: /^daxd: cannot read standard input: EISDIR/ }, verb);
+  }
   t.match(run('ls').stdout, /^file +5 +\d+ +a\.txt$/m);
   t.ok(json('ls').some(({ name }: { name: string }) => name === 'a.txt'));
 

@@ -1,13 +1,11 @@
-import { open } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
-import type { Readable } from 'node:stream';
 
 import type { Command } from 'commander';
 
 import { RefusedError, bytesOf, jsonOf } from '../client.js';
 import { choosePartition, filePath } from '../partition-choice.js';
 import { print } from '../print.js';
-import { UsageError } from '../usage-error.js';
+import { STANDARD_INPUT, openSource, unreadable } from '../source.js';
 import { sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
@@ -60,7 +58,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
       .command('put')
       .description('create or replace a file from FILE or standard input')
       .argument('<PATH>')
-      .argument('[FILE]', '- is standard input', '-')
+      .argument('[FILE]', '- is standard input', STANDARD_INPUT)
       .option('--offset <BYTES>', 'write in place from there, without truncating')
       .option('--append', 'write at the end')
       .option('--exclusive', 'only where nothing is there yet')
@@ -73,8 +71,8 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
     for (const flag of ['append', 'exclusive']) {
       if (options[flag] === true) query.set(flag, 'true');
     }
-    const source = args[1] ?? '-';
-    const stream = await openSource(context, source);
+    const source = args[1] ?? STANDARD_INPUT;
+    const stream = await openSource(context.standard, source);
     const path = `${await fileCall(context, args[0] ?? '')}?${query.toString()}`;
     try {
       await client.call({ method: 'PUT', path, stream });
@@ -108,20 +106,4 @@ async function contentOf(
 async function fileCall({ client, options }: VerbContext, file: string): Promise<string> {
   const partition = await choosePartition(client, textOption(options, 'partition'));
   return filePath(partition, 'files', file);
-}
-
-async function openSource({ standard }: VerbContext, file: string): Promise<Readable> {
-  if (file === '-') return standard.stdin;
-  try {
-    const handle = await open(file);
-    return handle.createReadStream();
-  } catch (cause) {
-    throw unreadable(file, cause);
-  }
-}
-
-function unreadable(file: string, cause: unknown): UsageError {
-  const name = file === '-' ? 'standard input' : file;
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new UsageError(`cannot read ${name}: ${why}`, { cause });
 }

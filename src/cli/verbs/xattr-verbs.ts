@@ -1,9 +1,8 @@
-import { buffer } from 'node:stream/consumers';
-
 import type { Command } from 'commander';
 
 import { choosePartition, filePath } from '../partition-choice.js';
 import { print } from '../print.js';
+import { readStandardInput } from '../source.js';
 import { textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
@@ -48,7 +47,7 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
     ),
   ).action(async (context) => {
     const { client, standard, args, options } = context;
-    const value = args[2] === undefined ? await buffer(standard.stdin) : Buffer.from(args[2]);
+    const value = args[2] === undefined ? await readStandardInput(standard) : Buffer.from(args[2]);
     const only = textOption(options, 'only');
     const json = { value_base64: value.toString('base64'), ...(only !== undefined && { only }) };
     await client.call({ method: 'PUT', path: await xattrCall(context), json });
