@@ -24,6 +24,14 @@ import type { DaemonOptions, Parts } from './parts.js';
 /** How often a drain looks whether the last lease is kept, in milliseconds. */
 const DRAIN_POLL_MS = 20;
 
+/** How a daemon ended. */
+export interface Closed {
+  /** Leases that nobody keeps: the time was up before the store had them. */
+  readonly held: readonly LeaseView[];
+  /** Whether all was unmounted, closed and detached; what was not is in the log. */
+  readonly isInOrder: boolean;
+}
+
 /**
  * One daemon: a device, what is mounted on it, its leases, and the addresses it answers on.
  *
@@ -85,10 +93,12 @@ export class Daemon {
       parts.control.drain();
       await parts.control.nbd?.close();
       await parts.control.whenUnchanging();
-      await parts.mounts.unmountAll();
-      await parts.leases.close();
-      await store.close();
-      await attached.pmem.detach();
+      await giveBack(options, [
+        () => parts.mounts.unmountAll(),
+        () => parts.leases.close(),
+        () => store.close(),
+        () => attached.pmem.detach(),
+      ]);
       throw error;
     }
   }
@@ -102,12 +112,9 @@ export class Daemon {
   /**
    * Refuses new leases and changes, waits up to the drain timeout for those leases that the
    * store does not keep yet, then unmounts, detaches and gives the backing back. The others go
-   * on with the next daemon.
-   *
-   * @returns the leases that nobody keeps when the time is up.
-   * @throws AggregateError when an unmount or a release failed.
+   * on with the next daemon. What fails on the way is logged, and keeps nothing else.
    */
-  async close(): Promise<readonly LeaseView[]> {
+  async close(): Promise<Closed> {
     const { control, events, leases, mounts, store, storeNote } = this.#parts;
     const { log, config } = this.#options;
     log.info({ leases: leases.size, drainTimeoutMs: config.drainTimeoutMs }, 'draining');
@@ -120,13 +127,17 @@ export class Daemon {
     await this.#closeListeners();
     await control.nbd?.close(LIMITS.closeGraceMs);
     await control.whenUnchanging();
-    await mounts.unmountAll();
-    await leases.close();
-    storeNote.drop(store);
-    await store.close();
-    await this.#attached.pmem.detach();
+    const isInOrder = await giveBack(this.#options, [
+      () => mounts.unmountAll(),
+      () => leases.close(),
+      () => {
+        storeNote.drop(store);
+      },
+      () => store.close(),
+      () => this.#attached.pmem.detach(),
+    ]);
     log.info({ held: held.length }, 'detached');
-    return held;
+    return { held, isInOrder };
   }
 
   async #untilKept(): Promise<void> {
@@ -152,6 +163,23 @@ export class Daemon {
       this.#options.clock.setTimer(resolve, ms);
     });
   }
+}
+
+/** Takes all steps, whichever of them fails; says whether none did. */
+async function giveBack(
+  { log }: DaemonOptions,
+  steps: readonly (() => void | Promise<void>)[],
+): Promise<boolean> {
+  let isInOrder = true;
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (error) {
+      isInOrder = false;
+      log.error({ err: error }, 'not all was given back in order: the next start recovers');
+    }
+  }
+  return isInOrder;
 }
 
 /** Serves block clients, where that is asked for. */

@@ -15,13 +15,14 @@ export interface ProcessPorts {
   readonly exit: (code: number) => never;
 }
 
-/** The exit of a daemon that found a defect of its own, or was told twice to end. */
+/** The exit of a daemon that found a defect of its own, was told twice to end, or did not end whole. */
 const EXIT_FAILED = 1;
 
 /**
  * Runs a daemon until a signal ends it.
  *
- * @returns the exit code: 0 when all was given back, 1 when leases were still held.
+ * @returns the exit code: 0 when all was given back, 1 when leases were still held, or not all could
+ *   be unmounted or closed.
  * @throws DaxdError when it cannot start.
  */
 export async function runDaemon(config: ServeConfig, ports: ProcessPorts): Promise<number> {
@@ -40,10 +41,10 @@ export async function runDaemon(config: ServeConfig, ports: ProcessPorts): Promi
 
   log.info({ signal: await asked.signal }, 'asked to end');
   // Its timers let the process end; what is left to wait for is on the network.
-  const held = await daemon.close();
+  const { held, isInOrder } = await daemon.close();
   log.flush();
   for (const lease of held) ports.print(heldLine(lease));
-  return held.length === 0 ? 0 : EXIT_FAILED;
+  return isInOrder && held.length === 0 ? 0 : EXIT_FAILED;
 }
 
 /** What was logged before a start failed comes before what is said about the failure. */

@@ -2,8 +2,12 @@ import { closeSync, existsSync, openSync, writeFileSync, writeSync } from 'node:
 import { join } from 'node:path';
 
 import t from 'tap';
+import type { Test } from 'tap';
 
+import { Mount } from '../../../src/daemon/mount.js';
+import { Listener } from '../../../src/http/listeners.js';
 import { systemClock } from '../../../src/lib/clock.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { MIB } from '../../../src/lib/units.js';
 import { openDaemon, scratch } from './set-up.js';
 
@@ -23,7 +27,7 @@ t.test(
       { name: 'pmem0p1', filesystem: { type: 'ext4', mounted: true, read_only: false } },
     ]);
     t.equal((await first.put(`${P1}/files/a`, 'hello')).status, 201);
-    t.strictSame(await first.close(), []);
+    t.strictSame(await first.close(), { held: [], isInOrder: true });
 
     await t.rejects(
       openDaemon(t, { backing, init: true }),
@@ -35,6 +39,38 @@ t.test(
     t.equal((await second.get(`${P1}/files/a`)).body, 'hello');
   },
 );
+
+/** Has a method fail, until what is returned is called or the test ends. */
+function failing<Of extends object>(
+  t: Test,
+  of: Of,
+  method: keyof Of,
+  error: DaxdError,
+): () => void {
+  const value = async (): Promise<never> => {
+    throw error;
+  };
+  return t.intercept(of, method, { value }).restore;
+}
+
+t.test('close: where an unmount fails, all else is given back', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const daemon = await openDaemon(t, { backing, size: '64M', init: true });
+  t.equal((await daemon.put(`${P1}/files/a`, 'hello')).status, 201);
+  const mend = failing(t, Mount.prototype, 'unmount', new DaxdError('EIO', 'no medium'));
+  t.strictSame(await daemon.close(), { held: [], isInOrder: false });
+  mend();
+  const next = await openDaemon(t, { backing });
+  t.equal((await next.get(`${P1}/files/a`)).body, 'hello');
+});
+
+t.test('open: where giving back fails, too, the reason of the start is what is said', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  await (await openDaemon(t, { backing, size: '64M', init: true })).close();
+  failing(t, Mount.prototype, 'unmount', new DaxdError('EIO', 'no medium'));
+  failing(t, Listener, 'open', new DaxdError('EEXIST', 'taken meanwhile'));
+  await t.rejects(openDaemon(t, { backing }), { code: 'EEXIST' });
+});
 
 t.test('open: a failure gives everything back', async (t) => {
   const directory = scratch(t);
@@ -199,7 +235,7 @@ t.test('close: leases go on with the next daemon, and the media are clean', asyn
   await first.put(`${P1}/files/a`, 'hello');
   const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 5, access: 'read' };
   const { id } = (await first.post('/v1/leases', { ...asked, ttl_ms: 5_000 })).body;
-  t.strictSame(await first.close(), [], 'nobody is left out');
+  t.strictSame((await first.close()).held, [], 'nobody is left out');
   const second = await openDaemon(t, { backing });
   t.match((await second.get('/v1/partitions')).body[0].filesystem, { read_only: false });
   t.match((await second.get(`/v1/leases/${id}`)).body, {

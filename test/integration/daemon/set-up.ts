@@ -6,9 +6,9 @@ import type { Test } from 'tap';
 
 import { loadServeConfig } from '../../../src/config/load.js';
 import { Daemon } from '../../../src/daemon/daemon.js';
+import type { Closed } from '../../../src/daemon/daemon.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import type { Clock } from '../../../src/lib/clock.js';
-import type { LeaseView } from '../../../src/lease/lease.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 
 /** A directory that goes with the test. */
@@ -28,7 +28,7 @@ interface Answer {
 
 /** A daemon in this process, and ways to call it. */
 export interface OpenDaemon {
-  readonly close: () => Promise<readonly LeaseView[]>;
+  readonly close: () => Promise<Closed>;
   readonly get: (path: string) => Promise<Answer>;
   readonly post: (path: string, json?: object) => Promise<Answer>;
   readonly patch: (path: string, json: object) => Promise<Answer>;
@@ -51,7 +51,7 @@ export async function openDaemon(
     onFatal: (error) => t.fail(error.message),
   });
   let isOpen = true;
-  const close = async (): Promise<readonly LeaseView[]> => {
+  const close = async (): Promise<Closed> => {
     isOpen = false;
     return daemon.close();
   };
