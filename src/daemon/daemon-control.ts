@@ -1,4 +1,10 @@
-import type { AskedOperation, Control, KeptChange, MountedFiles } from '../http/control.js';
+import type {
+  AskedOperation,
+  Control,
+  KeptChange,
+  MountOptions,
+  MountedFiles,
+} from '../http/control.js';
 import type { Device } from '../http/schemas/device.js';
 import type { NbdExports } from '../http/schemas/nbd.js';
 import type { Operation } from '../http/schemas/operation.js';
@@ -128,7 +134,7 @@ export class DaemonControl implements Control {
     return this.#partition(name);
   }
 
-  async mount(name: string, options: { readonly readOnly: boolean }): Promise<PartitionBody> {
+  async mount(name: string, options: MountOptions): Promise<PartitionBody> {
     await this.#change(() => this.#options.mounts.mount(name, options));
     return this.#partition(name);
   }

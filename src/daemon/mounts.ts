@@ -5,6 +5,7 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { LayoutsOptions } from '../dax/layouts.js';
 import { mkfsExt4 } from '../fs/ext4/mkfs.js';
 import { probeSuperblock } from '../fs/ext4/probe.js';
+import type { MountOptions } from '../http/control.js';
 import type { LeaseQuarantine } from '../lease/lease-quarantine.js';
 import type { LeaseTarget, LeaseTargets } from '../lease/lease-target.js';
 import type { Clock } from '../lib/clock.js';
@@ -141,7 +142,7 @@ export class Mounts implements LeaseTargets {
       which === 'auto' ? this.#everyExt4() : [this.#options.pmem.disk.partition(which).name];
     for (const name of chosen) {
       try {
-        await this.mount(name, { readOnly: this.#options.readOnly });
+        await this.mount(name, {});
       } catch (error) {
         // It shows in filesystem.error; anything but a refusal is a defect.
         if (!(error instanceof DaxdError)) throw error;
@@ -153,15 +154,14 @@ export class Mounts implements LeaseTargets {
     }
   }
 
-  /** @throws DaxdError ENOENT; EBUSY when it is in use; `draining`; what the mount says. */
-  async mount(name: string, { readOnly }: { readonly readOnly: boolean }): Promise<void> {
+  /** @throws DaxdError ENOENT; EBUSY when it is in use; EROFS; `draining`; what the mount says. */
+  async mount(name: string, { readOnly = this.#options.readOnly }: MountOptions): Promise<void> {
+    if (!readOnly && this.#options.readOnly) {
+      throw new DaxdError('EROFS', 'daxd was started with --read-only: mount it read-only');
+    }
     const partition = this.#options.pmem.disk.partition(name);
     try {
-      const mount = await Mount.open(
-        partition,
-        readOnly || this.#options.readOnly,
-        this.#ports(partition),
-      );
+      const mount = await Mount.open(partition, readOnly, this.#ports(partition));
       const quarantine = this.#options.quarantine();
       mount.fs.quarantine.onMoved(async (move) => {
         await quarantine.deferred(name, mount.fs.range.start, move);

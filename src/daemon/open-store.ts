@@ -6,6 +6,7 @@ import type { LeaseStore } from '../lease/lease-store.js';
 import { lockDirectory } from '../lease/lmdb-directory.js';
 import { unwritable } from '../lease/lmdb-errors.js';
 import { LmdbStore } from '../lease/lmdb-store.js';
+import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Backing } from '../media/backing.js';
 import type { Attached } from './attach.js';
@@ -42,7 +43,8 @@ export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
 /**
  * Opens what keeps the leases of a device; on a failure the device is detached again.
  *
- * @throws DaxdError as {@link LmdbStore.open} and {@link StoreNote.check} do.
+ * @throws DaxdError as {@link LmdbStore.open} and {@link StoreNote.check} do, and EBUSY where leases
+ *   are kept and the device has no pages.
  */
 export async function openStore(
   config: StoreConfig,
@@ -55,7 +57,10 @@ export async function openStore(
     // Refused before anything is made there, so that the right one can be moved to it.
     if (!LmdbStore.isIn(directory)) storeNote.check(undefined);
     const store = LmdbStore.open(directory, config.rememberedLeases);
-    await checkNote(storeNote, store);
+    await closedOnError(store, () => {
+      storeNote.check(store.id);
+      if (pmem.pgmap === undefined) refuseKept(store, directory);
+    });
     log.info({ directory }, 'leases are kept');
     return { store, storeNote };
   } catch (error) {
@@ -73,9 +78,19 @@ function directoryOf({ stateDirectory }: StoreConfig, { path, kind }: Backing): 
   return resolvePath(`${beside}.leases`);
 }
 
-async function checkNote(storeNote: StoreNote, store: LeaseStore): Promise<void> {
+/** Whatever waits or is held there is of pages: without them nothing could be pinned again. */
+function refuseKept(store: LeaseStore, directory: string): void {
+  if (store.isEmpty) return;
+  throw new DaxdError(
+    'EBUSY',
+    `leases or changes that wait for them are kept in ${directory}, and --force-raw attaches ` +
+      'without pages to pin: start without it and have them released, or give another --state-dir',
+  );
+}
+
+async function closedOnError(store: LeaseStore, check: () => void): Promise<void> {
   try {
-    storeNote.check(store.id);
+    check();
   } catch (error) {
     await store.close();
     throw error;

@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+
 import swagger from '@fastify/swagger';
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 import { fastify } from 'fastify';
@@ -15,7 +17,9 @@ import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
 import { LeaseTags } from './lease-tags.js';
 import { measureRequests } from './measure-requests.js';
+import { HttpRefusal } from './problem.js';
 import type { RequestLatencies } from './request-latencies.js';
+import { checkQuery, parseStrictJson } from './request-text.js';
 import { addRouteHook } from './route-hook.js';
 import { deviceRoutes } from './routes/device.js';
 import { eventRoutes } from './routes/events.js';
@@ -92,6 +96,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   measureRequests(app, options.latencies, options.clock);
   app.addHook('onRequest', (request, _reply, done) => {
     guard.check(request.raw);
+    checkExpectation(request.raw);
+    checkQuery(request.raw);
     done();
   });
   authorise(app, { callers: options.callers, leases: control.leases });
@@ -166,12 +172,12 @@ function refuseWhileDraining(app: FastifyInstance, control: Control): void {
   });
 }
 
-/** JSON as Fastify reads it, but a body of no bytes is no body. */
-function parseStrictJson(app: FastifyInstance): void {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body.length === 0) done(null, undefined);
-    else void parse(request, body.toString(), done);
+/** Node answers 100-continue itself; there is nothing else that can be expected. */
+function checkExpectation({ headers: { expect } }: IncomingMessage): void {
+  if (expect === undefined || expect.toLowerCase() === '100-continue') return;
+  throw new HttpRefusal({
+    status: 417,
+    code: 'EINVAL',
+    message: `Expect ${JSON.stringify(expect)} is not known: 100-continue is`,
   });
 }

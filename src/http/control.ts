@@ -92,6 +92,12 @@ export interface KeptChange {
   ): Promise<Operation | undefined>;
 }
 
+/** How a filesystem is mounted. */
+export interface MountOptions {
+  /** Undefined: as daxd was started. */
+  readonly readOnly?: boolean | undefined;
+}
+
 /** What the routes ask of the daemon, which implements it. */
 export interface Control {
   /** Whether new leases and changes are refused because the daemon is going down. */
@@ -115,8 +121,11 @@ export interface Control {
     name: string,
     options: { readonly label?: string; readonly force: boolean },
   ): Promise<Partition>;
-  /** @throws DaxdError EBUSY when it is mounted already; ENOENT; what the mount says. */
-  mount(name: string, options: { readonly readOnly: boolean }): Promise<Partition>;
+  /**
+   * @throws DaxdError EBUSY when it is mounted already; EROFS to write where daxd does not; ENOENT;
+   *   what the mount says.
+   */
+  mount(name: string, options: MountOptions): Promise<Partition>;
   /** @throws DaxdError EINVAL when it is not mounted; EBUSY while pages are pinned; ENOENT. */
   unmount(name: string): Promise<Partition>;
   /** @throws DaxdError ENODEV when it is not mounted; ENOENT. */

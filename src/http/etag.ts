@@ -17,6 +17,15 @@ export function etagOf({ inode, generation, size, ctimeNs }: TaggedFile): string
   return `"${parts.join('-')}"`;
 }
 
+/**
+ * Whether an If-Match header lets pass what is tagged with `etag`, if with any. Tags are compared
+ * strongly (RFC 9110, section 13.1.1): a weak one is nobody's.
+ */
+export function passesIfMatch(header: string | undefined, etag: string | undefined): boolean {
+  if (header === undefined || header.trim() === '*') return true;
+  return header.split(',').some((tag) => tag.trim() === etag);
+}
+
 /** Whether `etag` is one of those in an If-None-Match header (RFC 9110, section 13.1.2). */
 export function matchesEtag(header: string | undefined, etag: string | undefined): boolean {
   if (header === undefined || etag === undefined) return false;

@@ -22,9 +22,15 @@ export class HostGuard {
     this.#unixSockets = unixSockets;
   }
 
-  /** @throws DaxdError EACCES when Host or Origin is not daxd's own. */
+  /**
+   * @throws DaxdError EACCES when Host or Origin is not daxd's own, EINVAL where HTTP/1.1 asks for a
+   *   Host (RFC 9112, section 3.2) and there is none.
+   */
   check(message: IncomingMessage): void {
     const { host = '', origin } = message.headers;
+    if (message.headers.host === undefined && message.httpVersion !== '1.0') {
+      throw new DaxdError('EINVAL', 'the request has no Host');
+    }
     if (!this.#unixSockets.has(message.socket) && !this.#knows(host)) {
       throw new DaxdError(
         'EACCES',

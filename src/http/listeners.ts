@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { STATUS_CODES, ServerResponse, createServer } from 'node:http';
-import type { IncomingMessage, Server, ServerOptions } from 'node:http';
+import type { IncomingMessage, RequestListener, Server, ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
@@ -47,12 +47,14 @@ export class Listener {
     const isTls = options.tls !== undefined && address.kind === 'tcp';
     const server = isTls ? tlsServer(options, options.tls) : createServer(timeouts(options));
     const queued = new QueuedResponses();
-    server.on('request', (request, response) => {
+    const answer: RequestListener = (request, response) => {
       queued.watch(request.socket, response);
       request.url = originForm(request.url);
       if (lastingConnections.has(request.socket)) keepAlive(response);
       options.route(request, response);
-    });
+    };
+    // The route refuses what it does not know to expect.
+    server.on('request', answer).on('checkExpectation', answer).on('connect', refuseConnect);
     const sockets = openSockets(server);
     server.maxConnections = options.limits.connectionsMax;
     server.on('clientError', answerClientError);
@@ -97,6 +99,8 @@ function timeouts({ limits }: ListenerOptions): ServerOptions {
   return {
     headersTimeout: limits.headersTimeoutMs,
     keepAliveTimeout: limits.keepAliveTimeoutMs,
+    // The routes say it as they say all else.
+    requireHostHeader: false,
     // An upload may take as long as it needs.
     requestTimeout: 0,
   };
@@ -147,6 +151,16 @@ function answerClientError(error: Error, socket: Duplex): void {
     code: 'EINVAL',
     ...(CLIENT_ERRORS[code] ?? { status: 400, message: 'this is not HTTP' }),
   });
+  endWith(refusal, socket);
+}
+
+/** Tunnels are for proxies; what is asked for is no path of this daemon. */
+function refuseConnect(_request: IncomingMessage, socket: Duplex): void {
+  const message = 'this is no proxy: CONNECT is not taken';
+  endWith(new HttpRefusal({ status: 405, code: 'EINVAL', message }), socket);
+}
+
+function endWith(refusal: HttpRefusal, socket: Duplex): void {
   const body = JSON.stringify(problemFor(refusal, '/'));
   socket.end(
     `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n` +

@@ -3,6 +3,7 @@ import { isUtf8 } from 'node:buffer';
 
 import { DaxdError } from '../lib/errno.js';
 import type { FileSystem } from './control.js';
+import { unknownCursor } from './cursor.js';
 
 /** Entries that one piece of a streamed listing holds. */
 const ENTRIES_A_PIECE = 256;
@@ -52,10 +53,7 @@ function pickEntries(
 function decodeCursor(cursor: string): Buffer {
   const name = Buffer.from(cursor, 'base64url');
   if (name.length === 0 || name.toString('base64url') !== cursor) {
-    throw new DaxdError(
-      'EINVAL',
-      `cursor ${JSON.stringify(cursor)} is not one of daxd's: give next_cursor of the page before`,
-    );
+    throw unknownCursor(cursor);
   }
   return name;
 }

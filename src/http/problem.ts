@@ -31,7 +31,7 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   ENOSPC: { status: 507, title: 'No space left' },
   ENOTDIR: { status: 409, title: 'It is not a directory' },
   ENOTEMPTY: { status: 409, title: 'Directory is not empty' },
-  ENXIO: { status: 503, title: 'The device is going away' },
+  ENXIO: { status: 503, title: 'No such device or address' },
   EOPNOTSUPP: { status: 422, title: 'Not supported here' },
   EPERM: { status: 403, title: 'Not permitted' },
   ERANGE: { status: 400, title: 'Out of range' },

@@ -6,6 +6,12 @@ const TIME_DIGITS = 10;
 const RANDOM_DIGITS = 16;
 /** Of 5 bits each, from one draw of 32. */
 const DIGITS_PER_DRAW = 6;
+const SORTABLE_ID = new RegExp(`^[${CROCKFORD}]{${TIME_DIGITS + RANDOM_DIGITS}}$`);
+
+/** Whether a text has the form of an id that {@link SortableIds} makes. */
+export function isSortableId(text: string): boolean {
+  return SORTABLE_ID.test(text);
+}
 
 /**
  * Makes ids in the ULID format (48 bits of milliseconds, 80 of randomness, Crockford's

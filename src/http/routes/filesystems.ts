@@ -35,8 +35,7 @@ export const filesystemRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
   app.post(
     '/v1/partitions/:partition/mount',
     { config, schema: { operationId: 'mountPartition', params, body: MountPartition, response } },
-    (request) =>
-      control.mount(request.params.partition, { readOnly: request.body.read_only ?? false }),
+    (request) => control.mount(request.params.partition, { readOnly: request.body.read_only }),
   );
 
   app.post(

@@ -1,4 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
 
 import type { LeaseControl } from '../control.js';
@@ -44,9 +45,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
     (request, reply) => {
       const lease = leases.get(request.params.id);
       const view = tags.show(lease, reply);
-      if (!matchesEtag(request.headers['if-none-match'], tags.of(lease, view))) return view;
-      void reply.code(304);
-      return null;
+      const isKnown = matchesEtag(request.headers['if-none-match'], tags.of(lease, view));
+      return isKnown ? notModified(reply) : view;
     },
   );
 
@@ -95,3 +95,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
   );
   done();
 };
+
+/** A null would be given a length, that of its text. */
+function notModified(reply: FastifyReply): void {
+  void reply.code(304).send();
+}

@@ -2,10 +2,12 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { Static } from 'typebox';
 
 import type { LeaseRequest } from '../../lease/lease-request.js';
+import { isSortableId } from '../../lib/sortable-id.js';
 import type { Callers } from '../callers.js';
 import type { Control } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
 import type { EventStreams } from '../event-streams.js';
+import { unknownCursor } from '../cursor.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
 import { idempotencyKeyOf, refuseEnded } from '../idempotency-key.js';
@@ -103,6 +105,8 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
     },
     (request) => {
       const { path, ...filter } = request.query;
+      const { cursor } = filter;
+      if (cursor !== undefined && !isSortableId(cursor)) throw unknownCursor(cursor);
       const page = leases.list({
         ...filter,
         ...(path !== undefined && { path: pathFromText(path) }),

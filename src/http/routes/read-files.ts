@@ -9,7 +9,7 @@ import { InvariantError } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { requestedRange } from '../byte-range.js';
 import type { Control, MountedFiles } from '../control.js';
-import { etagOf, matchesEtag } from '../etag.js';
+import { etagOf, matchesEtag, passesIfMatch } from '../etag.js';
 import { pathFromTarget } from '../file-path.js';
 import { streamListing } from '../listing.js';
 import { DirectoryListing, ListingQuery } from '../schemas/file.js';
@@ -71,7 +71,8 @@ function sendFile(
 ): FastifyReply {
   const stat = files.fs.stat(inode);
   if (stat.type !== 'file') {
-    throw new DaxdError('EOPNOTSUPP', `${request.url} is a ${stat.type}: only files have bytes`);
+    const path = JSON.stringify(pathFromTarget(request.url));
+    throw new DaxdError('EOPNOTSUPP', `${path} is a ${stat.type}: only files have bytes`);
   }
   // What a device writes into pinned pages changes no time stamp, so they have no entity tag.
   const pinned = files.pinnedPages(files.fs.extents(inode)) > 0;
@@ -80,6 +81,9 @@ function sendFile(
   if (etag !== undefined) reply.header('etag', etag);
 
   const { headers } = request;
+  if (!passesIfMatch(headers['if-match'], etag)) {
+    throw new DaxdError('stale-generation', 'the file is not as If-Match has it');
+  }
   if (matchesEtag(headers['if-none-match'], etag)) return reply.code(304).send();
   const ifRange = headers['if-range'];
   // Of HEAD a Range says nothing (RFC 9110, section 14.2).

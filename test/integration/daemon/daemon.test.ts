@@ -64,6 +64,31 @@ t.test('close: where an unmount fails, all else is given back', async (t) => {
   t.equal((await next.get(`${P1}/files/a`)).body, 'hello');
 });
 
+t.test('open: --force-raw is refused while leases of pages are kept', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const daemon = await openDaemon(t, { backing, size: '64M', init: true, mode: 'raw' });
+  await daemon.post('/v1/partitions/pmem0p1/unmount');
+  const asked = { partition: 'pmem0p1', offset: 0, length: 4096, access: 'read', ttl_ms: 60_000 };
+  const { id } = (await daemon.post('/v1/leases', asked)).body;
+  await daemon.close();
+  const message = /start without it and have them released/;
+  await t.rejects(openDaemon(t, { backing, forceRaw: true }), { code: 'EBUSY', message });
+  const next = await openDaemon(t, { backing, mount: 'none' });
+  t.equal((await next.remove(`/v1/leases/${id}`)).status, 204);
+  await next.close();
+  await (await openDaemon(t, { backing, forceRaw: true })).close();
+});
+
+t.test('mount: read_only false is refused where daxd writes nothing', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  await (await openDaemon(t, { backing, size: '64M', init: true })).close();
+  const daemon = await openDaemon(t, { backing, readOnly: true, mount: 'none' });
+  const refused = await daemon.post(`${P1}/mount`, { read_only: false });
+  t.match(refused, { status: 403, body: { code: 'EROFS' } });
+  const mounted = await daemon.post(`${P1}/mount`);
+  t.match(mounted, { status: 200, body: { filesystem: { read_only: true } } });
+});
+
 t.test('open: where giving back fails, too, the reason of the start is what is said', async (t) => {
   const backing = join(scratch(t), 'pmem0.img');
   await (await openDaemon(t, { backing, size: '64M', init: true })).close();

@@ -127,6 +127,16 @@ t.test('requests: what is not HTTP gets a problem', async (t) => {
   );
   t.match(long, /^HTTP\/1\.1 431 /);
   t.match(await sendRaw(port, 'GET /livez HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 403 /, 'no Host at all');
+  for (const [head, status] of [
+    ['GET /livez HTTP/1.1', 400],
+    ['PUT /a HTTP/1.1\r\nhost: localhost\r\nexpect: foo', 417],
+    ['CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80', 405],
+  ] as const) {
+    const answer = await sendRaw(port, `${head}\r\n\r\n`);
+    t.ok(answer.startsWith(`HTTP/1.1 ${status} `), answer);
+    t.match(answer, /application\/problem\+json/);
+    t.match(answer, new RegExp(`"status":${status},"code":"EINVAL"`));
+  }
 });
 
 t.test('truncate: a client that goes away ends the wait, one that stays does not', async (t) => {

@@ -40,6 +40,13 @@ t.test('get: bytes, ranges and entity tags', async (t) => {
   t.equal((await get(`${FILES}/hello.txt`, { 'if-none-match': tag })).statusCode, 304);
   t.equal((await get(`${FILES}/hello.txt`, { 'if-none-match': `"x", W/${tag}` })).statusCode, 304);
   t.equal((await get(`${FILES}/hello.txt`, { 'if-none-match': '"x"' })).statusCode, 200);
+  for (const known of ['*', tag, `"x", ${tag}`]) {
+    t.equal((await get(`${FILES}/hello.txt`, { 'if-match': known })).statusCode, 200, known);
+  }
+  for (const other of ['"x"', `W/${tag}`]) {
+    const refused = await get(`${FILES}/hello.txt`, { 'if-match': other });
+    t.match(refused.json(), { status: 412, code: 'stale-generation' }, other);
+  }
   const ranged = { range: 'bytes=0-0' };
   t.equal((await get(`${FILES}/hello.txt`, { ...ranged, 'if-range': tag })).statusCode, 206);
   t.equal((await get(`${FILES}/hello.txt`, { ...ranged, 'if-range': '"x"' })).statusCode, 200);

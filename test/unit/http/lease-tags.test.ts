@@ -191,6 +191,7 @@ t.test('If-None-Match: 304 while nothing but time has passed', async (t) => {
   for (const known of [tag, `W/${tag}`, `"x", ${tag}`, '*']) {
     const same = await get(url, { 'if-none-match': known });
     t.equal(same.statusCode, 304, known);
+    t.equal(same.headers['content-length'], undefined, 'not that of a null');
     t.equal(same.body, '');
     t.equal(tagOf(same), tag);
   }

@@ -122,6 +122,10 @@ t.test('leases: listed in pages, by filter', async (t) => {
   t.equal((await get('/v1/leases?state=suspect')).json().leases.length, 0);
   t.equal((await get('/v1/leases?partition=pmem0p2')).json().leases[0].path, undefined);
   t.equal((await get('/v1/leases?state=gone')).statusCode, 400);
+  for (const cursor of ['', 'xx', `${first.next_cursor}0`]) {
+    const refused = await get(`/v1/leases?cursor=${cursor}`);
+    t.match(refused.json(), { status: 400, detail: /is not one of daxd's/ }, cursor);
+  }
   lent.clock.advance(10_001);
   t.equal((await get('/v1/leases?state=suspect')).json().leases.length, 4);
 });

@@ -102,7 +102,7 @@ t.test('partitions: each call reaches the daemon with what was asked', async (t)
     ['add', { label: 'new', sizeBytes: 8192 }],
     ['delete', 'pmem0p2', { disconnect: false }],
     ['delete', 'pmem0p2', { disconnect: true }],
-    ['mount', 'pmem0p1', { readOnly: false }],
+    ['mount', 'pmem0p1', { readOnly: undefined }],
     ['mount', 'pmem0p1', { readOnly: true }],
     ['unmount', 'pmem0p1'],
   ]);
