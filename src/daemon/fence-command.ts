@@ -1,40 +1,43 @@
-import { execFile } from 'node:child_process';
 import { access, constants, stat } from 'node:fs/promises';
 
+import { systemClock } from '../lib/clock.js';
+import type { Clock } from '../lib/clock.js';
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Fence, FenceOutcome } from '../lease/fence.js';
 import type { Lease } from '../lease/lease.js';
-import { FENCE_MS_MAX, FENCES_MAX } from '../lease/limits.js';
+import { FENCE_MS_MAX } from '../lease/limits.js';
+import { RunningProgram } from './fence-program.js';
+import type { ProgramEnd } from './fence-program.js';
+import { FenceTurns } from './fence-turns.js';
 
-/** Where a fence command finds others: not where whoever started daxd did. */
-const COMMAND_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-/** Of what a command prints, that much is kept, in characters. */
-const OUTPUT_MAX = 1024;
 /**
  * Up to how long DAXD_EXTENTS is set, in characters: the kernel starts nothing with a variable of
  * 128 KiB, nor, where the limit of the stack is low, with 128 KiB in all (execve(2)).
  */
 const EXTENTS_VARIABLE_MAX = 64 * 1024;
 
+const STOPPED: FenceOutcome = { isFenced: false, detail: 'daxd ends: the next one tries again' };
+
 /**
  * Fences holders by a program of the operator's: exit 0 says that no device of the holder
  * reaches the pages of the lease any more. It is run without a shell as
  * `PROGRAM LEASE [CLIENT]`, with the lease as JSON on its standard input, with DAXD_LEASE_ID,
  * DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and DAXD_EXTENTS (offset:length in the backing, with commas;
- * absent where that is too long) in its environment, and killed after FENCE_MS_MAX. At most
- * FENCES_MAX run at a time, so that one holder cannot hold up others for long, nor a crowd of
- * them the machine.
+ * absent where that is too long) in its environment, and killed with all that it started after
+ * FENCE_MS_MAX. How many run at a time is for {@link FenceTurns}.
  */
 export class FenceCommand implements Fence {
   readonly #program: string;
   readonly #limitMs: number;
-  #running = 0;
+  readonly #clock: Clock;
   #stopped = false;
-  readonly #waiting: (() => void)[] = [];
+  readonly #turns = new FenceTurns();
+  readonly #running = new Set<RunningProgram>();
 
-  private constructor(program: string, limitMs: number) {
+  private constructor(program: string, limitMs: number, clock: Clock) {
     this.#program = program;
     this.#limitMs = limitMs;
+    this.#clock = clock;
   }
 
   /** @throws DaxdError ENOENT, EACCES where there is no program that may be run. */
@@ -45,7 +48,7 @@ export class FenceCommand implements Fence {
     try {
       await access(program, constants.X_OK);
       // The bit of a directory says something else.
-      if ((await stat(program)).isFile()) return new FenceCommand(program, limitMs);
+      if ((await stat(program)).isFile()) return new FenceCommand(program, limitMs, systemClock);
     } catch (error) {
       const isAbsent = systemCodeOf(error) === 'ENOENT';
       throw notRunnable(isAbsent ? 'ENOENT' : 'EACCES', program, error);
@@ -54,26 +57,19 @@ export class FenceCommand implements Fence {
   }
 
   async fence(lease: Lease): Promise<FenceOutcome> {
-    if (this.#running === FENCES_MAX) {
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-      });
-    } else {
-      this.#running++;
-    }
+    // Of leases that name no client nothing says that they are of one.
+    const client = lease.terms.client ?? lease.id;
+    await this.#turns.take(client);
     try {
-      if (this.#stopped) return { isFenced: false, detail: 'daxd ends: the next one tries again' };
-      return await this.#run(lease);
+      return this.#stopped ? STOPPED : await this.#run(lease);
     } finally {
-      // The next one takes the place over.
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
+      this.#turns.give(client);
     }
   }
 
   stop(): void {
     this.#stopped = true;
+    for (const program of this.#running) program.kill();
   }
 
   /** A program that does not start proves nothing, whatever the reason: it is tried again. */
@@ -91,28 +87,30 @@ export class FenceCommand implements Fence {
   async #runProgram(lease: Lease): Promise<FenceOutcome> {
     const { client } = lease.terms;
     const args = client === undefined ? [lease.id] : [lease.id, client];
-    const options = {
-      timeout: this.#limitMs,
-      killSignal: 'SIGKILL',
-      env: environmentOf(lease),
-    } as const;
-    return new Promise((resolve) => {
-      const { stdin } = execFile(this.#program, args, options, (error, out, err) => {
-        const said = `${out}${err}`.trim().slice(0, OUTPUT_MAX);
-        if (error === null) resolve({ isFenced: true, detail: said });
-        else resolve({ isFenced: false, detail: this.#whyNot(error, said) });
-      });
-      // One that does not read it (EPIPE) may have fenced all the same: its exit says so.
-      stdin?.on('error', () => {});
-      stdin?.end(`${JSON.stringify(inputOf(lease))}\n`);
-    });
+    const input = `${JSON.stringify(inputOf(lease))}\n`;
+    const call = { args, env: environmentOf(lease), input };
+    const program = new RunningProgram(this.#program, call, this.#clock);
+    let isLate = false;
+    const cancel = this.#clock.setTimer(() => {
+      isLate = true;
+      program.kill();
+    }, this.#limitMs);
+    this.#running.add(program);
+    try {
+      const end = await program.ended;
+      if (end.exit === 0) return { isFenced: true, detail: end.said };
+      if (this.#stopped) return STOPPED;
+      return { isFenced: false, detail: this.#whyNot(end, isLate) };
+    } finally {
+      cancel();
+      this.#running.delete(program);
+    }
   }
 
-  #whyNot(error: Error & { code?: unknown; killed?: boolean }, said: string): string {
+  #whyNot({ exit, signal, said }: ProgramEnd, isLate: boolean): string {
     const words = said === '' ? '' : `: ${said}`;
-    if (error.killed === true) return `killed after ${this.#limitMs} ms${words}`;
-    if (typeof error.code === 'number') return `exit ${error.code}${words}`;
-    return error.message;
+    if (isLate) return `killed after ${this.#limitMs} ms${words}`;
+    return exit === undefined ? `ended by ${signal}${words}` : `exit ${exit}${words}`;
   }
 }
 
@@ -130,7 +128,6 @@ function inputOf({ id, terms, runs }: Lease): object {
 function environmentOf({ id, terms, runs }: Lease): Record<string, string | undefined> {
   const extents = runs.map(({ deviceOffset, length }) => `${deviceOffset}:${length}`).join(',');
   return {
-    PATH: COMMAND_PATH,
     DAXD_LEASE_ID: id,
     DAXD_CLIENT: terms.client,
     DAXD_PID: terms.holder?.pid?.toString(),

@@ -66,7 +66,8 @@ function heldLine({ id, partition, path, pages, client, pid }: LeaseView): strin
 function firstSignal({ exit }: ProcessPorts): { readonly signal: Promise<string> } {
   let isAsked = false;
   const signal = new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) {
+    // SIGHUP comes when the terminal that daxd was started from is closed.
+    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
       process.on(name, () => {
         if (isAsked) exit(EXIT_FAILED);
         isAsked = true;

@@ -12,6 +12,6 @@ export interface FenceOutcome {
 export interface Fence {
   /** May be called again for the same lease, whatever came of it before. Never rejects. */
   fence(lease: Lease): Promise<FenceOutcome>;
-  /** Begins nothing more: what has not begun, now and later, fences nobody, at once. */
+  /** Ends what runs, and begins nothing more: whatever is not done yet, or asked later, fences nobody. */
   stop(): void;
 }

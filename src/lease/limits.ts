@@ -41,9 +41,11 @@ export const HOLDER_TURN_MS = 10;
 export const RECALL_GRACE_MS = 45_000;
 /** For how long, in milliseconds from the recall, a holder can say that it takes longer. */
 export const RECALL_MS_MAX = 600_000;
-/** How long a fence command may run, in milliseconds, and how many run at a time. */
+/** How long a fence command may run, in milliseconds. */
 export const FENCE_MS_MAX = 30_000;
+/** How many fence commands run at a time, and how many of these for one client. */
 export const FENCES_MAX = 8;
+export const FENCES_OF_CLIENT_MAX = 2;
 /** The pause before a fence command that failed runs again, in milliseconds: doubled each time. */
 export const FENCE_PAUSE_MS_MIN = 1_000;
 export const FENCE_PAUSE_MS_MAX = 300_000;

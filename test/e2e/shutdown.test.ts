@@ -65,6 +65,15 @@ t.test(
   },
 );
 
+t.test('SIGINT, SIGHUP: the filesystem is unmounted, as with SIGTERM', async (t) => {
+  for (const signal of ['SIGINT', 'SIGHUP'] as const) {
+    const { path: image } = kernelImage(t);
+    const daxd = await startDaxd(t, ['--backing', image]);
+    t.equal(await daxd.stop(signal), 0, signal);
+    t.ok(daxd.stderr.some((line) => line.includes('"unmounted"')));
+  }
+});
+
 t.test('SIGTERM: a second signal exits at once with 1', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { daxd } = await setUp(t);

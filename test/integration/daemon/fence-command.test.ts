@@ -119,16 +119,53 @@ t.test('fence: a command that cannot be started fences nobody, and never rejects
   t.match(await command.fence(leaseOf('nic0')), { isFenced: true }, 'its turn is given back');
 });
 
-t.test('stop: what has not begun is over at once, and what runs goes on', async (t) => {
-  const waiting = 'while [ ! -e go ]; do sleep 0.05; done';
-  const { command, noted, note } = await setUp(t, ['echo >> begun', waiting]);
+t.test('fence: a command that takes too long is killed with what it started', async (t) => {
+  const lines = ['sleep 60 & echo $! > started', 'wait'];
+  const { command, noted } = await setUp(t, lines, { limitMs: 500 });
+  t.match(await command.fence(leaseOf('nic0')), { isFenced: false, detail: /^killed/ });
+  const pid = Number(noted('started'));
+  while (isAlive(pid)) await setTimeout(10);
+});
+
+t.test('fence: what a command leaves behind keeps nobody waiting', async (t) => {
+  const { command, noted } = await setUp(t, ['sleep 60 & echo $! > started', 'echo done']);
+  t.strictSame(await command.fence(leaseOf('nic0')), { isFenced: true, detail: 'done' });
+  process.kill(Number(noted('started')));
+});
+
+t.test('fence: a command may print as much as it likes', async (t) => {
+  const { command } = await setUp(t, ['head -c 3000000 /dev/zero | tr "\\\\0" x', 'exit 0']);
+  const { isFenced, detail } = await command.fence(leaseOf('nic0'));
+  t.ok(isFenced, detail.slice(0, 100));
+  t.equal(detail, 'x'.repeat(1024));
+});
+
+t.test('fence: a client whose fences hang holds up no other', async (t) => {
+  const { command } = await setUp(t, ['[ "$2" = dead ] && exec sleep 60', 'exit 0']);
+  const hung = Array.from({ length: 100 }, () => command.fence(leaseOf('dead')));
+  const others = Array.from({ length: 20 }, (_, i) => command.fence(leaseOf(`nic${i % 5}`)));
+  for (const outcome of await Promise.all(others)) t.match(outcome, { isFenced: true });
+  command.stop();
+  for (const outcome of await Promise.all(hung)) t.match(outcome, { isFenced: false });
+});
+
+t.test('stop: what runs is killed, and what waits is over at once', async (t) => {
+  const { command, noted, note } = await setUp(t, ['echo >> begun', 'exec sleep 60']);
   note('begun');
-  const asked = Array.from({ length: 100 }, () => command.fence(leaseOf('nic0')));
+  const asked = Array.from({ length: 100 }, (_, i) => command.fence(leaseOf(`nic${i % 10}`)));
   while (noted('begun').length < FENCES_MAX) await setTimeout(20);
   command.stop();
-  note('go');
-  const outcomes = await Promise.all(asked);
-  t.equal(outcomes.filter(({ isFenced }) => isFenced).length, FENCES_MAX);
+  for (const outcome of await Promise.all(asked)) {
+    t.match(outcome, { isFenced: false, detail: /daxd ends/ });
+  }
   t.equal(noted('begun').length, FENCES_MAX);
   t.match(await command.fence(leaseOf('nic0')), { isFenced: false, detail: /daxd ends/ });
 });
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
