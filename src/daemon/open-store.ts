@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, realpathSync } from 'node:fs';
+import { accessSync, closeSync, constants, existsSync, realpathSync, rmdirSync } from 'node:fs';
 import { basename, join, resolve as resolvePath } from 'node:path';
 
 import type { ServeConfig } from '../config/load.js';
@@ -30,12 +30,15 @@ export interface OpenStore {
 export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
   if (stateDirectory === undefined) return;
   const directory = resolvePath(stateDirectory);
+  const isNew = !existsSync(directory);
   const lock = lockDirectory(directory);
   try {
     accessSync(directory, constants.W_OK);
   } catch (error) {
     throw unwritable(directory, error);
   } finally {
+    // One that is gone says more than an empty one: see StoreNote.
+    if (isNew) rmdirSync(directory);
     closeSync(lock);
   }
 }
@@ -43,7 +46,7 @@ export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
 /**
  * Opens what keeps the leases of a device; on a failure the device is detached again.
  *
- * @throws DaxdError as {@link LmdbStore.open} and {@link StoreNote.check} do, and EBUSY where leases
+ * @throws DaxdError as {@link LmdbStore.open} and {@link StoreNote} do, and EBUSY where leases
  *   are kept and the device has no pages.
  */
 export async function openStore(
@@ -55,10 +58,10 @@ export async function openStore(
     const directory = directoryOf(config, backing);
     const storeNote = new StoreNote(backing, directory, log);
     // Refused before anything is made there, so that the right one can be moved to it.
-    if (!LmdbStore.isIn(directory)) storeNote.check(undefined);
+    if (!LmdbStore.isIn(directory)) storeNote.checkNew();
     const store = LmdbStore.open(directory, config.rememberedLeases);
     await closedOnError(store, () => {
-      storeNote.check(store.id);
+      storeNote.check(store);
       if (pmem.pgmap === undefined) refuseKept(store, directory);
     });
     log.info({ directory }, 'leases are kept');

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+
 import type { LeaseStore } from '../lease/lease-store.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
@@ -27,19 +29,34 @@ export class StoreNote {
   }
 
   /**
-   * Checks that the directory is where the backing's leases are kept. A new store in the very
-   * place that the note names is in order: the one before was moved away by hand.
+   * Checks that a store may be made in the directory. Where the one that the note names is gone with
+   * its directory, it was moved away by hand, which is how one is given up; a directory that is there
+   * and empty may be one that is not mounted yet.
    *
-   * @param id of the store that is there; undefined where there is none yet.
-   * @throws DaxdError EBUSY where another store keeps leases of this backing; EIO.
+   * @throws DaxdError EBUSY where another store keeps leases of this backing, or the one that did is
+   *   not there; EIO.
    */
-  check(id: string | undefined): void {
+  checkNew(): void {
+    const noted = this.#read();
+    if (noted === undefined) return;
+    const directory = this.#directory;
+    if (noted.directory !== directory) throw keptElsewhere(this.#backing, noted, directory);
+    if (existsSync(directory)) throw lost(this.#backing, noted);
+    this.#log.warn({ directory }, 'a new store in the place of one that is gone, and its leases');
+    this.#backing.note?.remove();
+  }
+
+  /**
+   * Checks that a store which is there is the one with the backing's leases.
+   *
+   * @throws DaxdError EBUSY where another one keeps them; EIO.
+   */
+  check({ id }: LeaseStore): void {
     const noted = this.#read();
     if (noted === undefined || noted.id === id) return;
     const directory = this.#directory;
     if (noted.directory !== directory) throw keptElsewhere(this.#backing, noted, directory);
-    if (id === undefined) return;
-    this.#log.warn({ directory }, 'a new store in the place of one that is gone, and its leases');
+    throw lost(this.#backing, noted);
   }
 
   /**
@@ -80,6 +97,15 @@ export class StoreNote {
     const [, id, directory] = /^(\S+) (\/.*)$/s.exec(this.#backing.note?.read() ?? '') ?? [];
     return id === undefined || directory === undefined ? undefined : { id, directory };
   }
+}
+
+function lost({ path }: Backing, { id, directory }: Noted): DaxdError {
+  return new DaxdError(
+    'EBUSY',
+    `the leases of ${path} were kept in ${directory}, in a store that is not there (${id}): mount its ` +
+      'filesystem, or bring it back from a copy; where it is lost, and you know that no holder does DMA ' +
+      'any more, move the directory away',
+  );
 }
 
 function keptElsewhere({ path, note }: Backing, noted: Noted, directory: string): DaxdError {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, existsSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { open } from 'lmdb';
@@ -74,9 +74,9 @@ export class LmdbStore implements LeaseStore {
   /** Settles when nothing waits any more; undefined while nothing does. */
   #writing: Promise<void> | undefined;
 
-  /** Whether a directory has a store, of whatever version and state. */
+  /** Whether a directory has a store, of whatever version and state; a file of no bytes is none. */
   static isIn(directory: string): boolean {
-    return existsSync(join(directory, FILE_NAME));
+    return (statSync(join(directory, FILE_NAME), { throwIfNoEntry: false })?.size ?? 0) > 0;
   }
 
   /**

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, linkSync, renameSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, linkSync, renameSync, rmSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -71,10 +71,51 @@ t.test('a backing under another name is not started without its leases', async (
   t.strictSame(await leasesOf(both), [`${id} reclaimable`], 'moved along');
 });
 
-t.test('a store that was moved away by hand is forgotten', async (t) => {
+t.test('a store that was moved away by hand is forgotten, with its directory', async (t) => {
   const { backing } = await leasedBacking(t);
   rmSync(`${backing}.leases`, { recursive: true });
   const daemon = await openDaemon(t, { backing });
+  t.strictSame(await leasesOf(daemon), []);
+  await daemon.close();
+  await (await openDaemon(t, { backing })).close();
+});
+
+t.test('a store that is gone from its directory is missed', async (t) => {
+  if (!requires(t, { userXattrs: true })) return;
+  const { backing, directory, id } = await leasedBacking(t);
+  const stateDir = `${backing}.leases`;
+  const store = join(stateDir, 'leases.mdb');
+  const kept = join(directory, 'kept.mdb');
+  copyFileSync(store, kept);
+  const code = 'EBUSY';
+  const message = /kept in .*, in a store that is not there .* move the directory away/;
+  const missed = async (what: string): Promise<void> => {
+    for (const options of [{ backing }, { backing, stateDir }]) {
+      await t.rejects(openDaemon(t, options), { code, message }, what);
+    }
+  };
+  truncateSync(store, 0);
+  await missed('emptied');
+  rmSync(store);
+  await missed('as where its filesystem is not mounted yet');
+  const other = await openDaemon(t, {
+    backing: join(directory, 'other.img'),
+    size: '64M',
+    init: true,
+    stateDir,
+  });
+  await other.close();
+  await missed('another one in its place');
+
+  copyFileSync(kept, store);
+  t.strictSame(await leasesOf(await openDaemon(t, { backing })), [`${id} reclaimable`]);
+});
+
+t.test('a state directory that is moved away is missed by nobody, either', async (t) => {
+  const { backing, directory } = await leasedBacking(t);
+  const stateDir = `${backing}.leases`;
+  renameSync(stateDir, join(directory, 'away'));
+  const daemon = await openDaemon(t, { backing, stateDir });
   t.strictSame(await leasesOf(daemon), []);
 });
 
