@@ -199,11 +199,20 @@ export class DaemonControl implements Control {
   /** An earlier daemon may have granted leases on what is not mounted now. */
   #refuseLeased(name: string): void {
     const held = this.leases.countOn(name);
-    if (held === 0) return;
-    throw new DaxdError(
-      'EBUSY',
-      `${held} leases stand on ${name}: release them first (GET /v1/leases?partition=${name})`,
-    );
+    if (held > 0) {
+      throw new DaxdError(
+        'EBUSY',
+        `${name} has ${held} leases: release them first (GET /v1/leases?partition=${name})`,
+      );
+    }
+    const unknown = this.leases.quarantine.unknown.filter(({ partition }) => partition === name);
+    if (unknown.length > 0) {
+      throw new DaxdError(
+        'EBUSY',
+        `${unknown.length} places of ${name} are in quarantine, and nobody knows for whom: ` +
+          'attest them first (GET /v1/quarantine)',
+      );
+    }
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {

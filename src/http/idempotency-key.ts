@@ -44,6 +44,20 @@ export function idempotencyKeyOf(
   return { text, grant };
 }
 
+/**
+ * Refuses a key for a call that would do its work once more when it is sent again, and of which none
+ * is kept.
+ *
+ * @throws DaxdError EINVAL
+ */
+export function refuseKey(header: unknown): void {
+  if (header === undefined) return;
+  throw new DaxdError(
+    'EINVAL',
+    'no Idempotency-Key is kept for this call: look at the size of the file before it is sent again',
+  );
+}
+
 /** @throws HttpRefusal 410 with ENOENT for a lease that has ended: nothing of it can be used. */
 export function refuseEnded({ id, state }: Lease): void {
   if (!hasEnded(state)) return;

@@ -125,6 +125,8 @@ t.test('defer: blocks that no lease speaks for stay, until somebody attests', as
   const next = await startDaxd(t, ['--backing', image]);
   const [entry] = await quarantineOf(next);
   t.match(entry, { id: /^unknown:pmem0p1:\d+$/, bytes: 8 * P, reason: /unknown/ });
+  const unmount = await curl(...post(`${next.url}/v1/partitions/pmem0p1/unmount`));
+  t.match(unmount.json, { status: 409, detail: /in quarantine, and nobody knows for whom/ });
   const listed = runVerb(next.url, ['quarantine', 'list', '--json']);
   t.match(JSON.parse(listed.stdout), { quarantine: [{ id: entry.id }] });
   t.equal(runVerb(next.url, ['quarantine', 'attest', entry.id]).exit, 2, 'without a reason');

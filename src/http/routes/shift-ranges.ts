@@ -3,6 +3,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
+import { refuseKey } from '../idempotency-key.js';
 import { LayoutChanged, ShiftRange } from '../schemas/file.js';
 import { Operation } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
@@ -18,6 +19,11 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
   { control },
   done,
 ) => {
+  app.addHook('onRequest', (request, _reply, next) => {
+    refuseKey(request.headers['idempotency-key']);
+    next();
+  });
+
   app.post(
     '/v1/partitions/:partition/collapse-range',
     { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },

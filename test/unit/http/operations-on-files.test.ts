@@ -103,6 +103,9 @@ t.test('collapse-range and insert-range: answer like the other changes', async (
   const inode = control.fs.put('a', 'hello');
   const body = { path: 'a', offset: 4096, length: 8192 };
   for (const op of ['collapse-range', 'insert-range']) {
+    const key = { 'idempotency-key': '"one"' };
+    const refused = await post(`/v1/partitions/pmem0p1/${op}`, {}, key);
+    t.match(refused.json(), { status: 400, detail: /no Idempotency-Key is kept/ }, op);
     const reply = await post(`${P1}/${op}`, body);
     t.strictSame(
       reply.json(),
