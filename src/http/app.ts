@@ -1,7 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
 import swagger from '@fastify/swagger';
-import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger';
 import { fastify } from 'fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 
@@ -9,7 +8,7 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { batchAnswers } from './answer-batches.js';
-import { SECURITY_SCHEME, authorise } from './authorisation.js';
+import { authorise } from './authorisation.js';
 import type { Callers } from './callers.js';
 import type { Control } from './control.js';
 import type { EventStreams } from './event-streams.js';
@@ -17,6 +16,7 @@ import { refuse } from './error-handler.js';
 import type { HostGuard } from './host-guard.js';
 import { LeaseTags } from './lease-tags.js';
 import { measureRequests } from './measure-requests.js';
+import { openApiOptions } from './openapi.js';
 import { HttpRefusal } from './problem.js';
 import type { RequestLatencies } from './request-latencies.js';
 import { checkQuery, parseStrictJson } from './request-text.js';
@@ -113,7 +113,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   });
 
   const tags = new LeaseTags(control.leases, events.incarnation);
-  await app.register(swagger, documentHead(options.version));
+  await app.register(swagger, openApiOptions(options.version));
   await app.register(deviceRoutes, { control });
   await app.register(partitionRoutes, { control });
   await app.register(filesystemRoutes, { control });
@@ -142,19 +142,6 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(monitoringRoutes, { control, metrics: options.metrics });
   await app.ready();
   return app;
-}
-
-/** What the OpenAPI document says beside the routes. */
-function documentHead(version: string): FastifyDynamicSwaggerOptions {
-  const info = {
-    title: 'daxd',
-    description: 'A pmem namespace: its partitions, their files, and leases of their pages',
-    version,
-  };
-  const description = 'over TCP, where the daemon has a --token-file';
-  const scheme = { type: 'http', scheme: 'bearer', description } as const;
-  const components = { securitySchemes: { [SECURITY_SCHEME]: scheme } };
-  return { openapi: { openapi: '3.1.0', info, components } };
 }
 
 /** Refuses the routes that change something once the daemon is going down. */

@@ -3,7 +3,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { LeaseControl } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
 import type { LeaseTags } from '../lease-tags.js';
-import { Lease, LeaseParams } from '../schemas/lease.js';
+import { Lease, LeaseParams, SecretHeader } from '../schemas/lease.js';
 import { Nothing } from '../schemas/partition.js';
 import { Problem } from '../schemas/problem.js';
 
@@ -27,6 +27,7 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
         operationId: 'bindLease',
         summary: 'end it when this connection ends; to be said anew after a restart',
         params: LeaseParams,
+        headers: SecretHeader,
         body: Nothing,
         response: { 200: Lease, default: Problem },
       },

@@ -4,8 +4,7 @@ import { DaxdError } from '../../lib/errno.js';
 import type { RingEvent } from '../../lib/event-ring.js';
 import type { Control } from '../control.js';
 import type { EventStreams } from '../event-streams.js';
-import { EventQuery } from '../schemas/event.js';
-import { Problem } from '../schemas/problem.js';
+import { EventHeaders, EventQuery, EventStream } from '../schemas/event.js';
 
 /** What the routes about events need. */
 export interface EventRoutesOptions {
@@ -27,9 +26,9 @@ export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (
       schema: {
         operationId: 'watchEvents',
         summary: 'server-sent events: lease.*, operation.*, recall, resync',
-        produces: ['text/event-stream'],
         querystring: EventQuery,
-        response: { default: Problem },
+        headers: EventHeaders,
+        response: { 200: EventStream },
       },
     },
     (request, reply) => {
@@ -37,8 +36,7 @@ export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (
         throw new DaxdError('draining', 'daxd is shutting down: it sends no more events');
       }
       const { since, lease, client } = request.query;
-      const lastSeen = request.headers['last-event-id'];
-      const cursor = typeof lastSeen === 'string' ? lastSeen : since;
+      const cursor = request.headers['last-event-id'] ?? since;
       // From here on the connection is the stream's: Fastify neither answers nor waits.
       reply.hijack();
       reply.raw.writeHead(200, {

@@ -6,7 +6,7 @@ import type { LeaseControl } from '../control.js';
 import { matchesEtag } from '../etag.js';
 import type { LeaseTags } from '../lease-tags.js';
 import {
-  IfMatch,
+  HolderHeaders,
   IfNoneMatch,
   Lease,
   LeaseParams,
@@ -24,6 +24,15 @@ export interface LeaseRoutesOptions {
 
 const params = LeaseParams;
 const response = { 200: Lease, default: Problem };
+const look = {
+  operationId: 'getLease',
+  summary: 'never renews',
+  params,
+  headers: IfNoneMatch,
+  response: { ...response, 304: NotModified },
+};
+/** Of a call of its holder. */
+const held = { params, headers: HolderHeaders, response };
 
 /** One lease: look at it, keep it, give it back. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
@@ -31,28 +40,22 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
   { leases, tags },
   done,
 ) => {
-  app.get(
-    '/v1/leases/:id',
-    {
-      schema: {
-        operationId: 'getLease',
-        summary: 'never renews',
-        params,
-        headers: IfNoneMatch,
-        response: { ...response, 304: NotModified },
-      },
-    },
-    (request, reply) => {
-      const lease = leases.get(request.params.id);
-      const view = tags.show(lease, reply);
-      const isKnown = matchesEtag(request.headers['if-none-match'], tags.of(lease, view));
-      return isKnown ? notModified(reply) : view;
-    },
-  );
+  app.get('/v1/leases/:id', { schema: look }, (request, reply) => {
+    const lease = leases.get(request.params.id);
+    const view = tags.show(lease, reply);
+    const isKnown = matchesEtag(request.headers['if-none-match'], tags.of(lease, view));
+    return isKnown ? notModified(reply) : view;
+  });
 
   app.post(
     '/v1/leases/:id/renew',
-    { schema: { operationId: 'renewLease', params, headers: IfMatch, body: Nothing, response } },
+    {
+      schema: {
+        operationId: 'renewLease',
+        ...held,
+        body: Nothing,
+      },
+    },
     (request, reply) => {
       const check = tags.checkOf(request.headers['if-match']);
       return tags.show(leases.renew(request.params.id, check), reply);
@@ -64,10 +67,8 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
     {
       schema: {
         operationId: 'releaseLease',
-        params,
-        headers: IfMatch,
+        ...held,
         body: ReleaseLease,
-        response,
       },
     },
     async ({ params: { id }, headers, body }, reply) => {
@@ -82,8 +83,7 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
       schema: {
         operationId: 'deleteLease',
         summary: 'release all of it; again does nothing',
-        params,
-        headers: IfMatch,
+        ...held,
         response: { 204: Type.Null(), default: Problem },
       },
     },

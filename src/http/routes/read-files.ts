@@ -12,23 +12,20 @@ import type { Control, MountedFiles } from '../control.js';
 import { etagOf, matchesEtag, passesIfMatch } from '../etag.js';
 import { pathFromTarget } from '../file-path.js';
 import { streamListing } from '../listing.js';
-import { DirectoryListing, ListingQuery } from '../schemas/file.js';
-import { Problem } from '../schemas/problem.js';
+import { OCTETS } from '../openapi.js';
+import { DirectoryListing, ListingQuery, ReadHeaders } from '../schemas/file.js';
 import { PartitionParams } from '../schemas/values.js';
 
 const params = PartitionParams;
-/** Both come as streams, which go out as they are: the schemas are for the document alone. */
+const bytes = { [OCTETS]: { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } };
+/** All come as streams, which go out as they are: the schemas are for the document alone. */
 const response = {
   200: {
     description: 'the bytes of a file, or the entries of a directory',
-    content: {
-      'application/octet-stream': {
-        schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }),
-      },
-      'application/json': { schema: Type.Unsafe<unknown>(DirectoryListing) },
-    },
+    content: { ...bytes, 'application/json': { schema: Type.Unsafe<unknown>(DirectoryListing) } },
   },
-  default: Problem,
+  206: { description: 'the range that was asked for', content: bytes },
+  304: Type.Null({ description: 'it is as If-None-Match has it' }),
 };
 const FILE_ROUTE = '/v1/partitions/:partition/files/*';
 
@@ -49,7 +46,13 @@ export const readFileRoutes: FastifyPluginCallbackTypebox<{ readonly control: Co
   };
   for (const url of ['/v1/partitions/:partition/files', FILE_ROUTE]) {
     const operationId = url === FILE_ROUTE ? 'readFile' : 'listRoot';
-    const schema = { operationId, params, querystring: ListingQuery, response };
+    const schema = {
+      operationId,
+      params,
+      querystring: ListingQuery,
+      headers: ReadHeaders,
+      response,
+    };
     const summary = 'the bytes of a file, or the entries of a directory';
     // Fastify's own HEAD would read the whole file and throw it away.
     app.get(url, { exposeHeadRoute: false, schema: { ...schema, summary } }, answer);
@@ -77,7 +80,7 @@ function sendFile(
   // What a device writes into pinned pages changes no time stamp, so they have no entity tag.
   const pinned = files.pinnedPages(files.fs.extents(inode)) > 0;
   const etag = pinned ? undefined : etagOf(stat);
-  reply.header('accept-ranges', 'bytes').type('application/octet-stream');
+  reply.header('accept-ranges', 'bytes').type(OCTETS);
   if (etag !== undefined) reply.header('etag', etag);
 
   const { headers } = request;

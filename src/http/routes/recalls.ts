@@ -2,7 +2,14 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import type { LeaseControl } from '../control.js';
 import type { LeaseTags } from '../lease-tags.js';
-import { AcknowledgeRecall, IfMatch, Lease, LeaseParams, RevokeLease } from '../schemas/lease.js';
+import {
+  AcknowledgeRecall,
+  HolderHeaders,
+  IfMatch,
+  Lease,
+  LeaseParams,
+  RevokeLease,
+} from '../schemas/lease.js';
 import { Problem } from '../schemas/problem.js';
 
 const params = LeaseParams;
@@ -27,7 +34,7 @@ export const recallRoutes: FastifyPluginCallbackTypebox<RecallRoutesOptions> = (
         operationId: 'acknowledgeRecall',
         summary: 'say how long it takes to give back what is asked for',
         params,
-        headers: IfMatch,
+        headers: HolderHeaders,
         body: AcknowledgeRecall,
         response,
       },

@@ -4,13 +4,16 @@ import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
 import type { Control } from '../control.js';
 import { refuseKey } from '../idempotency-key.js';
-import { LayoutChanged, ShiftRange } from '../schemas/file.js';
+import { ChangeHeaders, LayoutChanged, ShiftRange } from '../schemas/file.js';
 import { Operation } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 
-const params = PartitionParams;
-const response = { 200: LayoutChanged, 202: Operation, default: Problem };
+const common = {
+  params: PartitionParams,
+  headers: ChangeHeaders,
+  response: { 200: LayoutChanged, 202: Operation, default: Problem },
+};
 const config = { change: true };
 
 /** Changes that move what lies behind a range; they wait until nobody has pages from there on. */
@@ -26,7 +29,10 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
 
   app.post(
     '/v1/partitions/:partition/collapse-range',
-    { config, schema: { operationId: 'collapseRange', params, body: ShiftRange, response } },
+    {
+      config,
+      schema: { operationId: 'collapseRange', ...common, body: ShiftRange },
+    },
     async (request, reply) => {
       const change = { op: 'collapse-range', ...checkedRange(request.body) } as const;
       return answerChange(control, request, reply, change);
@@ -35,7 +41,10 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
 
   app.post(
     '/v1/partitions/:partition/insert-range',
-    { config, schema: { operationId: 'insertRange', params, body: ShiftRange, response } },
+    {
+      config,
+      schema: { operationId: 'insertRange', ...common, body: ShiftRange },
+    },
     async (request, reply) => {
       const change = { op: 'insert-range', ...checkedRange(request.body) } as const;
       return answerChange(control, request, reply, change);

@@ -6,7 +6,8 @@ import { Type } from 'typebox';
 import type { Control } from '../control.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromTarget } from '../file-path.js';
-import { Appended, CreatedFile, WriteQuery } from '../schemas/file.js';
+import { OCTETS } from '../openapi.js';
+import { Appended, CreatedFile, WriteHeaders, WriteQuery } from '../schemas/file.js';
 import { Problem } from '../schemas/problem.js';
 import { PartitionParams } from '../schemas/values.js';
 import { onlyNewOf, refuseTermsNotKept, storeUpload, uploadPlace } from '../upload.js';
@@ -39,8 +40,10 @@ export const writeFileRoutes: FastifyPluginCallbackTypebox<WriteFileRoutesOption
       schema: {
         operationId: 'writeFile',
         summary: 'create or replace a file, or with offset or append write into it',
+        consumes: [OCTETS],
         params,
         querystring: WriteQuery,
+        headers: WriteHeaders,
         response: { 200: Appended, 201: CreatedFile, 204: Type.Null(), default: Problem },
       },
     },

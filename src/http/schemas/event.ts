@@ -21,3 +21,16 @@ export const EventQuery = strict({
     Type.String({ maxLength: 256, description: 'only of leases of this client' }),
   ),
 });
+
+/** Headers of `GET /v1/events`. */
+export const EventHeaders = Type.Object({
+  'last-event-id': Type.Optional(
+    Type.String({ description: 'the id of the last event seen: it goes on behind that' }),
+  ),
+});
+
+/** It is written by the stream itself: this is for the document alone. */
+export const EventStream = {
+  description: 'server-sent events, until the daemon ends or the client goes',
+  content: { 'text/event-stream': { schema: Type.Unsafe<unknown>(Type.String()) } },
+};

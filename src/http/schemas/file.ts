@@ -68,6 +68,31 @@ export const ChangeAttributes = Type.Object(
   { additionalProperties: false, minProperties: 1 },
 );
 
+/** Headers of the changes that wait for leases. */
+export const ChangeHeaders = Type.Object({
+  prefer: Type.Optional(
+    Type.String({
+      description:
+        'respond-async, and wait=SECONDS before that: a 202 in place of a wait (RFC 7240)',
+    }),
+  ),
+});
+
+/** Headers of `GET .../files/{path}`. */
+export const ReadHeaders = Type.Object({
+  range: Type.Optional(Type.String({ description: 'one range of bytes: 206 with these' })),
+  'if-range': Type.Optional(Type.String({ description: 'an ETag: with another all of it comes' })),
+  'if-match': Type.Optional(Type.String({ description: 'ETags: 412 where it has none of them' })),
+  'if-none-match': Type.Optional(Type.String({ description: 'ETags: 304 where it has one' })),
+});
+
+/** Headers of `PUT .../files/{path}`. */
+export const WriteHeaders = Type.Object({
+  'if-none-match': Type.Optional(
+    Type.String({ description: '*: only where nothing is there yet, else 412' }),
+  ),
+});
+
 /** One name in a directory. */
 const DirectoryEntry = Type.Object({
   name: Type.Optional(Type.String()),

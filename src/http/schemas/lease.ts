@@ -128,12 +128,22 @@ export const IfNoneMatch = Type.Object({
   ),
 });
 
-/** Headers of calls that change a lease. */
+/** Headers of calls that take a lease from its holder. */
 export const IfMatch = Type.Object({
   'if-match': Type.Optional(
     Type.String({ description: 'only where the lease is as it was with this ETag, else 412' }),
   ),
 });
+
+/** What the holder of a lease shows that it is that. */
+export const SecretHeader = Type.Object({
+  'lease-secret': Type.Optional(
+    Type.String({ description: 'the secret of the 201; not for callers with scope admin' }),
+  ),
+});
+
+/** Headers of calls of its holder that change a lease. */
+export const HolderHeaders = Type.Object({ ...IfMatch.properties, ...SecretHeader.properties });
 
 /** What `POST /v1/leases` answers: this once with the secret. */
 export const GrantedLease = Type.Unsafe<RecalledView & { readonly secret: string }>({
