@@ -1,5 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { clearBits, setBits } from './bitmap.js';
 import { pagesOf } from './block-pages.js';
 import { findFreeRun } from './free-run.js';
@@ -141,10 +142,7 @@ export function freeBlocks(
   eachGroup(txn, volume, run, (group, first, length) => {
     const bits = modifyBlockBitmap(txn, volume, group);
     if (clearBits(bits, first, length) !== length) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `block bitmap of group ${group.number}: blocks to be freed are free already; run e2fsck -fy`,
-      );
+      throw damaged(`block bitmap of group ${group.number}: blocks to be freed are free already`);
     }
     countFreeBlocks(txn, volume, group, length);
   });
@@ -158,9 +156,8 @@ export function freeBlocks(
 function assertUnpinned(volume: Volume, run: BlockRun): void {
   const pfn = volume.layouts.firstPinned(pagesOf(volume, run));
   if (pfn === undefined) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `blocks ${run.start} to ${run.start + run.count} are metadata, and page ${pfn} of them is pinned through a file; run e2fsck -fy`,
+  throw damaged(
+    `blocks ${run.start} to ${run.start + run.count} are metadata, and page ${pfn} of them is pinned through a file`,
   );
 }
 
@@ -169,10 +166,7 @@ function markUsed(txn: Transaction, volume: Volume, run: BlockRun): void {
   eachGroup(txn, volume, run, (group, first, length) => {
     const bits = modifyBlockBitmap(txn, volume, group);
     if (setBits(bits, first, length) !== length) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `block bitmap of group ${group.number}: blocks to be taken are in use; run e2fsck -fy`,
-      );
+      throw damaged(`block bitmap of group ${group.number}: blocks to be taken are in use`);
     }
     countFreeBlocks(txn, volume, group, -length);
   });
@@ -198,9 +192,8 @@ function eachGroup(
 function assertData(volume: Volume, run: BlockRun): void {
   volume.assertBlocks(run.start, run.count, 'extent');
   if (!volume.systemZone.overlaps(run.start, run.count)) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `blocks ${run.start} to ${run.start + run.count} belong to the filesystem's tables; run e2fsck -fy`,
+  throw damaged(
+    `blocks ${run.start} to ${run.start + run.count} belong to the filesystem's tables`,
   );
 }
 

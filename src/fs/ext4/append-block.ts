@@ -1,5 +1,5 @@
 import { allocateBlocks } from './allocator.js';
-import { damaged } from './extent-node.js';
+import { damagedTree } from './extent-node.js';
 import { spliceExtents } from './extent-splice.js';
 import { goalOf, lastExtents, WHOLE_FILE } from './extent-tree.js';
 import type { Inode } from './inode.js';
@@ -18,7 +18,7 @@ export function appendBlock(txn: Transaction, volume: Volume, inode: Inode): num
   const last = lastExtents({ source: txn, volume, inode }, WHOLE_FILE).at(-1);
   const end = last === undefined ? 0 : last.logical + last.length;
   if (end !== logical) {
-    damaged({ inode: inode.number }, `it maps ${end} blocks, its size ${logical}`);
+    throw damagedTree({ inode: inode.number }, `it maps ${end} blocks, its size ${logical}`);
   }
   const goal = last === undefined ? goalOf(volume, inode) : last.physical + last.length;
   const { start } = allocateBlocks(txn, volume, { goal, count: 1 });

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE } from '../../lib/units.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c } from './checksum.js';
 
 /**
@@ -97,13 +98,12 @@ export function checkDirectoryBlock(block: Buffer, seed: number, place: Director
     block.readUInt16LE(ENTRIES_END + 4) === TAIL_REC_LEN &&
     block.readUInt8(ENTRIES_END + 6) === 0 &&
     block.readUInt8(ENTRIES_END + 7) === TAIL_TYPE;
-  if (!hasTail) throw new DaxdError('EUCLEAN', `${placeName(place)}: there is no checksum tail`);
+  if (!hasTail) throw damaged(`${placeName(place)}: there is no checksum tail`);
   const stored = block.readUInt32LE(CHECKSUM_OFFSET);
   const computed = crc32c(seed, block.subarray(0, ENTRIES_END));
   if (stored !== computed) {
-    throw new DaxdError(
-      'EBADMSG',
-      `${placeName(place)}: checksum is ${hex(stored)}, the block gives ${hex(computed)}; run e2fsck`,
+    throw checksumMismatch(
+      `${placeName(place)} has ${hex(stored)}, the block gives ${hex(computed)}`,
     );
   }
   checkEntries(block, ENTRIES_END, place);
@@ -120,16 +120,16 @@ export function checkEntries(block: Buffer, end: number, place: DirectoryBlockPl
   for (let offset = 0; offset < end; index++) {
     const recLen = offset + HEADER_BYTES <= end ? block.readUInt16LE(offset + 4) : 0;
     if (recLen < ENTRY_BYTES_MIN || recLen % 4 !== 0 || offset + recLen > end) {
-      fail(place, offset, `record length ${recLen} is out of place`);
+      throw damagedBlock(place, offset, `record length ${recLen} is out of place`);
     }
     if (recLen < entryBytes(block.readUInt8(offset + 6))) {
-      fail(place, offset, `a name passes the end of its record of ${recLen} bytes`);
+      throw damagedBlock(place, offset, `a name passes the end of its record of ${recLen} bytes`);
     }
     if (place.logical === 0 && index < 2) checkDotEntry(block, offset, index, place);
     else if (block.readUInt32LE(offset) !== 0) checkUsedEntry(block, offset, place);
     offset += recLen;
   }
-  if (place.logical === 0 && index < 2) fail(place, 0, '"." and ".." are missing');
+  if (place.logical === 0 && index < 2) throw damagedBlock(place, 0, '"." and ".." are missing');
 }
 
 /** Makes `block` a leaf with no entry in use. */
@@ -328,17 +328,18 @@ function putEntry(block: Buffer, offset: number, entry: DirectoryEntry, recLen: 
 function checkUsedEntry(block: Buffer, offset: number, place: DirectoryBlockPlace): void {
   const inode = block.readUInt32LE(offset);
   if (inode > place.inodesCount || inode < place.firstInode || inode === place.directory) {
-    fail(place, offset, `an entry points at inode ${inode}, which no name may have`);
+    throw damagedBlock(place, offset, `an entry points at inode ${inode}, which no name may have`);
   }
   const start = offset + HEADER_BYTES;
   const length = block.readUInt8(offset + 6);
-  if (length === 0) fail(place, offset, 'the name is empty');
+  if (length === 0) throw damagedBlock(place, offset, 'the name is empty');
   for (let i = start; i < start + length; i++) {
     const byte = block[i];
-    if (byte === SLASH || byte === 0) fail(place, offset, 'the name holds "/" or NUL');
+    if (byte === SLASH || byte === 0)
+      throw damagedBlock(place, offset, 'the name holds "/" or NUL');
   }
   if (block[start] === DOT && isDotName(block.subarray(start, start + length))) {
-    fail(place, offset, 'a second "." or ".."');
+    throw damagedBlock(place, offset, 'a second "." or ".."');
   }
 }
 
@@ -351,13 +352,14 @@ function checkDotEntry(
 ): void {
   const { inode, name } = readEntry(block, offset);
   const expected = index === 0 ? '.' : '..';
-  if (name.toString('latin1') !== expected) fail(place, offset, `"${expected}" is missing`);
+  if (name.toString('latin1') !== expected)
+    throw damagedBlock(place, offset, `"${expected}" is missing`);
   const isTargetValid =
     index === 0
       ? inode === place.directory
       : inode === ROOT_INODE ||
         (inode >= place.firstInode && inode <= place.inodesCount && inode !== place.directory);
-  if (!isTargetValid) fail(place, offset, `"${expected}" points at inode ${inode}`);
+  if (!isTargetValid) throw damagedBlock(place, offset, `"${expected}" points at inode ${inode}`);
 }
 
 /** Apart from its caller, which is hot: the object is made only on a hit. */
@@ -365,11 +367,8 @@ function position(offset: number, previous: number | undefined): EntryPosition {
   return { offset, previous };
 }
 
-function fail(place: DirectoryBlockPlace, offset: number, what: string): never {
-  throw new DaxdError(
-    'EUCLEAN',
-    `${placeName(place)}, byte ${offset}: ${what}; run e2fsck on the unmounted filesystem`,
-  );
+function damagedBlock(place: DirectoryBlockPlace, offset: number, what: string): DaxdError {
+  return damaged(`${placeName(place)}, byte ${offset}: ${what}`);
 }
 
 function hex(value: number): string {

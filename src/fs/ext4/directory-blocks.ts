@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { partitionPoint } from '../../lib/partition-point.js';
+import { damaged } from '../damage.js';
 import { appendBlock } from './append-block.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { checkDirectoryBlock, placeName, sealDirectoryBlock } from './directory-block.js';
@@ -39,7 +40,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
     // No block is mapped twice in a sane directory, so it has no more than the filesystem.
     const blocksMax = Math.min(volume.superblock.blocksCount, DIRECTORY_BLOCKS_MAX);
     if (!Number.isInteger(this.count) || this.count < 1 || this.count > blocksMax) {
-      throw new DaxdError('EUCLEAN', `directory inode ${inode.number}: size ${inode.size}`);
+      throw damaged(`directory inode ${inode.number}: size ${inode.size}`);
     }
   }
 
@@ -117,10 +118,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
     const span = { from: logical, to: logical + 1 };
     const extent = mapExtents(this.#source, this.#volume, this.#inode, span).at(0);
     if (extent === undefined || extent.unwritten || !covers(extent, logical)) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `${placeName(this.#place(logical))}: there is no block on the media; run e2fsck`,
-      );
+      throw damaged(`${placeName(this.#place(logical))}: there is no block on the media`);
     }
     this.#known.splice(next, 0, extent);
     return extent.physical + logical - extent.logical;

@@ -1,5 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import {
   ENTRIES_END,
   entryInode,
@@ -218,10 +219,7 @@ export class Directory {
   #visit(logical: number, visited: Set<number>): void {
     const physical = this.#blocks.physical(logical);
     if (visited.has(physical)) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `directory inode ${this.inode.number}, block ${logical}: listed twice; run e2fsck`,
-      );
+      throw damaged(`directory inode ${this.inode.number}, block ${logical}: listed twice`);
     }
     visited.add(physical);
   }

@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c } from './checksum.js';
 import type { BlockSpan, Extent } from './extent.js';
 import {
@@ -49,14 +50,14 @@ export function checkHeader(node: Buffer, place: NodePlace): number {
   const entries = node.readUInt16LE(2);
   const max = node.readUInt16LE(4);
   const depth = node.readUInt16LE(6);
-  if (node.readUInt16LE(0) !== EXTENT_MAGIC) damaged(place, 'there is no header');
-  if (max === 0 || max > capacity) damaged(place, `a node has room for ${max} entries`);
-  if (entries > max) damaged(place, `a node has ${entries} entries of ${max}`);
-  if (depth > EXTENT_DEPTH_MAX) damaged(place, `its depth is ${depth}`);
+  if (node.readUInt16LE(0) !== EXTENT_MAGIC) throw damagedTree(place, 'there is no header');
+  if (max === 0 || max > capacity) throw damagedTree(place, `a node has room for ${max} entries`);
+  if (entries > max) throw damagedTree(place, `a node has ${entries} entries of ${max}`);
+  if (depth > EXTENT_DEPTH_MAX) throw damagedTree(place, `its depth is ${depth}`);
   if (place.depth !== undefined && depth !== place.depth) {
-    damaged(place, `a node of depth ${depth} where ${place.depth} belongs`);
+    throw damagedTree(place, `a node of depth ${depth} where ${place.depth} belongs`);
   }
-  if (entries === 0 && (depth > 0 || !isRoot)) damaged(place, 'a node has no entries');
+  if (entries === 0 && (depth > 0 || !isRoot)) throw damagedTree(place, 'a node has no entries');
   return depth;
 }
 
@@ -116,7 +117,7 @@ export function checkIndex(node: Buffer, place: NodePlace): void {
     const logical = entryLogical(node, i);
     checkStart(logical, i, place);
     const to = i + 1 < count ? entryLogical(node, i + 1) : place.span.to;
-    if (to <= logical) damaged(place, `an index entry at ${logical} is out of order`);
+    if (to <= logical) throw damagedTree(place, `an index entry at ${logical} is out of order`);
   }
 }
 
@@ -130,10 +131,10 @@ export function checkLeaf(node: Buffer, place: NodePlace): void {
     const stored = node.readUInt16LE(at + 4);
     const length = stored > EXTENT_WRITTEN_MAX ? stored - EXTENT_WRITTEN_MAX : stored;
     checkStart(logical, i, place);
-    if (length === 0) damaged(place, `an extent at ${logical} is empty`);
-    if (logical < end) damaged(place, `extents overlap at ${logical}`);
+    if (length === 0) throw damagedTree(place, `an extent at ${logical} is empty`);
+    if (logical < end) throw damagedTree(place, `extents overlap at ${logical}`);
     end = logical + length;
-    if (end > place.span.to) damaged(place, `an extent at ${logical} is too long`);
+    if (end > place.span.to) throw damagedTree(place, `an extent at ${logical} is too long`);
   }
 }
 
@@ -149,7 +150,7 @@ export function checkPlace(node: Buffer, place: NodePlace & { readonly depth: nu
   const logical = entryLogical(node, last);
   const end = place.depth > 0 ? logical + 1 : logical + entryExtent(node, last).length;
   if (end > place.span.to)
-    damaged(place, `an entry at ${logical} reaches past what its index says`);
+    throw damagedTree(place, `an entry at ${logical} reaches past what its index says`);
 }
 
 /** The children of an index node that was found right. */
@@ -221,21 +222,18 @@ export function sealNode(node: Buffer, seed: number): void {
 /** @throws DaxdError EBADMSG when the checksum of a tree block is wrong; its header is right */
 export function verifyNode(node: Buffer, seed: number, inode: number): void {
   if (node.readUInt32LE(checksumOffset(node)) === nodeChecksum(node, seed)) return;
-  throw new DaxdError(
-    'EBADMSG',
-    `checksum mismatch: extent tree of inode ${inode}; repair it with e2fsck -fy`,
-  );
+  throw checksumMismatch(`extent tree of inode ${inode}`);
 }
 
 /** @throws DaxdError EUCLEAN naming the inode */
-export function damaged({ inode }: { readonly inode: number }, what: string): never {
-  throw new DaxdError('EUCLEAN', `extent tree of inode ${inode}: ${what}; run e2fsck -fy`);
+export function damagedTree({ inode }: { readonly inode: number }, what: string): DaxdError {
+  return damaged(`extent tree of inode ${inode}: ${what}`);
 }
 
 function checkStart(logical: number, index: number, place: NodePlace): void {
   const isRoot = place.depth === undefined;
   if (isRoot || index > 0 || logical === place.span.from) return;
-  damaged(place, `a node begins at ${logical}, its index says ${place.span.from}`);
+  throw damagedTree(place, `a node begins at ${logical}, its index says ${place.span.from}`);
 }
 
 function encodeHeader(node: Buffer, entries: number, depth: number): void {

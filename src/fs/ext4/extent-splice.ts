@@ -1,10 +1,11 @@
 import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { joinNeighbour, missingBlocks, nodeSizes, readLevels } from './extent-levels.js';
 import type { IndexLevel, Level, TreeLevels } from './extent-levels.js';
 import {
-  damaged,
+  damagedTree,
   encodeIndex,
   encodeLeaf,
   entryCount,
@@ -203,9 +204,8 @@ function writeRootIndex(
   }
   if (depth > EXTENT_DEPTH_MAX) {
     // Five levels hold any file, unless most of their nodes are all but empty.
-    throw new DaxdError(
-      'EUCLEAN',
-      `inode ${tree.inode.number}: its extent tree has no room for another extent at depth ${EXTENT_DEPTH_MAX}; run e2fsck -fy`,
+    throw damaged(
+      `inode ${tree.inode.number}: its extent tree has no room for another extent at depth ${EXTENT_DEPTH_MAX}`,
     );
   }
   for (; items.length === 1; depth--) {
@@ -237,7 +237,10 @@ function checkReplacement(inode: Inode, span: BlockSpan, replacement: readonly E
 function countInodeBlocks(volume: Volume, inode: Inode, delta: number): void {
   const blocks = inode.blocks + delta;
   if (blocks < 0) {
-    damaged({ inode: inode.number }, `it has more blocks than the ${inode.blocks} it counts`);
+    throw damagedTree(
+      { inode: inode.number },
+      `it has more blocks than the ${inode.blocks} it counts`,
+    );
   }
   inode.blocks = blocks;
   const isHuge = (volume.superblock.roCompat & FeatureRoCompat.HugeFile) !== 0;

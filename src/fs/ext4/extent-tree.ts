@@ -6,7 +6,7 @@ import {
   checkLeaf,
   checkPlace,
   childSpan,
-  damaged,
+  damagedTree,
   entryChild,
   entryCount,
   entryExtent,
@@ -165,7 +165,7 @@ export function goalOf(volume: Volume, { number }: Inode): number {
 /** No block is mapped twice in a sane tree. @throws DaxdError EUCLEAN */
 function checkMapped({ volume, inode }: ExtentTree, blocks: number): void {
   if (blocks <= volume.superblock.blocksCount) return;
-  damaged({ inode: inode.number }, 'it maps more blocks than the filesystem has');
+  throw damagedTree({ inode: inode.number }, 'it maps more blocks than the filesystem has');
 }
 
 function collect(tree: ExtentTree, node: TreeNode, span: MapSpan, found: FoundExtents): void {
@@ -226,8 +226,11 @@ function checkBlocks(
   place: NodePlace,
 ): void {
   const isInside = start > 0 && start + count <= volume.superblock.blocksCount;
-  if (!isInside) damaged(place, `blocks ${start} to ${start + count} do not exist`);
+  if (!isInside) throw damagedTree(place, `blocks ${start} to ${start + count} do not exist`);
   if (volume.systemZone.overlaps(start, count)) {
-    damaged(place, `blocks ${start} to ${start + count} belong to the filesystem's tables`);
+    throw damagedTree(
+      place,
+      `blocks ${start} to ${start + count} belong to the filesystem's tables`,
+    );
   }
 }

@@ -1,4 +1,4 @@
-import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { countClear, findBit, setBits } from './bitmap.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c } from './checksum.js';
@@ -27,10 +27,7 @@ export function readBlockBitmap(source: BlockSource, volume: Volume, number: num
 
   const { stored, mask } = group.blockBitmapChecksum;
   if (stored !== (blockChecksum(volume, bits) & mask) >>> 0) {
-    throw new DaxdError(
-      'EBADMSG',
-      `checksum mismatch: block bitmap of group ${number}; repair it with e2fsck -fy`,
-    );
+    throw checksumMismatch(`block bitmap of group ${number}`);
   }
   checkTablesUsed(volume, number, bits);
   // With bigalloc a bit is a cluster, the last of which may be a part of one.
@@ -77,10 +74,7 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
 
   const { stored, mask } = group.inodeBitmapChecksum;
   if (stored !== (inodeChecksum(volume, bits) & mask) >>> 0) {
-    throw new DaxdError(
-      'EBADMSG',
-      `checksum mismatch: inode bitmap of group ${number}; repair it with e2fsck -fy`,
-    );
+    throw checksumMismatch(`inode bitmap of group ${number}`);
   }
   checkFree(volume, number, { freeInodes: countClear(bits, volume.superblock.inodesPerGroup) });
   source.markVerified(group.inodeBitmap, role);
@@ -118,10 +112,7 @@ export function countFreeBlocks(
 ): void {
   const free = group.freeBlocks + delta;
   if (free < 0 || free > volume.superblock.groupBlocks(group.number)) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `group descriptor ${group.number}: ${free} free blocks; run e2fsck -fy`,
-    );
+    throw damaged(`group descriptor ${group.number}: ${free} free blocks`);
   }
   group.freeBlocks = free;
   txn.onStored(() => {
@@ -176,7 +167,7 @@ function checkFree(
     found.freeBlocks === undefined
       ? `inode bitmap of group ${number}: ${freeInodes} inodes are free in it, ${group.freeInodes}`
       : `block bitmap of group ${number}: ${freeBlocks} blocks are free in it, ${group.freeBlocks}`;
-  throw new DaxdError('EUCLEAN', `${counts} by the group's descriptor; run e2fsck -fy`);
+  throw damaged(`${counts} by the group's descriptor`);
 }
 
 function checkTablesUsed({ superblock, systemZone }: Volume, number: number, bits: Buffer): void {
@@ -186,10 +177,7 @@ function checkTablesUsed({ superblock, systemZone }: Volume, number: number, bit
   for (const run of systemZone.within(start, superblock.groupBlocks(number))) {
     const end = run.start - start + run.count;
     if (findBit(bits, 0, run.start - start, end) === end) continue;
-    throw new DaxdError(
-      'EUCLEAN',
-      `block bitmap of group ${number}: has tables of the filesystem as free; run e2fsck -fy`,
-    );
+    throw damaged(`block bitmap of group ${number}: has tables of the filesystem as free`);
   }
 }
 

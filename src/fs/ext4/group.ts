@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch } from '../damage.js';
 import { crc32c } from './checksum.js';
 import { BLOCK_SIZE, GroupField } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
@@ -165,10 +166,7 @@ export function readGroup(source: BlockSource, volume: Volume, number: number): 
 export function verifyGroup(volume: Volume, number: number): Group {
   const group = readGroup(volume, volume, number);
   if (group.isSealed(volume.superblock.checksumSeed)) return group;
-  throw new DaxdError(
-    'EBADMSG',
-    `checksum mismatch: group descriptor ${number}; repair it with e2fsck -fy`,
-  );
+  throw checksumMismatch(`group descriptor ${number}`);
 }
 
 /** The descriptor of a group, to change; it is sealed when the transaction commits. */

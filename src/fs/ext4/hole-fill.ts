@@ -1,7 +1,7 @@
 import { assertAvailable, reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { spliceExtents, treeBlocksFor } from './extent-splice.js';
-import { damaged } from './extent-node.js';
+import { damagedTree } from './extent-node.js';
 import { goalOf, lastExtents, mapExtents } from './extent-tree.js';
 import {
   clipExtents,
@@ -148,7 +148,10 @@ export class HoleFill {
       now.length === this.mapped.length &&
       now.every((extent, i) => isSameExtent(extent, this.mapped[i]));
     if (!isSame)
-      damaged({ inode: inode.number }, 'another file changed it, which leads to the same block');
+      throw damagedTree(
+        { inode: inode.number },
+        'another file changed it, which leads to the same block',
+      );
   }
 }
 

@@ -1,5 +1,5 @@
 import { assert } from '../../lib/assert.js';
-import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { indexLevels, IndexTable } from './htree.js';
 
 /** The blocks of an indexed directory, verified before they are shown. */
@@ -110,10 +110,7 @@ export class IndexWalk {
   }
 
   #fail(what: string): never {
-    throw new DaxdError(
-      'EUCLEAN',
-      `directory inode ${this.#blocks.directory}: ${what}; run e2fsck -fD`,
-    );
+    throw damaged(`directory inode ${this.#blocks.directory}: ${what}`);
   }
 }
 

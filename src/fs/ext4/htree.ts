@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE } from '../../lib/units.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c } from './checksum.js';
 import { checkEntries, ENTRIES_END, initDirectoryBlock, placeName } from './directory-block.js';
 import type { DirectoryBlockPlace } from './directory-block.js';
@@ -136,15 +137,13 @@ export function checkIndexBlock(block: Buffer, check: IndexBlockCheck): void {
     checkRootInfo(block, place);
   } else {
     const isNode = block.readUInt32LE(0) === 0 && block.readUInt16LE(4) === PAGE_SIZE;
-    if (!isNode) fail(place, 'it is no node of the index');
+    if (!isNode) throw damagedIndex(place, 'it is no node of the index');
   }
 
   const start = isRoot ? ROOT_TABLE : NODE_TABLE;
   checkTableHeader(block, start, place);
   const { at, computed } = indexChecksum(block, check.seed, start);
-  if (block.readUInt32LE(at) !== computed) {
-    throw new DaxdError('EBADMSG', `${placeName(place)}: the index checksum is wrong; run e2fsck`);
-  }
+  if (block.readUInt32LE(at) !== computed) throw checksumMismatch(`${placeName(place)}, its index`);
   checkPairs(new IndexTable(block, place.logical), check);
 }
 
@@ -195,25 +194,29 @@ export function sealIndexBlock(block: Buffer, seed: number, logical: number): vo
 
 function checkRootInfo(root: Buffer, place: DirectoryBlockPlace): void {
   if (root.readUInt16LE(DOTDOT_REC_LEN) !== PAGE_SIZE - 12) {
-    fail(place, 'the index root does not begin with "." and ".."');
+    throw damagedIndex(place, 'the index root does not begin with "." and ".."');
   }
-  if (root.readUInt32LE(ROOT_INFO) !== 0) fail(place, 'the index header does not begin with 0');
+  if (root.readUInt32LE(ROOT_INFO) !== 0)
+    throw damagedIndex(place, 'the index header does not begin with 0');
   const version = hashVersion(root);
   // The three above these say "unsigned" too; that stands in the superblock, not on the media.
-  if (version > DxHash.Tea) fail(place, `hash version ${version} is not known`);
+  if (version > DxHash.Tea) throw damagedIndex(place, `hash version ${version} is not known`);
   const infoLength = root.readUInt8(ROOT_INFO_LENGTH);
-  if (infoLength !== ROOT_INFO_BYTES) fail(place, `the index header has ${infoLength} bytes`);
+  if (infoLength !== ROOT_INFO_BYTES)
+    throw damagedIndex(place, `the index header has ${infoLength} bytes`);
   const levels = indexLevels(root);
-  if (levels > INDEX_LEVELS_MAX) fail(place, `the index has ${levels} levels below its root`);
+  if (levels > INDEX_LEVELS_MAX)
+    throw damagedIndex(place, `the index has ${levels} levels below its root`);
 }
 
 function checkTableHeader(block: Buffer, start: number, place: DirectoryBlockPlace): void {
   const limit = block.readUInt16LE(start);
   const count = block.readUInt16LE(start + 2);
   if (limit !== capacity(start)) {
-    fail(place, `the index limit is ${limit}, not ${capacity(start)}`);
+    throw damagedIndex(place, `the index limit is ${limit}, not ${capacity(start)}`);
   }
-  if (count < 1 || count > limit) fail(place, `the index has ${count} of ${limit} entries`);
+  if (count < 1 || count > limit)
+    throw damagedIndex(place, `the index has ${count} of ${limit} entries`);
 }
 
 function checkPairs(table: IndexTable, { count: blocks, place }: IndexBlockCheck): void {
@@ -222,9 +225,12 @@ function checkPairs(table: IndexTable, { count: blocks, place }: IndexBlockCheck
   for (let i = 0; i < table.count; i++) {
     const hash = table.hash(i);
     const child = table.child(i);
-    if (hash < lastHash) fail(place, `the index is not sorted at entry ${i}`);
+    if (hash < lastHash) throw damagedIndex(place, `the index is not sorted at entry ${i}`);
     if (child >= blocks || seen.has(child)) {
-      fail(place, `index entry ${i} points at block ${child}, which is past the end or taken`);
+      throw damagedIndex(
+        place,
+        `index entry ${i} points at block ${child}, which is past the end or taken`,
+      );
     }
     lastHash = hash;
     seen.add(child);
@@ -250,6 +256,6 @@ function indexChecksum(
   return { at: tail + 4, computed: crc32c(overReserved, ZERO_WORD) };
 }
 
-function fail(place: DirectoryBlockPlace, what: string): never {
-  throw new DaxdError('EUCLEAN', `${placeName(place)}: ${what}; run e2fsck -fD`);
+function damagedIndex(place: DirectoryBlockPlace, what: string): DaxdError {
+  return damaged(`${placeName(place)}: ${what}`);
 }

@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { clearBits, findBit, setBits } from './bitmap.js';
 import { modifyInodeBitmap, readInodeBitmap } from './group-bitmaps.js';
 import { modifyGroup, readGroup } from './group.js';
@@ -60,10 +61,7 @@ export function freeInode(txn: Transaction, volume: Volume, inode: Inode): void 
   const group = modifyGroup(txn, volume, Math.floor((inode.number - 1) / inodesPerGroup));
   const bits = modifyInodeBitmap(txn, volume, group);
   if (clearBits(bits, (inode.number - 1) % inodesPerGroup, 1) !== 1) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `inode bitmap of group ${group.number}: inode ${inode.number} is free already; run e2fsck -fy`,
-    );
+    throw damaged(`inode bitmap of group ${group.number}: inode ${inode.number} is free already`);
   }
   count(txn, volume, group, { inodes: 1, directories: isDirectory ? -1 : 0 });
 }
@@ -113,10 +111,7 @@ function assertUnused(txn: Transaction, volume: Volume, group: Group, index: num
     txn.block(blockNumber).readUInt16LE(offset + InodeField.LinksCount) > 0;
   const mayHaveLinks = index < inodesPerGroup - group.itableUnused;
   if (!volume.openFiles.isNameless(number) && !(mayHaveLinks && hasLinks())) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `inode bitmap of group ${group.number}: inode ${number} is free in it, but in use; run e2fsck -fy`,
-  );
+  throw damaged(`inode bitmap of group ${group.number}: inode ${number} is free in it, but in use`);
 }
 
 function take(
@@ -156,9 +151,8 @@ function count(
   const freeInodes = group.freeInodes + delta.inodes;
   const usedDirs = group.usedDirs + delta.directories;
   if (freeInodes < 0 || usedDirs < 0 || freeInodes + usedDirs > volume.superblock.inodesPerGroup) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `group descriptor ${group.number}: ${freeInodes} free inodes, ${usedDirs} directories; run e2fsck -fy`,
+    throw damaged(
+      `group descriptor ${group.number}: ${freeInodes} free inodes, ${usedDirs} directories`,
     );
   }
   group.freeInodes = freeInodes;

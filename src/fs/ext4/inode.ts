@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { randomU32 } from '../../lib/random.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c, inodeChecksumSeed } from './checksum.js';
 import { readGroup } from './group.js';
 import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';
@@ -193,10 +194,7 @@ export class Inode {
   get type(): InodeType {
     const type = TYPES.get(this.mode & ModeType.Mask);
     if (type !== undefined) return type;
-    throw new DaxdError(
-      'EUCLEAN',
-      `inode ${this.number}: mode 0${this.mode.toString(8)} is no file type; run e2fsck -fy`,
-    );
+    throw damaged(`inode ${this.number}: mode 0${this.mode.toString(8)} is no file type`);
   }
 
   /** What it takes up in units of 512 bytes, as stat counts. */
@@ -318,12 +316,10 @@ export function readAnyInode(source: BlockSource, volume: Volume, number: number
     source.markPartVerified(blockNumber, part);
   }
   const inode = new Inode(volume, number, bytes);
-  if (inode.size > FILE_SIZE_MAX) {
-    throw new DaxdError('EUCLEAN', `inode ${number}: size ${inode.size}; run e2fsck -fy`);
-  }
+  if (inode.size > FILE_SIZE_MAX) throw damaged(`inode ${number}: size ${inode.size}`);
   // More would not fit into the field once it counts in sectors again.
   if (inode.blocks > volume.superblock.blocksCount) {
-    throw new DaxdError('EUCLEAN', `inode ${number}: ${inode.blocks} blocks; run e2fsck -fy`);
+    throw damaged(`inode ${number}: ${inode.blocks} blocks`);
   }
   return inode;
 }
@@ -382,7 +378,7 @@ function verify(bytes: Buffer, number: number, fsSeed: number): void {
   const extraIsize =
     bytes.length > GOOD_OLD_INODE_SIZE ? bytes.readUInt16LE(InodeField.ExtraIsize) : 0;
   if (GOOD_OLD_INODE_SIZE + extraIsize > bytes.length || extraIsize % 4 !== 0) {
-    throw new DaxdError('EUCLEAN', `inode ${number}: ${extraIsize} extra bytes; run e2fsck -fy`);
+    throw damaged(`inode ${number}: ${extraIsize} extra bytes`);
   }
   const generation = bytes.readUInt32LE(InodeField.Generation);
   const sum = inodeChecksum(bytes, inodeChecksumSeed(fsSeed, number, generation));
@@ -393,7 +389,7 @@ function verify(bytes: Buffer, number: number, fsSeed: number): void {
   if (stored === (isWide ? sum : sum & 0xffff)) return;
   // An inode that was never used has no checksum.
   if (bytes.every((byte) => byte === 0)) return;
-  throw new DaxdError('EBADMSG', `checksum mismatch: inode ${number}; repair it with e2fsck -fy`);
+  throw checksumMismatch(`inode ${number}`);
 }
 
 /** Over the whole inode, the checksum's own fields taken as zero. */

@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
 import type { LogRun } from '../jbd2/log-area.js';
@@ -24,9 +25,7 @@ export function hasJournal({ superblock }: Volume): boolean {
  * @kernel ext4_get_journal_inode (fs/ext4/super.c)
  */
 export function openJournal(volume: Volume): Journal {
-  if (!hasJournal(volume)) {
-    throw new DaxdError('EUCLEAN', 'superblock: recovery without a journal; run e2fsck -fy');
-  }
+  if (!hasJournal(volume)) throw damaged('superblock: recovery without a journal');
   return new Journal(openLogArea(volume), volume.clock, volume.random);
 }
 
@@ -35,21 +34,20 @@ function openLogArea(volume: Volume): LogArea {
   if (number === 0) {
     throw new DaxdError('EOPNOTSUPP', 'superblock: its journal is on another device');
   }
-  if (number !== JOURNAL_INODE) {
-    throw new DaxdError('EUCLEAN', `superblock: inode ${number} is no journal; run e2fsck -fy`);
-  }
+  if (number !== JOURNAL_INODE) throw damaged(`superblock: inode ${number} is no journal`);
   const inode = readAnyInode(volume, volume, number);
-  if (inode.linksCount === 0) throw damaged('it is not in use');
-  if (inode.type !== 'file') throw damaged(`it is a ${inode.type}`);
+  if (inode.linksCount === 0) throw damagedJournal('it is not in use');
+  if (inode.type !== 'file') throw damagedJournal(`it is a ${inode.type}`);
   const blocks = Math.floor(inode.size / BLOCK_SIZE);
   let mapped = 0;
   const runs: LogRun[] = [];
   for (const extent of eachExtent(volume, volume, inode, { from: 0, to: blocks })) {
-    if (extent.logical !== mapped || extent.unwritten) throw damaged(`block ${mapped} is missing`);
+    if (extent.logical !== mapped || extent.unwritten)
+      throw damagedJournal(`block ${mapped} is missing`);
     mapped += extent.length;
     runs.push({ start: extent.physical, count: extent.length });
   }
-  if (mapped < blocks) throw damaged(`block ${mapped} is missing`);
+  if (mapped < blocks) throw damagedJournal(`block ${mapped} is missing`);
   assertDisjoint(runs);
   return new LogArea(volume.range, runs);
 }
@@ -58,11 +56,11 @@ function openLogArea(volume: Volume): LogArea {
 function assertDisjoint(runs: readonly LogRun[]): void {
   let end = 0;
   for (const { start, count } of runs.toSorted((a, b) => a.start - b.start)) {
-    if (start < end) throw damaged(`it maps block ${start} twice`);
+    if (start < end) throw damagedJournal(`it maps block ${start} twice`);
     end = start + count;
   }
 }
 
-function damaged(what: string): DaxdError {
-  return new DaxdError('EUCLEAN', `journal inode ${JOURNAL_INODE}: ${what}; run e2fsck -fy`);
+function damagedJournal(what: string): DaxdError {
+  return damaged(`journal inode ${JOURNAL_INODE}: ${what}`);
 }

@@ -1,5 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { freeBlocks } from './allocator.js';
 import { blocksOf, pagesOf } from './block-pages.js';
 import { spliceExtents } from './extent-splice.js';
@@ -120,10 +121,7 @@ function addTo(txn: Transaction, volume: Volume, inode: Inode, added: readonly E
   const joined = joinExtents([...extents, ...added]);
   for (const [i, { logical, length }] of joined.entries()) {
     if (logical + length <= (joined[i + 1]?.logical ?? Infinity)) continue;
-    throw new DaxdError(
-      'EUCLEAN',
-      `blocks ${logical} to ${logical + length} are a file's and quarantined too; run e2fsck -fy`,
-    );
+    throw damaged(`blocks ${logical} to ${logical + length} are a file's and quarantined too`);
   }
   spliceExtents(txn, volume, { inode, span }, joined);
 }

@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import { damaged } from '../damage.js';
 import type { Journal } from '../jbd2/journal.js';
 import { checkFeatures, ERRORS_FOUND, needsRecovery, readOnlyReasons } from './feature-gate.js';
 import { verifyGroup } from './group.js';
@@ -202,10 +203,7 @@ async function startWriting(
  */
 function checkLogLength({ superblock: { first, maxLen } }: Journal): void {
   if (first + LOG_BLOCKS_MIN <= maxLen + 1) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `journal superblock: ${maxLen - first} blocks of log, too few to write; run e2fsck -fy`,
-  );
+  throw damaged(`journal superblock: ${maxLen - first} blocks of log, too few to write`);
 }
 
 /**
@@ -252,19 +250,13 @@ function checkCounts({ superblock }: Volume, group: Group): void {
   const { number, freeBlocks, freeInodes } = group;
   if (freeBlocks <= superblock.groupBlocks(number) && freeInodes <= superblock.inodesPerGroup)
     return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `group descriptor ${number}: ${freeBlocks} free blocks, ${freeInodes} free inodes; run e2fsck -fy`,
-  );
+  throw damaged(`group descriptor ${number}: ${freeBlocks} free blocks, ${freeInodes} free inodes`);
 }
 
 /** The first group holds superblock and root: its bitmaps are never still to be made. */
 function checkInUse({ number, flags }: Group): void {
   if (number > 0 || (flags & (GroupFlag.BlockUninit | GroupFlag.InodeUninit)) === 0) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `group descriptor ${number}: its bitmaps are marked as not in use yet; run e2fsck -fy`,
-  );
+  throw damaged(`group descriptor ${number}: its bitmaps are marked as not in use yet`);
 }
 
 /** Stores the superblock as the media have it, with state, counters and times of now. */

@@ -1,5 +1,6 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import type { FreeLeave } from './allocator.js';
 import { initDirectoryBlock, sealDirectoryBlock } from './directory-block.js';
 import { Directory } from './directory.js';
@@ -241,10 +242,7 @@ function checkMove(
     throw new DaxdError('EINVAL', `${shown(from)} cannot move into its own subtree`);
   }
   if (from.parents.includes(moved.number)) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `directory inode ${moved.number} lies within itself; run e2fsck`,
-    );
+    throw damaged(`directory inode ${moved.number} lies within itself`);
   }
   if (replaced !== undefined && from.parents.includes(replaced.number)) {
     throw new DaxdError('ENOTEMPTY', `${shown(to)} holds ${shown(from)}, which cannot replace it`);
@@ -276,9 +274,8 @@ function changeParent(
 ): void {
   const directory = new Directory(txn, volume, moved);
   if (directory.parent !== from.number) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `directory inode ${moved.number}: ".." is inode ${directory.parent}, its parent is ${from.number}; run e2fsck`,
+    throw damaged(
+      `directory inode ${moved.number}: ".." is inode ${directory.parent}, its parent is ${from.number}`,
     );
   }
   directory.setParent(txn, to.number);
@@ -331,9 +328,8 @@ function parentOf({ directory }: NamedEnd): Directory {
 function findName(directory: Directory, name: Buffer): FoundEntry {
   const found = directory.lookup(name);
   if (found !== undefined) return found;
-  throw new DaxdError(
-    'EUCLEAN',
-    `directory inode ${directory.inode.number}: a name in it is lost once another is added; run e2fsck -fD`,
+  throw damaged(
+    `directory inode ${directory.inode.number}: a name in it is lost once another is added`,
   );
 }
 

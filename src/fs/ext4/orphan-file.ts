@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c, crc32cU64 } from './checksum.js';
 import { mapExtents } from './extent-tree.js';
@@ -58,10 +59,10 @@ export class OrphanFile {
     const number = bytes.readUInt32LE(SuperField.OrphanFileInode);
     const inode = readAnyInode(source, volume, number);
     const isFile = (inode.mode & ModeType.Mask) === ModeType.File && inode.linksCount > 0;
-    if (!isFile || !inode.hasExtents) throw damaged(number, 'is no regular file');
+    if (!isFile || !inode.hasExtents) throw damagedOrphanFile(number, 'is no regular file');
     const count = inode.size / BLOCK_SIZE;
     if (!Number.isInteger(count) || count > BLOCKS_MAX) {
-      throw damaged(number, `has a size of ${inode.size} bytes`);
+      throw damagedOrphanFile(number, `has a size of ${inode.size} bytes`);
     }
     return new OrphanFile(source, inode, blocksOf(source, volume, inode, count));
   }
@@ -113,13 +114,10 @@ export class OrphanFile {
     const role = blockRole(BlockKind.OrphanBlock, this.#inode.number);
     if (this.#source.isVerified(block, role)) return bytes;
     if (bytes.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
-      throw damaged(this.#inode.number, `block ${block} has no magic`);
+      throw damagedOrphanFile(this.#inode.number, `block ${block} has no magic`);
     }
     if (bytes.readUInt32LE(CHECKSUM_OFFSET) !== this.#checksum(bytes, block)) {
-      throw new DaxdError(
-        'EBADMSG',
-        `checksum mismatch: block ${block} of the orphan file; repair it with e2fsck -fy`,
-      );
+      throw checksumMismatch(`block ${block} of the orphan file`);
     }
     this.#source.markVerified(block, role);
     return bytes;
@@ -134,7 +132,10 @@ export class OrphanFile {
 function blocksOf(source: BlockSource, volume: Volume, inode: Inode, count: number): number[] {
   const extents = mapExtents(source, volume, inode);
   if (countBlocks(extents) !== count || extents.some(({ unwritten }) => unwritten)) {
-    throw damaged(inode.number, `maps ${countBlocks(extents)} blocks, its size is ${count}`);
+    throw damagedOrphanFile(
+      inode.number,
+      `maps ${countBlocks(extents)} blocks, its size is ${count}`,
+    );
   }
   return extents.flatMap(({ physical, length }) => Array.from({ length }, (_, i) => physical + i));
 }
@@ -147,6 +148,6 @@ function slotsOf(bytes: Buffer): Uint32Array {
   return new Uint32Array(Uint8Array.from(bytes.subarray(0, SLOTS_END)).buffer);
 }
 
-function damaged(number: number, what: string): DaxdError {
-  return new DaxdError('EUCLEAN', `orphan file, inode ${number}: ${what}; run e2fsck -fy`);
+function damagedOrphanFile(number: number, what: string): DaxdError {
+  return damaged(`orphan file, inode ${number}: ${what}`);
 }

@@ -1,4 +1,4 @@
-import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { assertOrphanNumber } from './orphan-number.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
@@ -29,10 +29,7 @@ export function listedOrphans(source: BlockSource, volume: Volume): number[] {
   while (number !== 0) {
     assertOrphanNumber(volume, number);
     if (numbers.has(number)) {
-      throw new DaxdError(
-        'EUCLEAN',
-        `orphan list: inode ${number} comes twice in it, it has no end; run e2fsck -fy`,
-      );
+      throw damaged(`orphan list: inode ${number} comes twice in it, it has no end`);
     }
     numbers.add(number);
     number = readAnyInode(source, volume, number).dtime;

@@ -1,4 +1,4 @@
-import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { isOwnInode } from './named-inode.js';
 import { ROOT_INODE } from './layout.js';
 import type { Volume } from './volume.js';
@@ -12,8 +12,5 @@ import type { Volume } from './volume.js';
 export function assertOrphanNumber(volume: Volume, number: number): void {
   const { inodesCount } = volume.superblock;
   if (number <= inodesCount && number !== ROOT_INODE && !isOwnInode(volume, number)) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `orphan list: inode ${number} is no file's; the filesystem has ${inodesCount}; run e2fsck -fy`,
-  );
+  throw damaged(`orphan list: inode ${number} is no file's; the filesystem has ${inodesCount}`);
 }

@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
+import { damaged } from '../damage.js';
 import { testBit } from './bitmap.js';
 import { evictOrphan } from './evict.js';
 import { zeroRest } from './file-truncate.js';
@@ -129,8 +130,7 @@ function assertOrphan(volume: Volume, number: number): void {
   const isUsed = testBit(bits, (number - 1) % inodesPerGroup) && inode.mode !== 0;
   const canBeCut = isUsed && inode.type === 'file' && inode.hasExtents;
   if (isUsed && (inode.linksCount === 0 || canBeCut)) return;
-  throw new DaxdError(
-    'EUCLEAN',
-    `orphan list: inode ${number} ${isUsed ? `is a ${inode.type} with links` : 'is free'}; run e2fsck -fy`,
+  throw damaged(
+    `orphan list: inode ${number} ${isUsed ? `is a ${inode.type} with links` : 'is free'}`,
   );
 }

@@ -50,7 +50,7 @@ export function inheritAcl(stored: Buffer, mode: number, what: string): Inherite
   let inherited = mode;
   const limit = (tag: number, shift: number): void => {
     const at = places.get(tag);
-    if (at === undefined) throw damaged(acl, what);
+    if (at === undefined) throw notAnAcl(acl, what);
     const permissions = acl.readUInt16LE(at + 2) & (mode >> shift) & 7;
     acl.writeUInt16LE(permissions, at + 2);
     inherited = (inherited & ~(7 << shift)) | (permissions << shift);
@@ -66,10 +66,10 @@ export function inheritAcl(stored: Buffer, mode: number, what: string): Inherite
 function placesOf(acl: Buffer, what: string): Map<number, number> {
   const places = new Map<number, number>();
   if (acl.length < HEADER_SIZE || acl.readUInt32LE(0) !== VERSION) {
-    throw damaged(acl, what);
+    throw notAnAcl(acl, what);
   }
   for (let at = HEADER_SIZE; at < acl.length;) {
-    if (at + SHORT_ENTRY_SIZE > acl.length) throw damaged(acl, what);
+    if (at + SHORT_ENTRY_SIZE > acl.length) throw notAnAcl(acl, what);
     const tag = acl.readUInt16LE(at);
     places.set(tag, at);
     at += tag === Tag.User || tag === Tag.Group ? LONG_ENTRY_SIZE : SHORT_ENTRY_SIZE;
@@ -77,7 +77,7 @@ function placesOf(acl: Buffer, what: string): Map<number, number> {
   return places;
 }
 
-function damaged(acl: Buffer, what: string): DaxdError {
+function notAnAcl(acl: Buffer, what: string): DaxdError {
   return new DaxdError(
     'EUCLEAN',
     `access control list of ${what}: ${acl.length} bytes are none; remove it with setfacl -b`,

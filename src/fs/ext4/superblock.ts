@@ -1,6 +1,7 @@
 import { isPowerOf } from '../../lib/units.js';
 import { DaxdError } from '../../lib/errno.js';
-import { CRC_INIT, crc32c } from './checksum.js';
+import { checksumMismatch, damaged } from '../damage.js';
+import { crc32c, CRC_INIT } from './checksum.js';
 import {
   BLOCK_SIZE,
   EXT4_MAGIC,
@@ -203,7 +204,7 @@ export function checkGeometry(sb: Superblock, partitionBytes: number): void {
   ];
   const broken = rules.find(([holds]) => !holds);
   if (broken === undefined) return;
-  throw new DaxdError('EUCLEAN', `superblock: ${broken[1]}; check it with e2fsck -fn`);
+  throw damaged(`superblock: ${broken[1]}`);
 }
 
 /** Writes the checksum of a superblock. */
@@ -231,9 +232,7 @@ function verifySuperblock(sb: Buffer, roCompat: number): void {
   }
   // Without the feature the field holds nothing; the feature gate then refuses the mount.
   if ((roCompat & FeatureRoCompat.MetadataCsum) === 0) return;
-  if (!isSuperblockWhole(sb)) {
-    throw new DaxdError('EBADMSG', 'checksum mismatch: superblock; repair it with e2fsck -fy');
-  }
+  if (!isSuperblockWhole(sb)) throw checksumMismatch('superblock');
 }
 
 /** Two 32-bit halves as one number. */

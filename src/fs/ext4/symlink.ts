@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 import { allocateBlocks } from './allocator.js';
 import { spliceExtents } from './extent-splice.js';
 import { goalOf, mapExtents, WHOLE_FILE } from './extent-tree.js';
@@ -59,15 +60,12 @@ export function writeTarget(txn: Transaction, volume: Volume, inode: Inode, targ
 export function readTarget(source: BlockSource, volume: Volume, inode: Inode): Buffer {
   const sizeMax = inode.hasExtents ? TARGET_BYTES_MAX : I_BLOCK_SIZE - 1;
   if (inode.size < 1 || inode.size > sizeMax) {
-    throw new DaxdError(
-      'EUCLEAN',
-      `symlink inode ${inode.number}: a target of ${inode.size} bytes; run e2fsck -fy`,
-    );
+    throw damaged(`symlink inode ${inode.number}: a target of ${inode.size} bytes`);
   }
   if (!inode.hasExtents) return Buffer.from(inode.iBlock.subarray(0, inode.size));
   const [extent] = mapExtents(source, volume, inode, { from: 0, to: 1 });
   if (extent?.logical !== 0 || extent.unwritten) {
-    throw new DaxdError('EUCLEAN', `symlink inode ${inode.number}: no block; run e2fsck -fy`);
+    throw damaged(`symlink inode ${inode.number}: no block`);
   }
   return Buffer.from(source.block(extent.physical).subarray(0, inode.size));
 }

@@ -1,6 +1,6 @@
 import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
-import { DaxdError } from '../../lib/errno.js';
+import { damaged } from '../damage.js';
 
 /** A run of blocks. */
 export interface BlockRun {
@@ -43,10 +43,7 @@ export class SystemZone {
     let previous: NamedRun | undefined;
     for (const run of this.#named) {
       if (previous !== undefined && previous.start + previous.count > run.start) {
-        throw new DaxdError(
-          'EUCLEAN',
-          `${run.name} lies over ${previous.name}; check it with e2fsck -fn`,
-        );
+        throw damaged(`${run.name} lies over ${previous.name}`);
       }
       this.#join(run);
       previous = run;

@@ -5,6 +5,7 @@ import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
 import { isAligned, PAGE_SIZE, PAGES_PER_PMD } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import { damaged } from '../damage.js';
 import type { Journal } from '../jbd2/journal.js';
 import { newBlock } from './block-copy.js';
 import { BufferCache } from './buffer-cache.js';
@@ -149,9 +150,8 @@ export class Volume implements BlockSource {
    */
   assertBlocks(start: number, count: number, what = 'metadata'): void {
     if (start >= 0 && count >= 0 && start + count <= this.superblock.blocksCount) return;
-    throw new DaxdError(
-      'EUCLEAN',
-      `${what}: blocks ${start} to ${start + count} are named, the filesystem has ${this.superblock.blocksCount}; check it with e2fsck -fn`,
+    throw damaged(
+      `${what}: blocks ${start} to ${start + count} are named, the filesystem has ${this.superblock.blocksCount}`,
     );
   }
 

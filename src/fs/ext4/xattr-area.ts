@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import { roundUp } from '../../lib/units.js';
+import { damaged } from '../damage.js';
 import { XattrEntryField } from './layout.js';
 import type { XattrKey } from './xattr-name.js';
 
@@ -35,9 +36,10 @@ export function decodeXattrs(area: Buffer, place: XattrPlace, what: string): Xat
   const heads: number[] = [];
   let at = place.first;
   for (; ; at = entryEnd(area, at)) {
-    if (at + END_SIZE > area.length) damaged(what, 'its entries have no end');
+    if (at + END_SIZE > area.length) throw damagedAttributes(what, 'its entries have no end');
     if (area.readUInt32LE(at) === 0) break;
-    if (entryEnd(area, at) + END_SIZE > area.length) damaged(what, 'an entry has no room');
+    if (entryEnd(area, at) + END_SIZE > area.length)
+      throw damagedAttributes(what, 'an entry has no room');
     heads.push(at);
   }
   const spans: { from: number; to: number }[] = [];
@@ -51,7 +53,8 @@ export function decodeXattrs(area: Buffer, place: XattrPlace, what: string): Xat
   });
   let taken = at + END_SIZE;
   for (const { from, to } of spans.toSorted((a, b) => a.from - b.from)) {
-    if (from < taken) damaged(what, `a value at ${from} overlaps what ends at ${taken}`);
+    if (from < taken)
+      throw damagedAttributes(what, `a value at ${from} overlaps what ends at ${taken}`);
     taken = to;
   }
   return xattrs;
@@ -138,14 +141,18 @@ function decodeEntry(area: Buffer, at: number, { origin }: XattrPlace, what: str
     at + XattrEntryField.Name,
     at + XattrEntryField.Name + area.readUInt8(at + XattrEntryField.NameLength),
   );
-  if (name.includes(0)) damaged(what, 'a name has a NUL in it');
+  if (name.includes(0)) throw damagedAttributes(what, 'a name has a NUL in it');
   if (area.readUInt32LE(at + XattrEntryField.ValueInode) !== 0) {
-    damaged(what, 'a value lies in an inode of its own, without the feature ea_inode');
+    throw damagedAttributes(
+      what,
+      'a value lies in an inode of its own, without the feature ea_inode',
+    );
   }
   const size = area.readUInt32LE(at + XattrEntryField.ValueSize);
   const from = size === 0 ? 0 : origin + area.readUInt16LE(at + XattrEntryField.ValueOffset);
   const to = from + roundUp(size, ALIGNMENT);
-  if (to > area.length) damaged(what, `a value of ${size} bytes at ${from} passes the end`);
+  if (to > area.length)
+    throw damagedAttributes(what, `a value of ${size} bytes at ${from} passes the end`);
 
   const stored = area.readUInt32LE(at + XattrEntryField.Hash);
   const padded = area.subarray(from, to);
@@ -153,7 +160,8 @@ function decodeEntry(area: Buffer, at: number, { origin }: XattrPlace, what: str
     stored === 0 ||
     stored === xattrHash(name, padded) ||
     stored === xattrHash(name, padded, 'signed');
-  if (!isHashed) damaged(what, `the hash of an attribute is not 0x${stored.toString(16)}`);
+  if (!isHashed)
+    throw damagedAttributes(what, `the hash of an attribute is not 0x${stored.toString(16)}`);
   return {
     index: area.readUInt8(at + XattrEntryField.NameIndex),
     name: Buffer.from(name),
@@ -170,6 +178,6 @@ function entrySize(name: Buffer): number {
   return roundUp(XattrEntryField.Name + name.length, ALIGNMENT);
 }
 
-function damaged(what: string, problem: string): never {
-  throw new DaxdError('EUCLEAN', `attributes of ${what}: ${problem}; run e2fsck -fy`);
+function damagedAttributes(what: string, problem: string): DaxdError {
+  return damaged(`attributes of ${what}: ${problem}`);
 }

@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { allocateBlocks, freeBlocks, METADATA } from './allocator.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32cExcept, crc32cU64 } from './checksum.js';
@@ -100,22 +101,21 @@ function addBlock(txn: Transaction, volume: Volume, inode: Inode): Buffer {
 function readXattrBlock(source: BlockSource, volume: Volume, inode: Inode): Buffer {
   const number = inode.fileAcl;
   const { blocksCount } = volume.superblock;
-  if (number >= blocksCount) damaged(inode, `block ${number}, the filesystem has ${blocksCount}`);
+  if (number >= blocksCount)
+    throw damagedBlock(inode, `block ${number}, the filesystem has ${blocksCount}`);
   if (volume.systemZone.overlaps(number, 1)) {
-    damaged(inode, `block ${number} is one of the filesystem's tables`);
+    throw damagedBlock(inode, `block ${number} is one of the filesystem's tables`);
   }
   const block = source.block(number);
   if (source.isVerified(number, ROLE)) return block;
-  if (block.readUInt32LE(XattrField.Magic) !== XATTR_MAGIC) damaged(inode, 'no header');
+  if (block.readUInt32LE(XattrField.Magic) !== XATTR_MAGIC) throw damagedBlock(inode, 'no header');
   if (block.readUInt32LE(XattrField.Checksum) !== checksumOf(volume, number, block)) {
-    throw new DaxdError(
-      'EBADMSG',
-      `checksum mismatch: attribute block of inode ${inode.number}; repair it with e2fsck -fy`,
-    );
+    throw checksumMismatch(`attribute block of inode ${inode.number}`);
   }
   const blocks = block.readUInt32LE(XattrField.Blocks);
-  if (blocks !== 1) damaged(inode, `it has ${blocks} blocks, not one`);
-  if (block.readUInt32LE(XattrField.RefCount) === 0) damaged(inode, 'nobody refers to it');
+  if (blocks !== 1) throw damagedBlock(inode, `it has ${blocks} blocks, not one`);
+  if (block.readUInt32LE(XattrField.RefCount) === 0)
+    throw damagedBlock(inode, 'nobody refers to it');
   source.markVerified(number, ROLE);
   return block;
 }
@@ -130,9 +130,6 @@ function sealXattrBlock(volume: Volume, number: number, block: Buffer): void {
   block.writeUInt32LE(checksumOf(volume, number, block), XattrField.Checksum);
 }
 
-function damaged(inode: Inode, problem: string): never {
-  throw new DaxdError(
-    'EUCLEAN',
-    `attribute block of inode ${inode.number}: ${problem}; run e2fsck -fy`,
-  );
+function damagedBlock(inode: Inode, problem: string): DaxdError {
+  return damaged(`attribute block of inode ${inode.number}: ${problem}`);
 }

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
-import { CRC_INIT, crc32c } from '../../lib/crc32c.js';
+import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { solveWord } from './checksum-word.js';
 import {
   BlockType,
@@ -58,12 +59,7 @@ export class JournalSuperblock implements JournalIdentity {
     if (area.blocks === 0) throw damaged('the journal has no blocks');
     const bytes = area.read(0).subarray(0, JSB_BYTES);
     if (!isJournalSuperblock(bytes)) throw damaged('journal superblock: there is none');
-    if (!isSealed(bytes)) {
-      throw new DaxdError(
-        'EBADMSG',
-        'checksum mismatch: journal superblock; repair it with e2fsck -fy',
-      );
-    }
+    if (!isSealed(bytes)) throw checksumMismatch('journal superblock');
     const superblock = new JournalSuperblock(area, bytes);
     superblock.#check();
     return superblock;
@@ -242,8 +238,4 @@ function checksum(bytes: Buffer): number {
 
 function refuse(what: string): never {
   throw new DaxdError('EOPNOTSUPP', `journal: ${what}; run e2fsck -fy, or mount it elsewhere once`);
-}
-
-function damaged(what: string): DaxdError {
-  return new DaxdError('EUCLEAN', `${what}; run e2fsck -fy`);
 }

@@ -1,5 +1,6 @@
 import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
+import { checksumMismatch, damaged } from '../damage.js';
 import { BlockType, JBD2_MAGIC, REVOKE_COUNT, REVOKE_HEADER_BYTES, TAIL_OFFSET } from './layout.js';
 import type { JournalSuperblock } from './journal-superblock.js';
 import type { LogArea } from './log-area.js';
@@ -54,9 +55,7 @@ export function planReplay(
   const homes = new Map<number, LoggedCopy>();
   for (const { copies, revokes } of transactions) {
     for (const { home, copy } of copies) {
-      if (!isHome(home)) {
-        throw new DaxdError('EUCLEAN', `journal: block ${home} is logged; run e2fsck -fy`);
-      }
+      if (!isHome(home)) throw damaged(`journal: block ${home} is logged`);
       homes.set(home, copy);
     }
     // In order, so that a block logged again after its revocation comes back.
@@ -163,14 +162,11 @@ function readRevoke(area: LogArea, index: number, is64: boolean): number[] {
   const record = area.read(index);
   const bytes = record.readUInt32BE(REVOKE_COUNT);
   if (bytes < REVOKE_HEADER_BYTES || bytes > TAIL_OFFSET) {
-    throw new DaxdError('EUCLEAN', `journal: a revoke record of ${bytes} bytes; run e2fsck -fy`);
+    throw damaged(`journal: a revoke record of ${bytes} bytes`);
   }
   return decodeRevoke(record, is64);
 }
 
 function damagedTransaction(sequence: number, index: number): DaxdError {
-  return new DaxdError(
-    'EBADMSG',
-    `checksum mismatch: journal transaction ${sequence}, block ${index} of the log; repair it with e2fsck -fy`,
-  );
+  return checksumMismatch(`journal transaction ${sequence}, block ${index} of the log`);
 }

@@ -132,7 +132,7 @@ t.test('checkDirectoryBlock: one changed byte anywhere is EBADMSG or EUCLEAN', a
   }
   t.throws(() => checkDirectoryBlock(good, SEED + 1, SECOND), {
     code: 'EBADMSG',
-    message: /^directory inode 12, block 1: checksum/,
+    message: /^checksum mismatch: directory inode 12, block 1 /,
   });
 });
 
