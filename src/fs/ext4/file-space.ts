@@ -10,7 +10,7 @@ import { zeroRest } from './file-truncate.js';
 import type { ChangeResult } from './file-truncate.js';
 import { zeroPastEnd } from './file-write.js';
 import { freeSpan, inTransactions } from './free-span.js';
-import { HoleFill } from './hole-fill.js';
+import { assertFillFits, HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, FileLayoutChange } from './layout-break.js';
@@ -142,7 +142,7 @@ async function leaveZeroed(
     };
     await whenSpace(volume, () => {
       const inode = rereadWritable(volume, volume, before);
-      new HoleFill(volume, inode, span, { unwrite: wholeBlocks(bytes) }).release();
+      assertFillFits(volume, inode, span, { unwrite: wholeBlocks(bytes) });
     });
     return await volume.transact((txn) => {
       const inode = rereadWritable(txn, volume, before);
@@ -189,7 +189,7 @@ async function allocate(
     const rest = { from, to: last };
     const fill = await whenSpace(volume, () => {
       const inode = rereadWritable(volume, volume, before);
-      return new HoleFill(volume, inode, rest, { unwrite });
+      return HoleFill.reserve(volume, inode, rest, { unwrite });
     });
     const { span } = fill;
     const sizeMin = keepSize ? 0 : Math.min(end, span.to * BLOCK_SIZE);

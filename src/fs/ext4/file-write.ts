@@ -103,7 +103,7 @@ function storeContent(
   const inode = rereadWritable(volume, volume, before, { append: true });
   const wantedEnd = offset + source.length;
   const wanted = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(wantedEnd / BLOCK_SIZE) };
-  const fill = new HoleFill(volume, inode, wanted, { written: true });
+  const fill = HoleFill.reserve(volume, inode, wanted, { written: true });
   const { span, stale } = fill;
   const end = Math.min(wantedEnd, span.to * BLOCK_SIZE);
   const stores = new DataStores(volume);

@@ -69,7 +69,7 @@ async function fillSpan(volume: Volume, number: number, range: DmaRange): Promis
 async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promise<number> {
   const fill = await whenSpace(volume, () => {
     const inode = rereadWritable(volume, volume, before);
-    return new HoleFill(volume, inode, span, { written: true });
+    return HoleFill.reserve(volume, inode, span, { written: true });
   });
   const prepare = async (): Promise<void> => {
     if (fill.stale.length > 0) await zeroBlocks(volume, before, fill.stale);
