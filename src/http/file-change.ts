@@ -1,5 +1,5 @@
 import type { Evict, PendingChange, ResumedChange } from '../dax/layout-change.js';
-import type { ChangeResult } from '../fs/ext4/file-truncate.js';
+import type { ChangeResult } from '../fs/ext4/layout-break.js';
 import type { FileChange } from '../lease/kept-operation.js';
 import type { Evicted } from '../lease/revocation.js';
 import type { FileSystem, LeaseControl } from './control.js';

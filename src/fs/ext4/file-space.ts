@@ -2,18 +2,16 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
-import { DataStores, wholeBlocks } from './data-stores.js';
+import { wholeBlocks } from './data-stores.js';
 import type { ByteSpan } from './data-stores.js';
 import { NO_BLOCKS } from './extent.js';
 import type { BlockSpan } from './extent.js';
-import { zeroRest } from './file-truncate.js';
-import type { ChangeResult } from './file-truncate.js';
-import { zeroPastEnd } from './file-write.js';
+import { zeroBehind, zeroEdges } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import { assertFillFits, HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
-import type { Change, FileLayoutChange } from './layout-break.js';
+import type { Change, ChangeResult, FileLayoutChange } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
 import { leavePinned } from './leave-pinned.js';
 import { nameFill } from './name-fill.js';
@@ -194,28 +192,13 @@ async function allocate(
     const { span } = fill;
     const sizeMin = keepSize ? 0 : Math.min(end, span.to * BLOCK_SIZE);
     const prepare = async (): Promise<void> => {
-      const { size } = rereadWritable(volume, volume, before);
-      if (sizeMin > size && !isZeroed) await zeroBehind(volume, before);
+      const inode = rereadWritable(volume, volume, before);
+      if (sizeMin > inode.size && !isZeroed) await zeroBehind(volume, inode);
       isZeroed = true;
     };
     await nameFill(volume, before, fill, { prepare, sizeMin });
     from = span.to;
   }
-}
-
-/** Before a file grows: what lies behind its end in its last block must read as zeros. */
-async function zeroBehind(volume: Volume, before: Inode): Promise<void> {
-  const stores = new DataStores(volume);
-  zeroPastEnd(volume, rereadWritable(volume, volume, before), Infinity, stores);
-  await stores.persist();
-}
-
-/** Zeroes the parts of blocks at both ends of a range. */
-async function zeroEdges(volume: Volume, number: number, { from, to }: ByteSpan): Promise<void> {
-  const first = Math.min(to, roundUp(from, BLOCK_SIZE));
-  const last = Math.max(first, roundDown(to, BLOCK_SIZE));
-  await zeroRest(volume, number, { from, to: first });
-  await zeroRest(volume, number, { from: last, to });
 }
 
 /** A range as a layout change, rounded out to pages. */

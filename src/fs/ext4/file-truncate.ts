@@ -1,30 +1,18 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { roundDown, roundUp } from '../../lib/units.js';
-import { DataStores, writtenOf } from './data-stores.js';
-import { mapExtents } from './extent-tree.js';
 import { NO_BLOCKS } from './extent.js';
-import { zeroPastEnd } from './file-write.js';
+import { zeroBehind, zeroRest } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
-import type { Change } from './layout-break.js';
+import type { Change, ChangeResult } from './layout-break.js';
 import { BLOCK_SIZE } from './layout.js';
 import { leavePinned } from './leave-pinned.js';
 import { addOrphan, removeOrphan } from './orphans.js';
 import { PinnedCopies } from './pinned-copies.js';
-import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
+import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import { touchContent } from './touch-content.js';
 import type { Volume } from './volume.js';
-
-/** How a change that may wait went. */
-export interface ChangeResult {
-  /** How long pinned pages, or an earlier change, were waited for. */
-  readonly waitedMs: number;
-  /** Data that was freed, in whole blocks. */
-  readonly freedBytes: number;
-  /** Data that went into the quarantine instead, for its pages are pinned; in whole blocks. */
-  readonly quarantinedBytes: number;
-}
 
 /**
  * Sets the size of a file. Waits until no page is pinned that holds a byte at or past the
@@ -78,11 +66,7 @@ async function grow(
   const rest = { from: before.size, to: roundUp(before.size, BLOCK_SIZE) };
   const copies = await PinnedCopies.ofEdges(volume, before, rest, layout);
   try {
-    if (copies.isEmpty) {
-      const stores = new DataStores(volume);
-      zeroPastEnd(volume, before, Infinity, stores);
-      await stores.persist();
-    }
+    if (copies.isEmpty) await zeroBehind(volume, before);
     const left = await volume.transact((txn) => {
       const inode = rereadWritable(txn, volume, before);
       const blocks = leavePinned(txn, volume, { inode, span: NO_BLOCKS, copies }, layout);
@@ -133,18 +117,4 @@ async function shrink(
   } finally {
     copies.release();
   }
-}
-
-/** Zeroes bytes of a file, durably, where they lie in written blocks; elsewhere they are zero. */
-export async function zeroRest(
-  volume: Volume,
-  number: number,
-  { from, to }: { readonly from: number; readonly to: number },
-): Promise<void> {
-  if (from >= to) return;
-  const inode = readRegular(volume, volume, number);
-  const span = { from: Math.floor(from / BLOCK_SIZE), to: Math.ceil(to / BLOCK_SIZE) };
-  const stores = new DataStores(volume);
-  stores.zero(writtenOf(mapExtents(volume, volume, inode, span)), { from, to });
-  await stores.persist();
 }

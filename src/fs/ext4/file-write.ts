@@ -1,6 +1,6 @@
 import { whenSpace } from './allocator.js';
-import { DataStores, writtenOf } from './data-stores.js';
-import { mapExtents } from './extent-tree.js';
+import { DataStores } from './data-stores.js';
+import { zeroPastEnd } from './file-zero.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -117,17 +117,4 @@ function storeContent(
     throw error;
   }
   return { fill, stores, end };
-}
-
-/**
- * Zeroes what lies behind the end of a file in its last block, up to `until`: whoever wrote
- * through a lease may have left something there, which must not show when the file grows.
- */
-export function zeroPastEnd(volume: Volume, inode: Inode, until: number, stores: DataStores): void {
-  const { size } = inode;
-  const to = Math.min(until, Math.ceil(size / BLOCK_SIZE) * BLOCK_SIZE);
-  if (to <= size) return;
-  const block = Math.floor(size / BLOCK_SIZE);
-  const last = mapExtents(volume, volume, inode, { from: block, to: block + 1 });
-  stores.zero(writtenOf(last), { from: size, to });
 }

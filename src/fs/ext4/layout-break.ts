@@ -40,6 +40,16 @@ export interface Change {
   readonly resumed?: ResumedChange | undefined;
 }
 
+/** How a change that may wait went. */
+export interface ChangeResult {
+  /** How long pinned pages, or an earlier change, were waited for. */
+  readonly waitedMs: number;
+  /** Data that was freed, in whole blocks. */
+  readonly freedBytes: number;
+  /** Data that went into the quarantine instead, for its pages are pinned; in whole blocks. */
+  readonly quarantinedBytes: number;
+}
+
 /** A layout change of a file; which pages it means, the extents say. */
 export type FileLayoutChange = Omit<LayoutChangeRequest, 'pages'>;
 

@@ -3,7 +3,7 @@ import { roundDown, roundUp } from '../../lib/units.js';
 import { damaged } from '../damage.js';
 import { testBit } from './bitmap.js';
 import { evictOrphan } from './evict.js';
-import { zeroRest } from './file-truncate.js';
+import { zeroRest } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import { readInodeBitmap } from './group-bitmaps.js';
 import { readAnyInode } from './inode.js';

@@ -1,12 +1,12 @@
 import { DaxdError } from '../../lib/errno.js';
-import { MIB, roundUp } from '../../lib/units.js';
+import { roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
-import { DataStores } from './data-stores.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { toFileExtent } from './file-read.js';
 import type { FileExtent } from './file-read.js';
+import { zeroInPieces } from './file-zero.js';
 import { HoleFill } from './hole-fill.js';
 import type { Inode } from './inode.js';
 import { assertInPlace } from './in-place.js';
@@ -14,9 +14,6 @@ import { BLOCK_SIZE } from './layout.js';
 import { nameFill } from './name-fill.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
-
-/** What is zeroed before others get a turn: some ten milliseconds of stores. */
-const ZERO_PIECE_BLOCKS = (64 * MIB) / BLOCK_SIZE;
 
 /** The bytes that somebody wants to reach without the filesystem. */
 export interface DmaRange {
@@ -72,29 +69,13 @@ async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promis
     return HoleFill.reserve(volume, inode, span, { written: true });
   });
   const prepare = async (): Promise<void> => {
-    if (fill.stale.length > 0) await zeroBlocks(volume, before, fill.stale);
+    await zeroInPieces(volume, fill.stale, () => {
+      // The piece before was waited for: an unwritten block is the file's only while it lives.
+      rereadWritable(volume, volume, before);
+    });
   };
   await nameFill(volume, before, fill, { prepare, sizeMin: 0 });
   return fill.span.to;
-}
-
-/** Zeroes whole blocks, durably, which no reader of the file sees yet. */
-async function zeroBlocks(
-  volume: Volume,
-  before: Inode,
-  extents: readonly Extent[],
-): Promise<void> {
-  const stores = new DataStores(volume);
-  for (const { logical, length } of extents) {
-    for (let done = 0; done < length; done += ZERO_PIECE_BLOCKS) {
-      // The last piece was waited for: an unwritten block is the file's only while it lives.
-      rereadWritable(volume, volume, before);
-      const from = (logical + done) * BLOCK_SIZE;
-      const to = (logical + Math.min(length, done + ZERO_PIECE_BLOCKS)) * BLOCK_SIZE;
-      stores.zero(extents, { from, to });
-      await stores.persist();
-    }
-  }
 }
 
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {

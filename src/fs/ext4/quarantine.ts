@@ -1,9 +1,9 @@
 import { DaxdError } from '../../lib/errno.js';
-import { isAligned, MIB } from '../../lib/units.js';
-import { DataStores } from './data-stores.js';
+import { isAligned } from '../../lib/units.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents, countBlocks, joinExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
+import { zeroInPieces } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -14,9 +14,6 @@ import { checkRange } from './regular-file.js';
 import type { Volume } from './volume.js';
 
 export type { MediaRun, QuarantineMove } from './quarantine-state.js';
-
-/** What is zeroed before others get a turn. */
-const ZERO_PIECE_BLOCKS = (64 * MIB) / BLOCK_SIZE;
 
 /**
  * The blocks of a filesystem that left their files while they were pinned. They stay in use on
@@ -101,7 +98,9 @@ export class Quarantine {
       );
     }
     try {
-      await zero(volume, extents);
+      await zeroInPieces(volume, extents, () => {
+        volume.assertWritable();
+      });
       await inTransactions(volume, (txn) => {
         const inode = readAnyInode(txn, volume, number);
         const piece = freeSpan(txn, volume, { inode, span }, layout);
@@ -122,20 +121,6 @@ export class Quarantine {
     const { inode } = volume.quarantine;
     if (inode === undefined) return [];
     return clipExtents(mapExtents(volume, volume, readAnyInode(volume, volume, inode), span), span);
-  }
-}
-
-/** Zeroes blocks, durably, piece by piece. */
-async function zero(volume: Volume, extents: readonly Extent[]): Promise<void> {
-  const stores = new DataStores(volume);
-  for (const { logical, length } of extents) {
-    for (let done = 0; done < length; done += ZERO_PIECE_BLOCKS) {
-      volume.assertWritable();
-      const from = (logical + done) * BLOCK_SIZE;
-      const to = (logical + Math.min(length, done + ZERO_PIECE_BLOCKS)) * BLOCK_SIZE;
-      stores.zero(extents, { from, to });
-      await stores.persist();
-    }
   }
 }
 
