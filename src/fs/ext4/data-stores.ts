@@ -1,13 +1,8 @@
-import type { BlockSpan, Extent } from './extent.js';
+import type { ByteSpan } from './byte-span.js';
+import type { Extent } from './extent.js';
 import { mediaOffset } from './file-read.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Volume } from './volume.js';
-
-/** A stretch of a file, in bytes, half open. */
-export interface ByteSpan {
-  readonly from: number;
-  readonly to: number;
-}
 
 /**
  * Stores file data to the map, and makes all of it durable together. What it may store to
@@ -59,14 +54,4 @@ export class DataStores {
       this.#stored.push({ from: media, to: media + to - from });
     }
   }
-}
-
-/** The written ones: only their blocks hold what the file reads as. */
-export function writtenOf(extents: readonly Extent[]): Extent[] {
-  return extents.filter(({ unwritten }) => !unwritten);
-}
-
-/** The blocks that lie wholly within a range; `to` is not above `from` when there are none. */
-export function wholeBlocks({ from, to }: ByteSpan): BlockSpan {
-  return { from: Math.ceil(from / BLOCK_SIZE), to: Math.floor(to / BLOCK_SIZE) };
 }

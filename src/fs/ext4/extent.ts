@@ -89,6 +89,11 @@ export function holesOf(extents: readonly Extent[], span: BlockSpan): BlockSpan[
   return holes;
 }
 
+/** The written ones: only their blocks hold what the file reads as. */
+export function writtenOf(extents: readonly Extent[]): Extent[] {
+  return extents.filter(({ unwritten }) => !unwritten);
+}
+
 /** Ascending extents with the parts inside a span made written or unwritten. */
 export function convertExtents(
   extents: readonly Extent[],

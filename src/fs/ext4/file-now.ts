@@ -1,10 +1,10 @@
+import { blocksAround } from './byte-span.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import { fileExtents } from './file-read.js';
 import type { FileExtent } from './file-read.js';
 import { assertInPlace } from './in-place.js';
 import type { Inode, InodeType } from './inode.js';
-import { BLOCK_SIZE } from './layout.js';
 import type { Volume } from './volume.js';
 
 /** A file, directory or other inode as it is now: good for one synchronous stretch. */
@@ -39,7 +39,7 @@ export class FileNow {
   /** As {@link assertInPlace}, of what holds the bytes [from, to). */
   assertLendable(from: number, to: number): void {
     if (this.#volume.replayed.size === 0) return;
-    const span = { from: Math.floor(from / BLOCK_SIZE), to: Math.ceil(to / BLOCK_SIZE) };
+    const span = blocksAround({ from, to });
     const extents = mapExtents(this.#volume, this.#volume, this.#inode, span);
     assertInPlace(this.#volume, this.inode, clipExtents(extents, span));
   }

@@ -1,3 +1,4 @@
+import { blocksAround } from './byte-span.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { Extent } from './extent.js';
@@ -66,7 +67,7 @@ export async function* readFileStream(
 /** Fills `target` with the content at `offset`; the caller has checked both against the size. */
 function readContent(volume: Volume, inode: Inode, offset: number, target: Uint8Array): void {
   const end = offset + target.length;
-  const span = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
+  const span = blocksAround({ from: offset, to: end });
   let at = offset;
   for (const extent of mapExtents(volume, volume, inode, span)) {
     if (extent.unwritten) continue;
@@ -104,7 +105,7 @@ function readData(volume: Volume, from: number, target: Uint8Array): void {
  */
 export function fileExtents(volume: Volume, inode: Inode, from = 0, to = Infinity): FileExtent[] {
   if (!inode.hasExtents) return [];
-  const span = { from: Math.floor(from / BLOCK_SIZE), to: Math.ceil(to / BLOCK_SIZE) };
+  const span = blocksAround({ from, to });
   return clipExtents(mapExtents(volume, volume, inode, span), span).map(toFileExtent);
 }
 

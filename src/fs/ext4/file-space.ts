@@ -2,8 +2,8 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
-import { wholeBlocks } from './data-stores.js';
-import type { ByteSpan } from './data-stores.js';
+import { blocksAround, wholeBlocks } from './byte-span.js';
+import type { ByteSpan } from './byte-span.js';
 import { NO_BLOCKS } from './extent.js';
 import type { BlockSpan } from './extent.js';
 import { zeroBehind, zeroEdges } from './file-zero.js';
@@ -134,10 +134,7 @@ async function leaveZeroed(
   try {
     if (copies.isEmpty) return 0;
     // What the holes take afterwards is looked for first: without it nothing changes.
-    const span = {
-      from: Math.floor(bytes.from / BLOCK_SIZE),
-      to: Math.ceil(bytes.to / BLOCK_SIZE),
-    };
+    const span = blocksAround(bytes);
     await whenSpace(volume, () => {
       const inode = rereadWritable(volume, volume, before);
       assertFillFits(volume, inode, span, { unwrite: wholeBlocks(bytes) });

@@ -1,4 +1,5 @@
 import { whenSpace } from './allocator.js';
+import { blocksAround } from './byte-span.js';
 import { DataStores } from './data-stores.js';
 import { zeroPastEnd } from './file-zero.js';
 import { HoleFill } from './hole-fill.js';
@@ -102,7 +103,7 @@ function storeContent(
   // Appending is let through: whoever may not do more was refused before.
   const inode = rereadWritable(volume, volume, before, { append: true });
   const wantedEnd = offset + source.length;
-  const wanted = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(wantedEnd / BLOCK_SIZE) };
+  const wanted = blocksAround({ from: offset, to: wantedEnd });
   const fill = HoleFill.reserve(volume, inode, wanted, { written: true });
   const { span, stale } = fill;
   const end = Math.min(wantedEnd, span.to * BLOCK_SIZE);

@@ -1,7 +1,9 @@
 import { MIB, roundDown, roundUp } from '../../lib/units.js';
-import { DataStores, writtenOf } from './data-stores.js';
-import type { ByteSpan } from './data-stores.js';
+import { blocksAround } from './byte-span.js';
+import type { ByteSpan } from './byte-span.js';
+import { DataStores } from './data-stores.js';
 import { mapExtents } from './extent-tree.js';
+import { writtenOf } from './extent.js';
 import type { Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -17,12 +19,10 @@ const ZERO_PIECE_BLOCKS = (64 * MIB) / BLOCK_SIZE;
  * @throws DaxdError EISDIR, EINVAL, ENOENT, EIO, EBADMSG, EUCLEAN
  */
 export async function zeroRest(volume: Volume, number: number, bytes: ByteSpan): Promise<void> {
-  const { from, to } = bytes;
-  if (from >= to) return;
+  if (bytes.from >= bytes.to) return;
   const inode = readRegular(volume, volume, number);
-  const span = { from: Math.floor(from / BLOCK_SIZE), to: Math.ceil(to / BLOCK_SIZE) };
   const stores = new DataStores(volume);
-  stores.zero(writtenOf(mapExtents(volume, volume, inode, span)), bytes);
+  stores.zero(writtenOf(mapExtents(volume, volume, inode, blocksAround(bytes))), bytes);
   await stores.persist();
 }
 

@@ -5,13 +5,12 @@ import type {
   PendingChange,
   ResumedChange,
 } from '../../dax/layout-change.js';
-import { roundDown, roundUp } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
 import { pagesOf } from './block-pages.js';
+import { blocksAround } from './byte-span.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import { readAnyInode } from './inode.js';
-import { BLOCK_SIZE } from './layout.js';
 import type { Volume } from './volume.js';
 
 /** What a caller may give along with a change of a file. */
@@ -107,10 +106,7 @@ export async function changeLayout<T>(
  * A file without a name has its pages until they are freed.
  */
 function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange): PfnRun[] {
-  const span = {
-    from: roundDown(from, BLOCK_SIZE) / BLOCK_SIZE,
-    to: to === Infinity ? Infinity : roundUp(to, BLOCK_SIZE) / BLOCK_SIZE,
-  };
+  const span = blocksAround({ from, to });
   const inode = readAnyInode(volume, volume, number);
   // A short symlink or a device has no pages.
   if (inode.mode === 0 || !inode.hasExtents) return [];

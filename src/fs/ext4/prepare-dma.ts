@@ -1,8 +1,9 @@
 import { DaxdError } from '../../lib/errno.js';
 import { roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
+import { blocksAround } from './byte-span.js';
 import { mapExtents } from './extent-tree.js';
-import { clipExtents } from './extent.js';
+import { clipExtents, writtenOf } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { toFileExtent } from './file-read.js';
 import type { FileExtent } from './file-read.js';
@@ -41,7 +42,7 @@ export async function prepareDma(
   number: number,
   range: DmaRange,
 ): Promise<FileExtent[]> {
-  const span = pagesOf(readRegular(volume, volume, number), range);
+  const span = blocksInFile(readRegular(volume, volume, number), range);
   if (range.access === 'write') {
     readWritable(volume, volume, number);
     await volume.withInode(number, async () => {
@@ -56,7 +57,7 @@ export async function prepareDma(
 async function fillSpan(volume: Volume, number: number, range: DmaRange): Promise<void> {
   const before = readWritable(volume, volume, number);
   // The file may have become shorter while this waited for its turn.
-  const span = pagesOf(before, range);
+  const span = blocksInFile(before, range);
   for (let from = span.from; from < span.to;) {
     from = await fillPiece(volume, before, { from, to: span.to });
   }
@@ -79,12 +80,11 @@ async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promis
 }
 
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
-  const extents = clipExtents(mapExtents(volume, volume, inode, span), span);
-  return extents.filter(({ unwritten }) => !unwritten);
+  return clipExtents(writtenOf(mapExtents(volume, volume, inode, span)), span);
 }
 
 /** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */
-function pagesOf({ number, size }: Inode, { offset, length }: DmaRange): BlockSpan {
+function blocksInFile({ number, size }: Inode, { offset, length }: DmaRange): BlockSpan {
   const end = checkRange(offset, length);
   const last = roundUp(size, BLOCK_SIZE);
   if (length === 0 || offset >= size || end > last) {
@@ -93,5 +93,5 @@ function pagesOf({ number, size }: Inode, { offset, length }: DmaRange): BlockSp
       `inode ${number}: bytes ${offset} to ${end} are not in a file of ${size} bytes (a range may end at ${last} at the latest)`,
     );
   }
-  return { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(end / BLOCK_SIZE) };
+  return blocksAround({ from: offset, to: end });
 }
