@@ -1,8 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { isAligned } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
-import { BLOCK_SIZE } from './layout.js';
-import { SUPERBLOCK_BLOCK } from './superblock-store.js';
+import { BLOCK_SIZE, SUPERBLOCK_BLOCK } from './layout.js';
 
 /** A stretch of the partition that was stored to, in bytes. */
 export interface Store {

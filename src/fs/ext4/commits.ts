@@ -6,8 +6,8 @@ import type { Journal } from '../jbd2/journal.js';
 import type { BufferCache } from './buffer-cache.js';
 import { persistStores, storeInPlace } from './checkpoint.js';
 import { CompoundTransaction } from './compound-transaction.js';
-import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
-import { SUPERBLOCK_BLOCK, storeSuperblockBytes } from './superblock-store.js';
+import { SUPERBLOCK_BLOCK, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
+import { storeSuperblockBytes } from './superblock-store.js';
 import type { Transaction } from './transaction.js';
 
 /** What {@link Commits} works on. */

@@ -3,6 +3,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE } from '../../lib/units.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c } from './checksum.js';
+import { ROOT_INODE } from './layout.js';
 
 /**
  * One block of a directory: a chain of entries that covers the block without a gap, closed
@@ -35,7 +36,6 @@ const ENTRY_BYTES_MIN = 12;
 const TAIL_REC_LEN = 12;
 const TAIL_TYPE = 0xde;
 const CHECKSUM_OFFSET = PAGE_SIZE - 4;
-const ROOT_INODE = 2;
 const SLASH = 0x2f;
 const DOT = 0x2e;
 

@@ -1,6 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import {
   BLOCK_SIZE,
+  CHECKSUM_CRC32C,
   FeatureCompat,
   FeatureIncompat,
   FeatureRoCompat,
@@ -8,8 +9,6 @@ import {
   SuperField,
 } from './layout.js';
 import type { Superblock } from './superblock.js';
-
-const CHECKSUM_CRC32C = 1;
 
 /** A reason not to write to it. */
 export const ERRORS_FOUND = 'errors were found in it (run e2fsck -fy)';

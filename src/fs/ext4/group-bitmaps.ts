@@ -4,11 +4,9 @@ import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c } from './checksum.js';
 import { modifyGroup, readGroup } from './group.js';
 import type { Group } from './group.js';
-import { BLOCK_SIZE, GroupFlag } from './layout.js';
+import { BITMAP_BITS, BLOCK_SIZE, GroupFlag } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
-
-const BITS_PER_BLOCK = 8 * BLOCK_SIZE;
 
 /**
  * The block bitmap of a group, to read: a set bit is a used block, or no block at all. For a
@@ -135,7 +133,7 @@ function initialBlockBitmap(volume: Volume, number: number): Buffer {
   for (const run of systemZone.within(start, blocks)) {
     freeBlocks -= setBits(bits, run.start - start, run.count);
   }
-  setBits(bits, blocks, BITS_PER_BLOCK - blocks);
+  setBits(bits, blocks, BITMAP_BITS - blocks);
   if (superblock.clusterBlocks === 1) checkFree(volume, number, { freeBlocks });
   return bits;
 }
@@ -144,7 +142,7 @@ function initialInodeBitmap(volume: Volume, number: number): Buffer {
   const { superblock } = volume;
   checkFree(volume, number, { freeInodes: superblock.inodesPerGroup });
   const bits = Buffer.alloc(BLOCK_SIZE);
-  setBits(bits, superblock.inodesPerGroup, BITS_PER_BLOCK - superblock.inodesPerGroup);
+  setBits(bits, superblock.inodesPerGroup, BITMAP_BITS - superblock.inodesPerGroup);
   return bits;
 }
 

@@ -5,11 +5,8 @@ import { LogArea } from '../jbd2/log-area.js';
 import type { LogRun } from '../jbd2/log-area.js';
 import { eachExtent } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
-import { BLOCK_SIZE, FeatureCompat, SuperField } from './layout.js';
+import { BLOCK_SIZE, FeatureCompat, JOURNAL_INODE, SuperField } from './layout.js';
 import type { Volume } from './volume.js';
-
-/** The inode that every ext4 with a journal inside has. @kernel EXT4_JOURNAL_INO (fs/ext4/ext4.h) */
-const JOURNAL_INODE = 8;
 
 /** Whether a filesystem logs its changes. */
 export function hasJournal({ superblock }: Volume): boolean {

@@ -2,8 +2,8 @@ import type { Journal } from '../jbd2/journal.js';
 import type { LogArea } from '../jbd2/log-area.js';
 import { planReplay, readLogged } from '../jbd2/recovery.js';
 import type { ReplayPlan } from '../jbd2/recovery.js';
-import { BLOCK_SIZE, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
-import { storeSuperblockBytes, SUPERBLOCK_BLOCK } from './superblock-store.js';
+import { BLOCK_SIZE, SUPERBLOCK_BLOCK, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE } from './layout.js';
+import { storeSuperblockBytes } from './superblock-store.js';
 import type { Volume } from './volume.js';
 
 /** What a filesystem's journal holds that may not be in its place. */

@@ -5,9 +5,13 @@
 
 /** Bytes of a block: the only size that daxd reads, one page. */
 export const BLOCK_SIZE = 4096;
+/** Bits of a bitmap, which is one block: more blocks or inodes no group has. */
+export const BITMAP_BITS = 8 * BLOCK_SIZE;
 /** The superblock's place on the partition, and its size. */
 export const SUPERBLOCK_OFFSET = 1024;
 export const SUPERBLOCK_SIZE = 1024;
+/** The block that holds it. */
+export const SUPERBLOCK_BLOCK = 0;
 export const EXT4_MAGIC = 0xef53;
 
 /** Fields of the superblock. @kernel struct ext4_super_block (fs/ext4/ext4.h) */
@@ -65,6 +69,9 @@ export const SuperField = {
 
 /** Bits of s_state. */
 export const FsState = { Valid: 1, Error: 2, Orphans: 4 } as const;
+
+/** The only s_checksum_type. */
+export const CHECKSUM_CRC32C = 1;
 
 /** Bits of s_flags. */
 export const SuperFlag = { SignedHash: 1, UnsignedHash: 2 } as const;
@@ -162,6 +169,8 @@ export const InodeField = {
 export const I_BLOCK_SIZE = 60;
 /** Bytes of the inode of ext2; what lies beyond is counted by i_extra_isize. */
 export const GOOD_OLD_INODE_SIZE = 128;
+/** Bytes of the fields behind it, as every ext4 of today has them. */
+export const EXTRA_ISIZE = 32;
 
 /** Bits of i_flags. */
 export const InodeFlag = {
@@ -196,6 +205,10 @@ export const ModeType = {
 } as const;
 
 export const ROOT_INODE = 2;
+/** The inode that every ext4 with a journal inside has. @kernel EXT4_JOURNAL_INO (fs/ext4/ext4.h) */
+export const JOURNAL_INODE = 8;
+/** Inodes below the first that files may take, in every ext4 of today. */
+export const FIRST_INODE_MIN = 11;
 
 /** Extent tree: header and entries of 12 bytes each. */
 export const EXTENT_MAGIC = 0xf30a;
@@ -235,3 +248,7 @@ export const XattrEntryField = {
   Hash: 0x0c,
   Name: 0x10,
 } as const;
+
+/** Where the slots of a block of the orphan file end: magic and checksum stand behind them. */
+export const ORPHAN_SLOTS_END = BLOCK_SIZE - 8;
+export const ORPHAN_BLOCK_MAGIC = 0x0b10ca04;

@@ -1,6 +1,8 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { GIB, MIB, PAGE_SIZE, roundUp } from '../../lib/units.js';
+import { LOG_BLOCKS_MIN } from '../jbd2/layout.js';
+import { BITMAP_BITS } from './layout.js';
 import { isSparseSuperGroup } from './sparse-super.js';
 
 /**
@@ -8,7 +10,7 @@ import { isSparseSuperGroup } from './sparse-super.js';
  * here. Bitmaps and inode tables of sixteen groups lie together in the first of them.
  */
 
-export const BLOCKS_PER_GROUP = 8 * PAGE_SIZE;
+export const BLOCKS_PER_GROUP = BITMAP_BITS;
 export const DESCRIPTOR_BYTES = 64;
 export const INODE_BYTES = 256;
 /** log2 of the groups whose metadata lies together. */
@@ -23,9 +25,9 @@ const INODES_PER_BLOCK = PAGE_SIZE / INODE_BYTES;
 const INODES_PER_GROUP_MAX = BLOCKS_PER_GROUP;
 /** A last group with less room than this behind its own metadata is not worth having. */
 const LAST_GROUP_BLOCKS_MIN = 64;
-/** Blocks from which the journal has so many blocks, smallest first; jbd2 takes no fewer than 1024. @kernel JBD2_MIN_JOURNAL_BLOCKS (linux/jbd2.h) */
+/** Blocks from which the journal has so many blocks, smallest first. */
 const JOURNAL_BLOCKS = [
-  { from: 0, journal: 1024 },
+  { from: 0, journal: LOG_BLOCKS_MIN },
   { from: (128 * MIB) / PAGE_SIZE, journal: 4096 },
   { from: GIB / PAGE_SIZE, journal: 8192 },
   { from: (2 * GIB) / PAGE_SIZE, journal: 16384 },

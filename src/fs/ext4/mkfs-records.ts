@@ -1,27 +1,35 @@
+import { DxHash } from './dx-hash.js';
+import { encodeLeaf } from './extent-node.js';
 import { encodeWallTime, wallSeconds } from './inode-time.js';
-import { BLOCK_SIZE } from './layout.js';
 import {
+  BLOCK_SIZE,
+  CHECKSUM_CRC32C,
   EXT4_MAGIC,
-  EXTENT_MAGIC,
-  EXTENT_ROOT_MAX,
+  EXTRA_ISIZE,
   FeatureCompat,
   FeatureIncompat,
   FeatureRoCompat,
+  FIRST_INODE_MIN,
   FsState,
   GroupField,
   GroupFlag,
+  I_BLOCK_SIZE,
   InodeField,
   InodeFlag,
+  JOURNAL_INODE,
+  ORPHAN_BLOCK_MAGIC,
+  ORPHAN_SLOTS_END,
+  ROOT_INODE,
+  SUPERBLOCK_SIZE,
   SuperField,
   SuperFlag,
-  SUPERBLOCK_SIZE,
 } from './layout.js';
 import {
   crc32c,
-  CRC_INIT,
   crc32cExcept,
   crc32cU32,
   crc32cU64,
+  CRC_INIT,
   inodeChecksumSeed,
 } from './checksum.js';
 import {
@@ -31,24 +39,24 @@ import {
   LOG_GROUPS_PER_FLEX,
 } from './mkfs-geometry.js';
 import type { BlockRun, GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
+import { sealSuperblock } from './superblock.js';
 
 /** The records of a new filesystem as bytes; `mkfs.ts` puts them in place. */
 
 /** Inodes that a new filesystem has in use. */
-export const MkfsInode = { Root: 2, Journal: 8, LostAndFound: 11, OrphanFile: 12 } as const;
+export const MkfsInode = {
+  Root: ROOT_INODE,
+  Journal: JOURNAL_INODE,
+  LostAndFound: 11,
+  OrphanFile: 12,
+} as const;
 
-const FIRST_INODE = 11;
-const EXTRA_ISIZE = 32;
 /** user_xattr and acl, as mke2fs sets them. @kernel EXT4_DEFM_* (fs/ext4/ext4.h) */
 const DEFAULT_MOUNT_OPTIONS = 0xc;
-const HASH_HALF_MD4 = 1;
-const CHECKSUM_CRC32C = 1;
 const ERRORS_CONTINUE = 1;
 const REV_DYNAMIC = 1;
 const JOURNAL_BACKUP_BLOCKS = 1;
 const LOST_AND_FOUND_INODE_FIELD = 0x268;
-const ORPHAN_BLOCK_MAGIC = 0x0b10ca04;
-const ORPHAN_SLOT_BYTES = BLOCK_SIZE - 8;
 
 /** What sets one new filesystem apart from the next. */
 export interface MkfsIdentity {
@@ -98,14 +106,14 @@ export function encodeSuperblock(
   sb.writeUInt16LE(FsState.Valid, SuperField.State);
   sb.writeUInt16LE(ERRORS_CONTINUE, SuperField.Errors);
   u32(REV_DYNAMIC, SuperField.RevLevel);
-  u32(FIRST_INODE, SuperField.FirstInode);
+  u32(FIRST_INODE_MIN, SuperField.FirstInode);
   sb.writeUInt16LE(INODE_BYTES, SuperField.InodeSize);
   sb.writeUInt16LE(group, SuperField.BlockGroup);
   encodeFeatures(sb);
   sb.set(identity.uuid, SuperField.Uuid);
   sb.set(identity.label, SuperField.VolumeName);
   sb.set(identity.hashSeed, SuperField.HashSeed);
-  sb.writeUInt8(HASH_HALF_MD4, SuperField.DefHashVersion);
+  sb.writeUInt8(DxHash.HalfMd4, SuperField.DefHashVersion);
   u32(SuperFlag.SignedHash, SuperField.Flags);
   u32(DEFAULT_MOUNT_OPTIONS, SuperField.DefaultMountOptions);
   sb.writeUInt16LE(EXTRA_ISIZE, SuperField.MinExtraIsize);
@@ -114,7 +122,7 @@ export function encodeSuperblock(
   u32(MkfsInode.LostAndFound, LOST_AND_FOUND_INODE_FIELD);
   u32(MkfsInode.OrphanFile, SuperField.OrphanFileInode);
   encodeJournalReference(sb, journalInode);
-  u32(crc32c(CRC_INIT, sb.subarray(0, SuperField.Checksum)), SuperField.Checksum);
+  sealSuperblock(sb);
   return sb;
 }
 
@@ -181,7 +189,7 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
     inode.writeUInt32LE(now.extra, extra);
   }
   inode.writeUInt16LE(EXTRA_ISIZE, InodeField.ExtraIsize);
-  encodeExtentRoot(inode.subarray(InodeField.Block), blocks);
+  encodeExtentRoot(inode.subarray(InodeField.Block, InodeField.Block + I_BLOCK_SIZE), blocks);
   const checksum = crc32c(inodeChecksumSeed(seed, number, 0), inode);
   inode.writeUInt16LE(checksum & 0xffff, InodeField.ChecksumLo);
   inode.writeUInt16LE(checksum >>> 16, InodeField.ChecksumHi);
@@ -191,10 +199,10 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
 /** A block of the orphan file without an orphan. */
 export function encodeOrphanBlock(seed: number, physical: number): Buffer {
   const block = Buffer.alloc(BLOCK_SIZE);
-  block.writeUInt32LE(ORPHAN_BLOCK_MAGIC, ORPHAN_SLOT_BYTES);
+  block.writeUInt32LE(ORPHAN_BLOCK_MAGIC, ORPHAN_SLOTS_END);
   const inodeSeed = inodeChecksumSeed(seed, MkfsInode.OrphanFile, 0);
-  const slots = block.subarray(0, ORPHAN_SLOT_BYTES);
-  block.writeUInt32LE(crc32c(crc32cU64(inodeSeed, physical), slots), ORPHAN_SLOT_BYTES + 4);
+  const slots = block.subarray(0, ORPHAN_SLOTS_END);
+  block.writeUInt32LE(crc32c(crc32cU64(inodeSeed, physical), slots), ORPHAN_SLOTS_END + 4);
   return block;
 }
 
@@ -251,11 +259,7 @@ function encodeJournalReference(sb: Buffer, journalInode: Buffer): void {
   sb.writeUInt32LE(sizeLo, SuperField.JournalBlocks + tree.length + 4);
 }
 
-/** A tree of depth 0 with one written extent. Everything of mkfs lies below block 2 ** 32. */
-function encodeExtentRoot(tree: Buffer, blocks: BlockRun): void {
-  tree.writeUInt16LE(EXTENT_MAGIC, 0);
-  tree.writeUInt16LE(1, 2);
-  tree.writeUInt16LE(EXTENT_ROOT_MAX, 4);
-  tree.writeUInt16LE(blocks.count, 16);
-  tree.writeUInt32LE(blocks.start, 20);
+/** A tree of depth 0 with one written extent: no run of mkfs is longer than one can be. */
+function encodeExtentRoot(root: Buffer, { start, count }: BlockRun): void {
+  encodeLeaf(root, [{ logical: 0, physical: start, length: count, unwritten: false }]);
 }

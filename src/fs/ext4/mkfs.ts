@@ -6,16 +6,17 @@ import type { Clock } from '../../lib/clock.js';
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { encodeEmptyJournal } from '../jbd2/journal-superblock.js';
+import { setBits } from './bitmap.js';
 import { inodeChecksumSeed } from './checksum.js';
 import {
   clearDirectoryBlock,
   EntryType,
-  initDirectoryBlock,
   findRoom,
+  initDirectoryBlock,
   insertEntry,
   sealDirectoryBlock,
 } from './directory-block.js';
-import { BLOCK_SIZE, ModeType, SUPERBLOCK_OFFSET } from './layout.js';
+import { BITMAP_BITS, BLOCK_SIZE, ModeType, SUPERBLOCK_OFFSET } from './layout.js';
 import {
   BLOCKS_PER_GROUP,
   DESCRIPTOR_BYTES,
@@ -227,7 +228,7 @@ function writeGroup(
   setBits(blocks, group.blocks.count, BLOCKS_PER_GROUP - group.blocks.count);
   const inodes = Buffer.alloc(BLOCK_SIZE);
   setBits(inodes, 0, usedInodes);
-  setBits(inodes, inodesPerGroup, 8 * BLOCK_SIZE - inodesPerGroup);
+  setBits(inodes, inodesPerGroup, BITMAP_BITS - inodesPerGroup);
   media.put(group.blockBitmap, blocks);
   media.put(group.inodeBitmap, inodes);
 
@@ -287,18 +288,6 @@ function clearTail(media: MkfsMedia, sizeBytes: number, used: Map<number, BlockR
   const isUsed = [...used.values()].flat().some((run) => run.start + run.count > start);
   assert(!isUsed, 'a filesystem ends with free blocks');
   media.zero({ start, count: end - start });
-}
-
-function setBits(bitmap: Buffer, first: number, count: number): void {
-  for (let bit = first; bit < first + count;) {
-    if (bit % 8 === 0 && first + count - bit >= 8) {
-      bitmap[bit >>> 3] = 0xff;
-      bit += 8;
-    } else {
-      bitmap[bit >>> 3] = (bitmap[bit >>> 3] ?? 0) | (1 << (bit % 8));
-      bit++;
-    }
-  }
 }
 
 /** Sorts runs and joins those that touch. */

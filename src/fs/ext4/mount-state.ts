@@ -2,6 +2,7 @@ import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { damaged } from '../damage.js';
 import type { Journal } from '../jbd2/journal.js';
+import { LOG_BLOCKS_MIN } from '../jbd2/layout.js';
 import { checkFeatures, ERRORS_FOUND, needsRecovery, readOnlyReasons } from './feature-gate.js';
 import { verifyGroup } from './group.js';
 import type { Group } from './group.js';
@@ -27,9 +28,6 @@ import { loadSuperblockBytes, storeSuperblockBytes } from './superblock-store.js
 import { checkGeometry, sealSuperblock, Superblock } from './superblock.js';
 import { Volume } from './volume.js';
 import type { VolumeOptions } from './volume.js';
-
-/** The shortest log. @kernel JBD2_MIN_JOURNAL_BLOCKS (linux/jbd2.h) */
-const LOG_BLOCKS_MIN = 1024;
 
 /** What {@link openVolume} is told. */
 export interface OpenVolumeOptions extends Pick<

@@ -6,16 +6,21 @@ import { mapExtents } from './extent-tree.js';
 import { countBlocks } from './extent.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
-import { BLOCK_SIZE, FeatureCompat, ModeType, SuperField } from './layout.js';
+import {
+  BLOCK_SIZE,
+  FeatureCompat,
+  ModeType,
+  ORPHAN_BLOCK_MAGIC,
+  ORPHAN_SLOTS_END,
+  SuperField,
+} from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** A block of the file: numbers of 32 bits, then magic and checksum. */
-const SLOTS_PER_BLOCK = (BLOCK_SIZE - 8) / 4;
-const SLOTS_END = SLOTS_PER_BLOCK * 4;
-const MAGIC_OFFSET = SLOTS_END;
-const CHECKSUM_OFFSET = SLOTS_END + 4;
-const MAGIC = 0x0b10ca04;
+const SLOTS_PER_BLOCK = ORPHAN_SLOTS_END / 4;
+const MAGIC_OFFSET = ORPHAN_SLOTS_END;
+const CHECKSUM_OFFSET = ORPHAN_SLOTS_END + 4;
 const FREE = 0;
 
 /** The largest file that mke2fs makes: 8 MiB. */
@@ -113,7 +118,7 @@ export class OrphanFile {
     const bytes = this.#source.block(block);
     const role = blockRole(BlockKind.OrphanBlock, this.#inode.number);
     if (this.#source.isVerified(block, role)) return bytes;
-    if (bytes.readUInt32LE(MAGIC_OFFSET) !== MAGIC) {
+    if (bytes.readUInt32LE(MAGIC_OFFSET) !== ORPHAN_BLOCK_MAGIC) {
       throw damagedOrphanFile(this.#inode.number, `block ${block} has no magic`);
     }
     if (bytes.readUInt32LE(CHECKSUM_OFFSET) !== this.#checksum(bytes, block)) {
@@ -125,7 +130,7 @@ export class OrphanFile {
 
   #checksum(bytes: Buffer, block: number): number {
     const seed = crc32cU64(this.#inode.checksumSeed, block);
-    return crc32c(seed, bytes.subarray(0, SLOTS_END));
+    return crc32c(seed, bytes.subarray(0, ORPHAN_SLOTS_END));
   }
 }
 
@@ -145,7 +150,7 @@ function slotsOf(bytes: Buffer): Uint32Array {
   if (bytes.byteOffset % 4 === 0) {
     return new Uint32Array(bytes.buffer, bytes.byteOffset, SLOTS_PER_BLOCK);
   }
-  return new Uint32Array(Uint8Array.from(bytes.subarray(0, SLOTS_END)).buffer);
+  return new Uint32Array(Uint8Array.from(bytes.subarray(0, ORPHAN_SLOTS_END)).buffer);
 }
 
 function damagedOrphanFile(number: number, what: string): DaxdError {

@@ -2,13 +2,11 @@ import { damaged } from '../damage.js';
 import { assertOrphanNumber } from './orphan-number.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
-import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperField } from './layout.js';
+import { SUPERBLOCK_BLOCK, SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperField } from './layout.js';
 import { sealSuperblock } from './superblock.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
-/** Block that holds the superblock. */
-const SUPERBLOCK_BLOCK = 0;
 const HEAD = SUPERBLOCK_OFFSET + SuperField.LastOrphan;
 
 /**

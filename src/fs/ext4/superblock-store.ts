@@ -5,8 +5,6 @@ import { isSuperblockWhole } from './superblock.js';
 /** Where in the first block a copy of the superblock stands while the superblock is stored. */
 const SHADOW_OFFSET = 2048;
 const UUID_SIZE = 16;
-/** The block that holds superblock and copy. */
-export const SUPERBLOCK_BLOCK = 0;
 
 /**
  * Stores a sealed superblock, durably; a power cut leaves the old one or the new one. Its

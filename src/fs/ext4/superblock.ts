@@ -3,25 +3,22 @@ import { DaxdError } from '../../lib/errno.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c, CRC_INIT } from './checksum.js';
 import {
+  BITMAP_BITS,
   BLOCK_SIZE,
   EXT4_MAGIC,
+  EXTRA_ISIZE,
   FeatureIncompat,
   FeatureRoCompat,
+  FIRST_INODE_MIN,
   GOOD_OLD_INODE_SIZE,
   SUPERBLOCK_SIZE,
   SuperField,
 } from './layout.js';
 import { isSparseSuperGroup } from './sparse-super.js';
 
-/** Blocks (or clusters) of a group at most: its bitmap is one block. */
-const GROUP_BLOCKS_MAX = 8 * BLOCK_SIZE;
 const GROUP_DESC_SIZE_OLD = 32;
 const GROUP_DESC_SIZE_MIN = 64;
 const GROUP_DESC_SIZE_MAX = 1024;
-/** Bytes of the fields behind the old inode. */
-const EXTRA_ISIZE = 32;
-/** Inodes below the first that files may take, in every ext4 of today. */
-const FIRST_INODE_MIN = 11;
 
 /**
  * The superblock as it stood when the filesystem was opened: geometry, features, names.
@@ -242,5 +239,5 @@ function wide(bytes: Buffer, lo: number, hi: number | undefined): number {
 
 /** A count of bits that fills whole bytes of one block. */
 function isBitCount(count: number): boolean {
-  return count > 0 && count <= GROUP_BLOCKS_MAX && count % 8 === 0;
+  return count > 0 && count <= BITMAP_BITS && count % 8 === 0;
 }

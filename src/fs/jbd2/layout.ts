@@ -5,6 +5,8 @@
 
 /** Bytes of a log block; those of the filesystem's blocks are the same. */
 export const LOG_BLOCK_SIZE = 4096;
+/** Blocks of the shortest log. @kernel JBD2_MIN_JOURNAL_BLOCKS (linux/jbd2.h) */
+export const LOG_BLOCKS_MIN = 1024;
 /** First word of every block of the log that is no copy of a filesystem's block. */
 export const JBD2_MAGIC = 0xc03b3998;
 
