@@ -1,13 +1,14 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
+import { groupParts } from '../block-run.js';
+import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { clearBits, setBits } from './bitmap.js';
 import { pagesOf } from './block-pages.js';
 import { findFreeRun } from './free-run.js';
 import type { RunRequest } from './free-run.js';
-import { countFreeBlocks, groupOfBlock, modifyBlockBitmap } from './group-bitmaps.js';
-import type { Group } from './group.js';
-import type { BlockRun } from './system-zone.js';
+import { countFreeBlocks, modifyBlockBitmap } from './group-bitmaps.js';
+import { modifyGroup } from './group.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -53,7 +54,8 @@ export class Reservation {
       const keep = Math.min(run.count, left);
       left -= keep;
       if (keep > 0) kept.push({ start: run.start, count: keep });
-      if (keep < run.count) this.#volume.reservations.remove(run.start + keep, run.count - keep);
+      const cut = { start: run.start + keep, count: run.count - keep };
+      if (cut.count > 0) this.#volume.reservations.remove(cut);
     }
     this.#runs = kept;
   }
@@ -62,7 +64,7 @@ export class Reservation {
   release(): void {
     if (this.#state === 'done') return;
     this.#state = 'done';
-    for (const run of this.#runs) this.#volume.reservations.remove(run.start, run.count);
+    for (const run of this.#runs) this.#volume.reservations.remove(run);
   }
 }
 
@@ -82,7 +84,7 @@ export function reserveBlocks(volume: Volume, request: RunRequest): Reservation 
     while (count > 0) {
       const run = findFreeRun(volume, volume, { goal, count, logical });
       if (run === undefined) throw outOfSpace(volume, request.count);
-      volume.reservations.add(run.start, run.count);
+      volume.reservations.add(run);
       runs.push(run);
       goal = run.start + run.count;
       count -= run.count;
@@ -139,17 +141,18 @@ export function freeBlocks(
     txn.requireIdle(leave);
     leave.assertIdleRun(pagesOf(volume, run));
   }
-  eachGroup(txn, volume, run, (group, first, length) => {
+  for (const { group: number, first, count } of groupParts(volume.superblock, run)) {
+    const group = modifyGroup(txn, volume, number);
     const bits = modifyBlockBitmap(txn, volume, group);
-    if (clearBits(bits, first, length) !== length) {
-      throw damaged(`block bitmap of group ${group.number}: blocks to be freed are free already`);
+    if (clearBits(bits, first, count) !== count) {
+      throw damaged(`block bitmap of group ${number}: blocks to be freed are free already`);
     }
-    countFreeBlocks(txn, volume, group, length);
-  });
+    countFreeBlocks(txn, volume, group, count);
+  }
   if (leave === METADATA) {
     for (let block = run.start; block < run.start + run.count; block++) txn.forget(block);
   }
-  volume.holdFreed(txn, run.start, run.count);
+  volume.holdFreed(txn, run);
 }
 
 /** Metadata is never lent: where a page of it is pinned, damaged media give it to a file too. */
@@ -163,29 +166,13 @@ function assertUnpinned(volume: Volume, run: BlockRun): void {
 
 function markUsed(txn: Transaction, volume: Volume, run: BlockRun): void {
   assertData(volume, run);
-  eachGroup(txn, volume, run, (group, first, length) => {
+  for (const { group: number, first, count } of groupParts(volume.superblock, run)) {
+    const group = modifyGroup(txn, volume, number);
     const bits = modifyBlockBitmap(txn, volume, group);
-    if (setBits(bits, first, length) !== length) {
-      throw damaged(`block bitmap of group ${group.number}: blocks to be taken are in use`);
+    if (setBits(bits, first, count) !== count) {
+      throw damaged(`block bitmap of group ${number}: blocks to be taken are in use`);
     }
-    countFreeBlocks(txn, volume, group, -length);
-  });
-}
-
-/** Runs `visit` for the part of a run in each group, as bits of that group. */
-function eachGroup(
-  txn: Transaction,
-  volume: Volume,
-  run: BlockRun,
-  visit: (group: Group, first: number, length: number) => void,
-): void {
-  const { blocksPerGroup } = volume.superblock;
-  const end = run.start + run.count;
-  for (let block = run.start; block < end;) {
-    const first = block % blocksPerGroup;
-    const length = Math.min(end - block, blocksPerGroup - first);
-    visit(groupOfBlock(txn, volume, block), first, length);
-    block += length;
+    countFreeBlocks(txn, volume, group, -count);
   }
 }
 

@@ -1,7 +1,7 @@
 import { PAGE_SIZE } from '../../lib/units.js';
 import type { PfnRun } from '../../mm/gup.js';
+import type { BlockRun } from '../block-run.js';
 import { BLOCK_SIZE } from './layout.js';
-import type { BlockRun } from './system-zone.js';
 import type { Volume } from './volume.js';
 
 /** The pages that blocks of a filesystem are. */

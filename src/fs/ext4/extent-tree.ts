@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import type { BlockRun } from '../block-run.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import {
   checkHeader,
@@ -220,11 +221,7 @@ function checkEntries(
   }
 }
 
-function checkBlocks(
-  { volume }: ExtentTree,
-  { start, count }: { readonly start: number; readonly count: number },
-  place: NodePlace,
-): void {
+function checkBlocks({ volume }: ExtentTree, { start, count }: BlockRun, place: NodePlace): void {
   const isInside = start > 0 && start + count <= volume.superblock.blocksCount;
   if (!isInside) throw damagedTree(place, `blocks ${start} to ${start + count} do not exist`);
   if (volume.systemZone.overlaps(start, count)) {

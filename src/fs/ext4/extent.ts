@@ -1,3 +1,5 @@
+import type { BlockRun } from '../block-run.js';
+
 /** A stretch of a file that lies in one piece; all in blocks of 4096 bytes. */
 export interface Extent {
   readonly logical: number;
@@ -121,11 +123,7 @@ export function joinExtents(extents: readonly Extent[]): Extent[] {
 }
 
 /** Lays runs of blocks into a file from `logical` on. */
-export function layRuns(
-  runs: readonly { readonly start: number; readonly count: number }[],
-  logical: number,
-  unwritten: boolean,
-): Extent[] {
+export function layRuns(runs: readonly BlockRun[], logical: number, unwritten: boolean): Extent[] {
   let next = logical;
   return runs.map(({ start, count }) => {
     const extent = { logical: next, physical: start, length: count, unwritten };

@@ -1,4 +1,4 @@
-import type { BlockRun } from './system-zone.js';
+import type { BlockRun } from '../block-run.js';
 import type { Volume } from './volume.js';
 
 /** Extents that one fill looks at, and as many again that it adds. */

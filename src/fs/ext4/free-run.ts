@@ -1,9 +1,9 @@
 import { PAGES_PER_PMD } from '../../lib/units.js';
+import type { BlockRun } from '../block-run.js';
 import { freeRuns } from './bitmap.js';
 import { readBlockBitmap } from './group-bitmaps.js';
 import { readGroup } from './group.js';
 import { BLOCK_SIZE } from './layout.js';
-import type { BlockRun } from './system-zone.js';
 import { Transaction } from './transaction.js';
 import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';

@@ -2,7 +2,7 @@ import { checksumMismatch, damaged } from '../damage.js';
 import { countClear, findBit, setBits } from './bitmap.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32c } from './checksum.js';
-import { modifyGroup, readGroup } from './group.js';
+import { readGroup } from './group.js';
 import type { Group } from './group.js';
 import { BITMAP_BITS, BLOCK_SIZE, GroupFlag } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
@@ -116,11 +116,6 @@ export function countFreeBlocks(
   txn.onStored(() => {
     volume.free.blocks += delta;
   });
-}
-
-/** Has the descriptor of a group in `txn`, with the volume's name for it. */
-export function groupOfBlock(txn: Transaction, volume: Volume, block: number): Group {
-  return modifyGroup(txn, volume, Math.floor(block / volume.superblock.blocksPerGroup));
 }
 
 /** Its tables used, and the bits behind its last block set. */

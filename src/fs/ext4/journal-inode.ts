@@ -1,8 +1,8 @@
 import { DaxdError } from '../../lib/errno.js';
+import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
-import type { LogRun } from '../jbd2/log-area.js';
 import { eachExtent } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE, FeatureCompat, JOURNAL_INODE, SuperField } from './layout.js';
@@ -37,7 +37,7 @@ function openLogArea(volume: Volume): LogArea {
   if (inode.type !== 'file') throw damagedJournal(`it is a ${inode.type}`);
   const blocks = Math.floor(inode.size / BLOCK_SIZE);
   let mapped = 0;
-  const runs: LogRun[] = [];
+  const runs: BlockRun[] = [];
   for (const extent of eachExtent(volume, volume, inode, { from: 0, to: blocks })) {
     if (extent.logical !== mapped || extent.unwritten)
       throw damagedJournal(`block ${mapped} is missing`);
@@ -50,7 +50,7 @@ function openLogArea(volume: Volume): LogArea {
 }
 
 /** A walk through the log is then no longer than the filesystem. */
-function assertDisjoint(runs: readonly LogRun[]): void {
+function assertDisjoint(runs: readonly BlockRun[]): void {
   let end = 0;
   for (const { start, count } of runs.toSorted((a, b) => a.start - b.start)) {
     if (start < end) throw damagedJournal(`it maps block ${start} twice`);

@@ -1,5 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
+import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { freeBlocks } from './allocator.js';
 import { blocksOf, pagesOf } from './block-pages.js';
@@ -12,7 +13,6 @@ import { BLOCK_SIZE } from './layout.js';
 import type { PinnedCopies } from './pinned-copies.js';
 import { pinnedParts } from './pinned-parts.js';
 import { openQuarantine } from './quarantine-file.js';
-import type { BlockRun } from './system-zone.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { GIB, MIB, PAGE_SIZE, roundUp } from '../../lib/units.js';
+import type { BlockRun } from '../block-run.js';
 import { LOG_BLOCKS_MIN } from '../jbd2/layout.js';
 import { BITMAP_BITS } from './layout.js';
 import { isSparseSuperGroup } from './sparse-super.js';
@@ -32,12 +33,6 @@ const JOURNAL_BLOCKS = [
   { from: GIB / PAGE_SIZE, journal: 8192 },
   { from: (2 * GIB) / PAGE_SIZE, journal: 16384 },
 ] as const;
-
-/** A run of blocks. */
-export interface BlockRun {
-  readonly start: number;
-  readonly count: number;
-}
 
 /** One group: where it lies, and where its metadata lies (mostly in another group). */
 export interface GroupPlan {

@@ -1,3 +1,4 @@
+import type { BlockRun } from '../block-run.js';
 import { DxHash } from './dx-hash.js';
 import { encodeLeaf } from './extent-node.js';
 import { encodeWallTime, wallSeconds } from './inode-time.js';
@@ -38,7 +39,7 @@ import {
   INODE_BYTES,
   LOG_GROUPS_PER_FLEX,
 } from './mkfs-geometry.js';
-import type { BlockRun, GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
+import type { GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
 import { sealSuperblock } from './superblock.js';
 
 /** The records of a new filesystem as bytes; `mkfs.ts` puts them in place. */

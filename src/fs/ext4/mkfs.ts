@@ -5,6 +5,7 @@ import { assert } from '../../lib/assert.js';
 import type { Clock } from '../../lib/clock.js';
 import { DaxdError } from '../../lib/errno.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import type { BlockRun } from '../block-run.js';
 import { encodeEmptyJournal } from '../jbd2/journal-superblock.js';
 import { setBits } from './bitmap.js';
 import { inodeChecksumSeed } from './checksum.js';
@@ -24,7 +25,7 @@ import {
   LOG_GROUPS_PER_FLEX,
   planMkfs,
 } from './mkfs-geometry.js';
-import type { BlockRun, GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
+import type { GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
 import {
   encodeDescriptor,
   encodeInode,

@@ -1,4 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { groupParts } from '../block-run.js';
 import { evictOrphan } from './evict.js';
 import { spliceExtents } from './extent-splice.js';
 import { mapExtents, WHOLE_FILE } from './extent-tree.js';
@@ -107,13 +108,10 @@ function orphanFor(
 
 /** How many blocks change, at most, where extents are freed or named. */
 function changesFor(volume: Volume, extents: readonly Extent[]): number {
-  const { blocksPerGroup } = volume.superblock;
   const groups = new Set<number>();
   for (const { physical, length } of extents) {
-    const last = Math.floor((physical + length - 1) / blocksPerGroup);
-    for (let group = Math.floor(physical / blocksPerGroup); group <= last; group++) {
-      groups.add(group);
-    }
+    const parts = groupParts(volume.superblock, { start: physical, count: length });
+    for (const { group } of parts) groups.add(group);
   }
   // A bitmap and a block of descriptors each, and the leaves, half full.
   return 2 * groups.size + Math.ceil((2 * extents.length) / EXTENT_BLOCK_MAX);

@@ -1,4 +1,6 @@
 import { assert } from '../../lib/assert.js';
+import { groupParts } from '../block-run.js';
+import type { BlockRun } from '../block-run.js';
 import { clearBits, setBits } from './bitmap.js';
 import { BLOCK_SIZE } from './layout.js';
 
@@ -8,12 +10,12 @@ import { BLOCK_SIZE } from './layout.js';
  * In memory only: after a crash they are simply free.
  */
 export class Reservations {
-  readonly #blocksPerGroup: number;
+  readonly #geometry: { readonly blocksPerGroup: number };
   readonly #groups = new Map<number, { readonly bits: Buffer; count: number }>();
   #count = 0;
 
-  constructor(blocksPerGroup: number) {
-    this.#blocksPerGroup = blocksPerGroup;
+  constructor(geometry: { readonly blocksPerGroup: number }) {
+    this.#geometry = geometry;
   }
 
   /** Blocks kept in all. */
@@ -28,39 +30,25 @@ export class Reservations {
   }
 
   /** Keeps blocks, none of which is kept yet. */
-  add(start: number, count: number): void {
-    this.#eachGroup(start, count, (group, first, length) => {
+  add(run: BlockRun): void {
+    for (const { group, first, count } of groupParts(this.#geometry, run)) {
       const known = this.#groups.get(group) ?? { bits: Buffer.alloc(BLOCK_SIZE), count: 0 };
-      assert(setBits(known.bits, first, length) === length, 'a block is reserved once');
-      known.count += length;
+      assert(setBits(known.bits, first, count) === count, 'a block is reserved once');
+      known.count += count;
       this.#groups.set(group, known);
-    });
-    this.#count += count;
+    }
+    this.#count += run.count;
   }
 
   /** Lets kept blocks go. */
-  remove(start: number, count: number): void {
-    this.#eachGroup(start, count, (group, first, length) => {
+  remove(run: BlockRun): void {
+    for (const { group, first, count } of groupParts(this.#geometry, run)) {
       const known = this.#groups.get(group);
       assert(known !== undefined, 'only reserved blocks are let go');
-      assert(clearBits(known.bits, first, length) === length, 'only reserved blocks are let go');
+      assert(clearBits(known.bits, first, count) === count, 'only reserved blocks are let go');
       // The bitmap stays: the next one to write here takes blocks of the same group.
-      known.count -= length;
-    });
-    this.#count -= count;
-  }
-
-  /** Runs `visit` for the part of [start, start + count) in each group. */
-  #eachGroup(
-    start: number,
-    count: number,
-    visit: (group: number, first: number, length: number) => void,
-  ): void {
-    for (let block = start; block < start + count;) {
-      const first = block % this.#blocksPerGroup;
-      const length = Math.min(start + count - block, this.#blocksPerGroup - first);
-      visit(Math.floor(block / this.#blocksPerGroup), first, length);
-      block += length;
+      known.count -= count;
     }
+    this.#count -= run.count;
   }
 }

@@ -1,12 +1,7 @@
 import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
+import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
-
-/** A run of blocks. */
-export interface BlockRun {
-  readonly start: number;
-  readonly count: number;
-}
 
 interface NamedRun extends BlockRun {
   readonly name: string;

@@ -5,6 +5,7 @@ import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
 import { isAligned, PAGE_SIZE, PAGES_PER_PMD } from '../../lib/units.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import type { Journal } from '../jbd2/journal.js';
 import { newBlock } from './block-copy.js';
@@ -80,7 +81,7 @@ export class Volume implements BlockSource {
     this.random = options.random;
     this.layouts = options.layouts;
     this.quarantine = new QuarantineState(options.log);
-    this.reservations = new Reservations(options.superblock.blocksPerGroup);
+    this.reservations = new Reservations(options.superblock);
     this.#readOnlyReasons = [...options.readOnlyReasons];
     this.inodeTables = new Float64Array(options.superblock.groupCount);
     this.cache = new BufferCache((blockNumber) => this.#load(blockNumber));
@@ -226,14 +227,14 @@ export class Volume implements BlockSource {
   }
 
   /** Keeps freed blocks from being used until the transaction that frees them is durable. */
-  holdFreed(txn: Transaction, start: number, count: number): void {
+  holdFreed(txn: Transaction, run: BlockRun): void {
     txn.onStored(() => {
-      this.reservations.add(start, count);
-      this.#freeing += count;
+      this.reservations.add(run);
+      this.#freeing += run.count;
     });
     txn.onDurable(() => {
-      this.reservations.remove(start, count);
-      this.#freeing -= count;
+      this.reservations.remove(run);
+      this.#freeing -= run.count;
     });
   }
 

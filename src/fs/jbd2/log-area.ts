@@ -1,17 +1,11 @@
 import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
 import type { BackingRange } from '../../media/backing-range.js';
+import type { BlockRun } from '../block-run.js';
 import { LOG_BLOCK_SIZE } from './layout.js';
 
-/** Consecutive blocks of the log that lie side by side on the partition. */
-export interface LogRun {
-  /** Block of the partition that the first one is. */
-  readonly start: number;
-  readonly count: number;
-}
-
-/** A run, and which block of the log its first one is. */
-type PlacedRun = LogRun & { readonly first: number };
+/** Consecutive blocks of the log that lie side by side, and which of the log its first one is. */
+type PlacedRun = BlockRun & { readonly first: number };
 
 /**
  * The blocks of a journal, numbered from 0, wherever on the partition they lie. A hostile
@@ -26,7 +20,7 @@ export class LogArea {
   readonly #byStart: readonly PlacedRun[];
 
   /** @param runs in the order of the log, all of them on the partition, none over another */
-  constructor(range: BackingRange, runs: readonly LogRun[]) {
+  constructor(range: BackingRange, runs: readonly BlockRun[]) {
     const placed: PlacedRun[] = [];
     let first = 0;
     for (const { start, count } of runs) {
@@ -45,7 +39,7 @@ export class LogArea {
   }
 
   /** Where on the partition it lies. */
-  get runs(): readonly LogRun[] {
+  get runs(): readonly BlockRun[] {
     return this.#runs;
   }
 

@@ -1,7 +1,8 @@
 import t from 'tap';
+import type { BlockRun } from '../../../../src/fs/block-run.js';
 
 import { planMkfs } from '../../../../src/fs/ext4/mkfs-geometry.js';
-import type { BlockRun, MkfsGeometry } from '../../../../src/fs/ext4/mkfs-geometry.js';
+import type { MkfsGeometry } from '../../../../src/fs/ext4/mkfs-geometry.js';
 import { GIB, MIB, PAGE_SIZE, TIB } from '../../../../src/lib/units.js';
 
 function runsOf(geometry: MkfsGeometry): BlockRun[] {
