@@ -9,6 +9,7 @@ import { appendBlock } from './append-block.js';
 import { inheritAcls } from './inherit-acl.js';
 import { inheritFlags } from './inherit-flags.js';
 import { allocateInode, freeInode } from './inode-allocator.js';
+import { refuseFlags } from './inode-flags.js';
 import { assertReleasable, releaseInodeBlocks } from './inode-release.js';
 import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
@@ -360,12 +361,6 @@ function shown({ name }: PathEnd): string {
 function refuseNonEmpty(txn: Transaction, volume: Volume, inode: Inode, name: string): void {
   if (inode.type !== 'directory' || new Directory(txn, volume, inode).isEmpty) return;
   throw new DaxdError('ENOTEMPTY', `directory ${name} is not empty`);
-}
-
-/** @kernel IS_IMMUTABLE, IS_APPEND (linux/fs.h) */
-function refuseFlags(inode: Inode, flags: number): void {
-  if ((inode.flags & flags) === 0) return;
-  throw new DaxdError('EPERM', `inode ${inode.number} is immutable or append-only (see lsattr)`);
 }
 
 /** @kernel inode_init_owner (fs/inode.c) */

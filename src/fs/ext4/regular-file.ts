@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { refuseFlags } from './inode-flags.js';
 import { readInode } from './inode.js';
 import type { Inode } from './inode.js';
 import { FILE_SIZE_MAX, InodeFlag } from './layout.js';
@@ -40,10 +41,7 @@ export function readWritable(
 ): Inode {
   volume.assertWritable(isUnderWay);
   const inode = readRegular(source, volume, number);
-  const forbidding = append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append;
-  if ((inode.flags & forbidding) !== 0) {
-    throw new DaxdError('EPERM', `inode ${number} is immutable or append-only (see chattr)`);
-  }
+  refuseFlags(inode, append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append);
   return inode;
 }
 

@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { refuseFlags } from './inode-flags.js';
 import { InodeXattrs } from './inode-xattrs.js';
 import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
@@ -46,9 +47,7 @@ export async function setAttributes(
   checkId('gid', change.gid);
   await volume.transact((txn) => {
     const inode = readFileInode(txn, volume, number);
-    if ((inode.flags & (InodeFlag.Immutable | InodeFlag.Append)) !== 0) {
-      throw new DaxdError('EPERM', `inode ${number} is immutable or append-only (see chattr)`);
-    }
+    refuseFlags(inode, InodeFlag.Immutable | InodeFlag.Append);
     if (change.uid !== undefined || change.gid !== undefined)
       changeOwner(txn, volume, inode, change);
     if (change.mode !== undefined) changeMode(txn, volume, inode, change.mode);

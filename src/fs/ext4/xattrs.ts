@@ -1,4 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
+import { refuseFlags } from './inode-flags.js';
 import { InodeXattrs } from './inode-xattrs.js';
 import type { Inode } from './inode.js';
 import { InodeFlag } from './layout.js';
@@ -97,9 +98,7 @@ export async function removeXattr(volume: Volume, number: number, name: string):
 /** @kernel xattr_permission (fs/xattr.c) */
 function readChangeable(txn: Transaction, volume: Volume, number: number, key: XattrKey): Inode {
   const inode = readFileInode(txn, volume, number);
-  if ((inode.flags & (InodeFlag.Immutable | InodeFlag.Append)) !== 0) {
-    throw new DaxdError('EPERM', `inode ${number} is immutable or append-only (see chattr)`);
-  }
+  refuseFlags(inode, InodeFlag.Immutable | InodeFlag.Append);
   if (!mayHave(inode, key)) {
     throw new DaxdError('EPERM', `inode ${number} is a ${inode.type}: it has no user attributes`);
   }
