@@ -41,10 +41,9 @@ export function listedOrphans(source: BlockSource, volume: Volume): number[] {
  * @throws DaxdError EUCLEAN, EBADMSG
  */
 export function learnList(volume: Volume): void {
-  const links = beforeOf(volume);
   let before: number | undefined;
   for (const number of listedOrphans(volume, volume)) {
-    if (before !== undefined) links.set(number, before);
+    if (before !== undefined) volume.orphanLinks.link(before, number);
     before = number;
   }
 }
@@ -61,7 +60,7 @@ export function addToList(txn: Transaction, volume: Volume, inode: Inode): void 
   inode.dtime = next;
   setHead(txn, number);
   txn.onStored(() => {
-    beforeOf(volume).set(next, number);
+    volume.orphanLinks.link(number, next);
   });
 }
 
@@ -83,28 +82,12 @@ export function removeFromList(txn: Transaction, volume: Volume, inode: Inode): 
   }
   inode.dtime = 0;
   txn.onStored(() => {
-    const known = beforeOf(volume);
-    known.delete(number);
-    if (before === undefined) known.delete(next);
-    else known.set(next, before);
+    volume.orphanLinks.unlink(number, before, next);
   });
 }
 
-/**
- * Which inode stands before another one, as it was when the list last changed: to be believed
- * where that one's link says the same. It saves the walk, and is whole for a mounted volume,
- * for the mount learns the list.
- */
-const knownLinks = new WeakMap<Volume, Map<number, number>>();
-
-function beforeOf(volume: Volume): Map<number, number> {
-  const links = knownLinks.get(volume) ?? new Map<number, number>();
-  knownLinks.set(volume, links);
-  return links;
-}
-
 function knownBefore(source: BlockSource, volume: Volume, number: number): number | undefined {
-  const before = beforeOf(volume).get(number);
+  const before = volume.orphanLinks.before(number);
   if (before === undefined) return undefined;
   return readAnyInode(source, volume, before).dtime === number ? before : undefined;
 }

@@ -15,6 +15,7 @@ import type { CommitCounters } from './commits.js';
 import { InodeGates } from './inode-gates.js';
 import { BLOCK_SIZE } from './layout.js';
 import { OpenFiles } from './open-files.js';
+import { OrphanLinks } from './orphan-links.js';
 import { PathCache } from './path-cache.js';
 import { QuarantineState } from './quarantine-state.js';
 import { Reservations } from './reservations.js';
@@ -54,6 +55,8 @@ export class Volume implements BlockSource {
   readonly free = { blocks: 0, inodes: 0 };
   /** Which files are open, and which are kept without a name. */
   readonly openFiles = new OpenFiles();
+  /** What is known of the order of the list of orphans. */
+  readonly orphanLinks = new OrphanLinks();
   /** Where paths led, as long as no directory changed. */
   readonly paths = new PathCache();
   readonly layouts: Layouts;
