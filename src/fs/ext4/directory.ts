@@ -1,4 +1,3 @@
-import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { damaged } from '../damage.js';
 import {
@@ -21,7 +20,7 @@ import { continuesHash, IndexWalk } from './htree-walk.js';
 import { hashVersion, indexLevels, IndexTable } from './htree.js';
 import type { Inode } from './inode.js';
 import { FeatureCompat, InodeFlag, SuperField } from './layout.js';
-import type { BlockSource, Transaction } from './transaction.js';
+import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';
 
 /** What a name leads to, and where its entry stands. */
@@ -41,11 +40,10 @@ export interface DirectoryPiece {
 /**
  * One directory as a source shows it: linear, or with an index by the hash of the names.
  * Only what is needed is read, and nothing is kept: an object of this class is good for one
- * synchronous stretch only.
+ * synchronous stretch only. It is changed within the transaction that it was read in.
  */
 export class Directory {
   readonly inode: Inode;
-  readonly #source: BlockSource;
   readonly #volume: Volume;
   readonly #blocks: DirectoryBlocks;
 
@@ -55,7 +53,6 @@ export class Directory {
       throw new DaxdError('ENOTDIR', `inode ${inode.number} is a ${inode.type}, not a directory`);
     }
     this.inode = inode;
-    this.#source = source;
     this.#volume = volume;
     this.#blocks = new DirectoryBlocks(source, volume, inode);
     if (this.isIndexed && !hasIndexFeature(volume)) {
@@ -123,15 +120,13 @@ export class Directory {
    * @throws DaxdError ENOSPC; EUCLEAN, EBADMSG
    * @kernel ext4_add_entry (fs/ext4/namei.c)
    */
-  insert(txn: Transaction, entry: DirectoryEntry): void {
-    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
+  insert(entry: DirectoryEntry): void {
     if (!this.isIndexed && !this.#insertLinear(entry)) return;
     insertIndexed(this.#blocks, this.#indexHash(), entry);
   }
 
   /** Takes a name out; an index stays as it is, for it may point at blocks without the name. */
-  remove(txn: Transaction, { logical, position }: FoundEntry): void {
-    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
+  remove({ logical, position }: FoundEntry): void {
     this.#blocks.changeLeaf(logical, (block) => {
       removeEntry(block, position);
     });
@@ -139,19 +134,16 @@ export class Directory {
 
   /** Points a name at another inode. */
   retarget(
-    txn: Transaction,
     { logical, position }: FoundEntry,
     target: { readonly inode: number; readonly entryType: number },
   ): void {
-    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
     this.#blocks.changeLeaf(logical, (block) => {
       retargetEntry(block, position.offset, target);
     });
   }
 
   /** Points ".." at another directory. */
-  setParent(txn: Transaction, parent: number): void {
-    assert(this.#source === txn, 'a directory is changed through the transaction it was read in');
+  setParent(parent: number): void {
     const { offset } = this.#parentEntry();
     const change = (block: Buffer): void => {
       block.writeUInt32LE(parent, offset);

@@ -54,7 +54,7 @@ export function addInode(
   inheritFlags(parent, inode);
   fill(inode, parent);
   inheritAcls(txn, volume, parent, inode);
-  directory.insert(txn, { inode: inode.number, entryType: entryTypeOf(inode), name });
+  directory.insert({ inode: inode.number, entryType: entryTypeOf(inode), name });
   inode.store(txn);
   storeTouched(txn, parent);
   return inode.number;
@@ -120,7 +120,7 @@ export function linkName(
   }
   inode.linksCount++;
   inode.touchStatus();
-  directory.insert(txn, { inode: number, entryType: entryTypeOf(inode), name });
+  directory.insert({ inode: number, entryType: entryTypeOf(inode), name });
   inode.store(txn);
   storeTouched(txn, directory.inode);
 }
@@ -147,7 +147,7 @@ export function removeName(
   refuseNonEmpty(txn, volume, victim, shown(end));
 
   assert(end.entry !== undefined, 'a name that was found stays until it is removed');
-  directory.remove(txn, end.entry);
+  directory.remove(end.entry);
   if (victim.type === 'directory') dropSubdirectory(directory.inode);
   storeTouched(txn, directory.inode);
   return dropName(txn, volume, victim, leaveOf);
@@ -192,10 +192,10 @@ export function renameName(
   refuseFlags(newDirectory.inode, flagsAgainst(replaced));
 
   const target = { inode: moved.number, entryType: entryTypeOf(moved) };
-  if (replaced === undefined) newDirectory.insert(txn, { ...target, name: toName });
-  else newDirectory.retarget(txn, findName(newDirectory, toName), target);
+  if (replaced === undefined) newDirectory.insert({ ...target, name: toName });
+  else newDirectory.retarget(findName(newDirectory, toName), target);
   // Looked up only now: the new name may stand right before the old one.
-  oldDirectory.remove(txn, findName(oldDirectory, fromName));
+  oldDirectory.remove(findName(oldDirectory, fromName));
 
   if (replaced?.type === 'directory') dropSubdirectory(newDirectory.inode);
   if (moved.type === 'directory' && !isSameParent) {
@@ -279,7 +279,7 @@ function changeParent(
       `directory inode ${moved.number}: ".." is inode ${directory.parent}, its parent is ${from.number}`,
     );
   }
-  directory.setParent(txn, to.number);
+  directory.setParent(to.number);
   dropSubdirectory(from);
   addSubdirectory(volume.superblock, to);
 }

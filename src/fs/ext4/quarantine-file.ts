@@ -49,7 +49,7 @@ export function openQuarantine(txn: Transaction, volume: Volume): Inode {
   const inode = allocateInode(txn, volume, { mode: ModeType.File, parent: ROOT_INODE });
   inode.linksCount = 1;
   inode.flags |= InodeFlag.Immutable;
-  root.insert(txn, { inode: inode.number, entryType: EntryType.Regular, name: NAME });
+  root.insert({ inode: inode.number, entryType: EntryType.Regular, name: NAME });
   root.inode.touch();
   root.inode.store(txn);
   txn.onStored(() => {
