@@ -5,8 +5,66 @@ import { crc32c } from './checksum.js';
 import { readGroup } from './group.js';
 import type { Group } from './group.js';
 import { BITMAP_BITS, BLOCK_SIZE, GroupFlag } from './layout.js';
+import type { Superblock } from './superblock.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
+
+/** What tells the bitmaps of blocks from those of inodes. */
+interface BitmapKind {
+  /** For messages, and for the key of the seal. */
+  readonly name: string;
+  readonly units: string;
+  readonly role: BlockKind;
+  /** The bit of {@link GroupFlag} that says that the bitmap was never written. */
+  readonly uninit: number;
+  /** Where the bitmap of a group lies. */
+  readonly blockOf: (group: Group) => number;
+  /** The stored checksum, and the bits of it that there are. */
+  readonly checksumOf: (group: Group) => { readonly stored: number; readonly mask: number };
+  readonly setChecksum: (group: Group, checksum: number) => void;
+  /** Bits that the checksum covers: a multiple of 8. */
+  readonly sealedBits: (superblock: Superblock) => number;
+  /** How many are free by the descriptor. */
+  readonly freeOf: (group: Group) => number;
+  /** What a bitmap that was never written says. */
+  readonly initial: (volume: Volume, number: number) => Buffer;
+  /** Refuses one that was read, with a right checksum, for what it says. */
+  readonly check: (volume: Volume, number: number, bits: Buffer) => void;
+}
+
+const BLOCKS: BitmapKind = {
+  name: 'block bitmap',
+  units: 'blocks',
+  role: BlockKind.BlockBitmap,
+  uninit: GroupFlag.BlockUninit,
+  blockOf: (group) => group.blockBitmap,
+  checksumOf: (group) => group.blockBitmapChecksum,
+  setChecksum: (group, checksum) => {
+    group.setBlockBitmapChecksum(checksum);
+  },
+  sealedBits: ({ clustersPerGroup }) => clustersPerGroup,
+  freeOf: (group) => group.freeBlocks,
+  initial: initialBlockBitmap,
+  check: checkBlockBitmap,
+};
+
+const INODES: BitmapKind = {
+  name: 'inode bitmap',
+  units: 'inodes',
+  role: BlockKind.InodeBitmap,
+  uninit: GroupFlag.InodeUninit,
+  blockOf: (group) => group.inodeBitmap,
+  checksumOf: (group) => group.inodeBitmapChecksum,
+  setChecksum: (group, checksum) => {
+    group.setInodeBitmapChecksum(checksum);
+  },
+  sealedBits: ({ inodesPerGroup }) => inodesPerGroup,
+  freeOf: (group) => group.freeInodes,
+  initial: initialInodeBitmap,
+  check: (volume, number, bits) => {
+    checkFree(INODES, volume, number, countClear(bits, volume.superblock.inodesPerGroup));
+  },
+};
 
 /**
  * The block bitmap of a group, to read: a set bit is a used block, or no block at all. For a
@@ -17,43 +75,17 @@ import type { Volume } from './volume.js';
  * @kernel ext4_read_block_bitmap, ext4_validate_block_bitmap (fs/ext4/balloc.c)
  */
 export function readBlockBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
-  const group = readGroup(source, volume, number);
-  if ((group.flags & GroupFlag.BlockUninit) !== 0) return initialBlockBitmap(volume, number);
-  const bits = source.block(group.blockBitmap);
-  const role = blockRole(BlockKind.BlockBitmap, number);
-  if (source.isVerified(group.blockBitmap, role)) return bits;
-
-  const { stored, mask } = group.blockBitmapChecksum;
-  if (stored !== (blockChecksum(volume, bits) & mask) >>> 0) {
-    throw checksumMismatch(`block bitmap of group ${number}`);
-  }
-  checkTablesUsed(volume, number, bits);
-  // With bigalloc a bit is a cluster, the last of which may be a part of one.
-  const { clusterBlocks } = volume.superblock;
-  const freeBlocks = countClear(bits, volume.superblock.groupBlocks(number));
-  if (clusterBlocks === 1) checkFree(volume, number, { freeBlocks });
-  source.markVerified(group.blockBitmap, role);
-  return bits;
+  return readBitmap(BLOCKS, source, volume, number);
 }
 
 /**
  * The block bitmap of a group, to change; sealed at the commit, before its descriptor.
  *
  * @param group as `modifyGroup` gives it
+ * @throws DaxdError as {@link readBlockBitmap} does
  */
 export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
-  const isUninit = (group.flags & GroupFlag.BlockUninit) !== 0;
-  const current = readBlockBitmap(txn, volume, group.number);
-  const bits = isUninit ? txn.fresh(group.blockBitmap) : txn.modify(group.blockBitmap);
-  if (isUninit) {
-    current.copy(bits);
-    group.flags &= ~GroupFlag.BlockUninit;
-    txn.markVerified(group.blockBitmap, blockRole(BlockKind.BlockBitmap, group.number));
-  }
-  txn.sealAtCommit(`block bitmap ${group.number}`, () => {
-    group.setBlockBitmapChecksum(blockChecksum(volume, bits));
-  });
-  return bits;
+  return modifyBitmap(BLOCKS, txn, volume, group);
 }
 
 /**
@@ -64,19 +96,7 @@ export function modifyBlockBitmap(txn: Transaction, volume: Volume, group: Group
  * @kernel ext4_read_inode_bitmap (fs/ext4/ialloc.c)
  */
 export function readInodeBitmap(source: BlockSource, volume: Volume, number: number): Buffer {
-  const group = readGroup(source, volume, number);
-  if ((group.flags & GroupFlag.InodeUninit) !== 0) return initialInodeBitmap(volume, number);
-  const bits = source.block(group.inodeBitmap);
-  const role = blockRole(BlockKind.InodeBitmap, number);
-  if (source.isVerified(group.inodeBitmap, role)) return bits;
-
-  const { stored, mask } = group.inodeBitmapChecksum;
-  if (stored !== (inodeChecksum(volume, bits) & mask) >>> 0) {
-    throw checksumMismatch(`inode bitmap of group ${number}`);
-  }
-  checkFree(volume, number, { freeInodes: countClear(bits, volume.superblock.inodesPerGroup) });
-  source.markVerified(group.inodeBitmap, role);
-  return bits;
+  return readBitmap(INODES, source, volume, number);
 }
 
 /**
@@ -84,21 +104,11 @@ export function readInodeBitmap(source: BlockSource, volume: Volume, number: num
  * whose first inode is taken gets its block bitmap written too, as e2fsck expects it.
  *
  * @param group as `modifyGroup` gives it
+ * @throws DaxdError as {@link readInodeBitmap} and {@link readBlockBitmap} do
  */
 export function modifyInodeBitmap(txn: Transaction, volume: Volume, group: Group): Buffer {
   if ((group.flags & GroupFlag.BlockUninit) !== 0) modifyBlockBitmap(txn, volume, group);
-  const isUninit = (group.flags & GroupFlag.InodeUninit) !== 0;
-  const current = readInodeBitmap(txn, volume, group.number);
-  const bits = isUninit ? txn.fresh(group.inodeBitmap) : txn.modify(group.inodeBitmap);
-  if (isUninit) {
-    current.copy(bits);
-    group.flags &= ~GroupFlag.InodeUninit;
-    txn.markVerified(group.inodeBitmap, blockRole(BlockKind.InodeBitmap, group.number));
-  }
-  txn.sealAtCommit(`inode bitmap ${group.number}`, () => {
-    group.setInodeBitmapChecksum(inodeChecksum(volume, bits));
-  });
-  return bits;
+  return modifyBitmap(INODES, txn, volume, group);
 }
 
 /** Adds to a group's free blocks (negative: takes), and to the volume's when it commits. */
@@ -118,27 +128,79 @@ export function countFreeBlocks(
   });
 }
 
+function readBitmap(kind: BitmapKind, source: BlockSource, volume: Volume, number: number): Buffer {
+  const group = readGroup(source, volume, number);
+  if ((group.flags & kind.uninit) !== 0) return kind.initial(volume, number);
+  const block = kind.blockOf(group);
+  const bits = source.block(block);
+  const role = blockRole(kind.role, number);
+  if (source.isVerified(block, role)) return bits;
+
+  const { stored, mask } = kind.checksumOf(group);
+  if (stored !== (compute(kind, volume, bits) & mask) >>> 0) {
+    throw checksumMismatch(`${kind.name} of group ${number}`);
+  }
+  kind.check(volume, number, bits);
+  source.markVerified(block, role);
+  return bits;
+}
+
+function modifyBitmap(kind: BitmapKind, txn: Transaction, volume: Volume, group: Group): Buffer {
+  const isUninit = (group.flags & kind.uninit) !== 0;
+  const current = readBitmap(kind, txn, volume, group.number);
+  const block = kind.blockOf(group);
+  const bits = isUninit ? txn.fresh(block) : txn.modify(block);
+  if (isUninit) {
+    current.copy(bits);
+    group.flags &= ~kind.uninit;
+    txn.markVerified(block, blockRole(kind.role, group.number));
+  }
+  txn.sealAtCommit(`${kind.name} ${group.number}`, () => {
+    kind.setChecksum(group, compute(kind, volume, bits));
+  });
+  return bits;
+}
+
+function compute(kind: BitmapKind, { superblock }: Volume, bits: Buffer): number {
+  return crc32c(superblock.checksumSeed, bits.subarray(0, kind.sealedBits(superblock) / 8));
+}
+
 /** Its tables used, and the bits behind its last block set. */
 function initialBlockBitmap(volume: Volume, number: number): Buffer {
   const { superblock, systemZone } = volume;
   const start = superblock.groupStart(number);
   const blocks = superblock.groupBlocks(number);
   const bits = Buffer.alloc(BLOCK_SIZE);
-  let freeBlocks = blocks;
+  let free = blocks;
   for (const run of systemZone.within(start, blocks)) {
-    freeBlocks -= setBits(bits, run.start - start, run.count);
+    free -= setBits(bits, run.start - start, run.count);
   }
   setBits(bits, blocks, BITMAP_BITS - blocks);
-  if (superblock.clusterBlocks === 1) checkFree(volume, number, { freeBlocks });
+  if (superblock.clusterBlocks === 1) checkFree(BLOCKS, volume, number, free);
   return bits;
 }
 
 function initialInodeBitmap(volume: Volume, number: number): Buffer {
-  const { superblock } = volume;
-  checkFree(volume, number, { freeInodes: superblock.inodesPerGroup });
+  const { inodesPerGroup } = volume.superblock;
+  checkFree(INODES, volume, number, inodesPerGroup);
   const bits = Buffer.alloc(BLOCK_SIZE);
-  setBits(bits, superblock.inodesPerGroup, BITMAP_BITS - superblock.inodesPerGroup);
+  setBits(bits, inodesPerGroup, BITMAP_BITS - inodesPerGroup);
   return bits;
+}
+
+function checkBlockBitmap(volume: Volume, number: number, bits: Buffer): void {
+  const { superblock, systemZone } = volume;
+  // With bigalloc a bit is a cluster, the last of which may be a part of one; such a filesystem
+  // is never written to.
+  if (superblock.clusterBlocks !== 1) return;
+  const start = superblock.groupStart(number);
+  const blocks = superblock.groupBlocks(number);
+  for (const run of systemZone.within(start, blocks)) {
+    const end = run.start - start + run.count;
+    if (findBit(bits, 0, run.start - start, end) === end) continue;
+    throw damaged(`block bitmap of group ${number}: has tables of the filesystem as free`);
+  }
+  checkFree(BLOCKS, volume, number, countClear(bits, blocks));
 }
 
 /**
@@ -148,36 +210,10 @@ function initialInodeBitmap(volume: Volume, number: number): Buffer {
  *
  * @kernel ext4_mb_generate_buddy (fs/ext4/mballoc.c)
  */
-function checkFree(
-  volume: Volume,
-  number: number,
-  found: { readonly freeBlocks?: number; readonly freeInodes?: number },
-): void {
-  const group = readGroup(volume, volume, number);
-  const { freeBlocks = group.freeBlocks, freeInodes = group.freeInodes } = found;
-  if (freeBlocks === group.freeBlocks && freeInodes === group.freeInodes) return;
-  const counts =
-    found.freeBlocks === undefined
-      ? `inode bitmap of group ${number}: ${freeInodes} inodes are free in it, ${group.freeInodes}`
-      : `block bitmap of group ${number}: ${freeBlocks} blocks are free in it, ${group.freeBlocks}`;
-  throw damaged(`${counts} by the group's descriptor`);
-}
-
-function checkTablesUsed({ superblock, systemZone }: Volume, number: number, bits: Buffer): void {
-  // With bigalloc a bit is a cluster; such a filesystem is never written to.
-  if (superblock.clusterBlocks !== 1) return;
-  const start = superblock.groupStart(number);
-  for (const run of systemZone.within(start, superblock.groupBlocks(number))) {
-    const end = run.start - start + run.count;
-    if (findBit(bits, 0, run.start - start, end) === end) continue;
-    throw damaged(`block bitmap of group ${number}: has tables of the filesystem as free`);
-  }
-}
-
-function blockChecksum({ superblock }: Volume, bits: Buffer): number {
-  return crc32c(superblock.checksumSeed, bits.subarray(0, superblock.clustersPerGroup / 8));
-}
-
-function inodeChecksum({ superblock }: Volume, bits: Buffer): number {
-  return crc32c(superblock.checksumSeed, bits.subarray(0, superblock.inodesPerGroup / 8));
+function checkFree(kind: BitmapKind, volume: Volume, number: number, found: number): void {
+  const counted = kind.freeOf(readGroup(volume, volume, number));
+  if (found === counted) return;
+  throw damaged(
+    `${kind.name} of group ${number}: ${found} ${kind.units} are free in it, ${counted} by the group's descriptor`,
+  );
 }
