@@ -3,22 +3,25 @@ export const BlockKind = {
   BlockBitmap: 1,
   InodeBitmap: 2,
   ExtentNode: 3,
-  DirectoryLeaf: 4,
-  IndexNode: 5,
-  XattrBlock: 6,
-  OrphanBlock: 7,
+  /** The first block of a directory is built otherwise than the rest, with an index and without. */
+  FirstLeaf: 4,
+  DirectoryLeaf: 5,
+  IndexRoot: 6,
+  IndexNode: 7,
+  XattrBlock: 8,
+  OrphanBlock: 9,
 } as const;
 
 /** One of {@link BlockKind}. */
 export type BlockKind = (typeof BlockKind)[keyof typeof BlockKind];
 
 /**
- * Names the role of a block: its kind, the number of the inode or group that it belongs to, and
- * whether it is the first one of a directory, which is built otherwise than the rest. A seed would
- * not do for the number: generations are free to choose, so two inodes may have the same.
+ * Names the role of a block: its kind, and the number of the inode or group that it belongs to.
+ * A seed would not do for the number: generations are free to choose, so two inodes may have the
+ * same.
  */
-export function blockRole(kind: BlockKind, owner: number, isFirst = false): number {
-  return kind * 2 ** 34 + owner * 2 + Number(isFirst);
+export function blockRole(kind: BlockKind, owner: number): number {
+  return kind * 2 ** 32 + owner;
 }
 
 /** Blocks kept that are not waiting for a commit, at most twice as many: 16 to 32 MiB. */

@@ -55,7 +55,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
   index(logical: number): Buffer {
     const physical = this.physical(logical);
     const block = this.#source.block(physical);
-    const role = this.#role(BlockKind.IndexNode, logical);
+    const role = this.#indexRole(logical);
     if (!this.#source.isVerified(physical, role)) {
       const { count } = this;
       const { checksumSeed: seed } = this.#inode;
@@ -68,7 +68,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
   leaf(logical: number): Buffer {
     const physical = this.physical(logical);
     const block = this.#source.block(physical);
-    const role = this.#role(BlockKind.DirectoryLeaf, logical);
+    const role = this.#leafRole(logical);
     if (!this.#source.isVerified(physical, role)) {
       checkDirectoryBlock(block, this.#inode.checksumSeed, this.#place(logical));
       this.#source.markVerified(physical, role);
@@ -138,18 +138,22 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
   #sealIndex(physical: number, block: Buffer, logical: number): void {
     this.#transaction.changesNames = true;
     sealIndexBlock(block, this.#inode.checksumSeed, logical);
-    this.#source.markVerified(physical, this.#role(BlockKind.IndexNode, logical));
+    this.#source.markVerified(physical, this.#indexRole(logical));
   }
 
   #sealLeaf(physical: number, block: Buffer, logical: number): void {
     this.#transaction.changesNames = true;
     sealDirectoryBlock(block, this.#inode.checksumSeed);
-    this.#source.markVerified(physical, this.#role(BlockKind.DirectoryLeaf, logical));
+    this.#source.markVerified(physical, this.#leafRole(logical));
   }
 
-  /** The first block is built otherwise than the rest, so a block that passed for one is not the other. */
-  #role(kind: BlockKind, logical: number): number {
-    return blockRole(kind, this.directory, logical === 0);
+  /** The first block has a role of its own, so that what passed for one is not taken for the other. */
+  #indexRole(logical: number): number {
+    return blockRole(logical === 0 ? BlockKind.IndexRoot : BlockKind.IndexNode, this.directory);
+  }
+
+  #leafRole(logical: number): number {
+    return blockRole(logical === 0 ? BlockKind.FirstLeaf : BlockKind.DirectoryLeaf, this.directory);
   }
 
   get #transaction(): Transaction {

@@ -9,6 +9,9 @@ export interface Extent {
   readonly unwritten: boolean;
 }
 
+/** Whether the blocks of an extent hold what the file reads as. */
+export type ExtentState = 'written' | 'unwritten';
+
 /** Logical blocks [from, to) of a file; `to` may be Infinity. */
 export interface BlockSpan {
   readonly from: number;
@@ -100,8 +103,9 @@ export function writtenOf(extents: readonly Extent[]): Extent[] {
 export function convertExtents(
   extents: readonly Extent[],
   span: BlockSpan,
-  unwritten: boolean,
+  state: ExtentState,
 ): Extent[] {
+  const unwritten = state === 'unwritten';
   const converted = clipExtents(extents, span).map((extent) => ({ ...extent, unwritten }));
   return joinExtents([...cutExtents(extents, span), ...converted]);
 }
@@ -123,7 +127,8 @@ export function joinExtents(extents: readonly Extent[]): Extent[] {
 }
 
 /** Lays runs of blocks into a file from `logical` on. */
-export function layRuns(runs: readonly BlockRun[], logical: number, unwritten: boolean): Extent[] {
+export function layRuns(runs: readonly BlockRun[], logical: number, state: ExtentState): Extent[] {
+  const unwritten = state === 'unwritten';
   let next = logical;
   return runs.map(({ start, count }) => {
     const extent = { logical: next, physical: start, length: count, unwritten };

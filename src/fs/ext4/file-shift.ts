@@ -17,7 +17,7 @@ import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import { touchContent } from './touch-content.js';
 import type { Transaction } from './transaction.js';
-import type { Volume } from './volume.js';
+import type { ChangeStage, Volume } from './volume.js';
 
 /** Extents moved at once. */
 const MOVED_EXTENTS = 2 * EXTENT_BLOCK_MAX;
@@ -139,9 +139,9 @@ async function shiftRange(
     const kept = { from: gone.to, to: Infinity };
     const copies = await PinnedCopies.ofSpan(volume, now, kept, layout);
     try {
-      const done = await inSteps(volume, start, (txn, at, isUnderWay) => {
+      const done = await inSteps(volume, start, (txn, at, stage) => {
         txn.requireIdle(layout);
-        const inode = rereadWritable(txn, volume, before, { isUnderWay });
+        const inode = rereadWritable(txn, volume, before, stage);
         const quarantined = leavePinned(txn, volume, { inode, span: gone, copies }, layout);
         const shifted = step(txn, { inode, span, at }, layout);
         touchContent(txn, volume, inode);
@@ -165,19 +165,19 @@ async function inSteps(
   step: (
     txn: Transaction,
     at: number,
-    isUnderWay: boolean,
+    stage: ChangeStage,
   ) => Shifted & { readonly quarantined: number },
 ): Promise<Omit<ChangeResult, 'waitedMs'>> {
   let freedBytes = 0;
   let quarantinedBytes = 0;
-  let isUnderWay = false;
+  let stage: ChangeStage = {};
   for (let at = start; ;) {
-    const [from, wasBegun] = [at, isUnderWay];
-    const done = await volume.transact((txn) => step(txn, from, wasBegun), wasBegun);
+    const [from, current] = [at, stage];
+    const done = await volume.transact((txn) => step(txn, from, current), current);
     freedBytes += done.freed * BLOCK_SIZE;
     quarantinedBytes += done.quarantined * BLOCK_SIZE;
     if (done.isLast) return { freedBytes, quarantinedBytes };
-    isUnderWay = true;
+    stage = { isUnderWay: true };
     at = done.at;
   }
 }

@@ -192,7 +192,7 @@ function layHoles(
     const kept = limit.take(reservation.runs);
     reservation.trim(kept);
     // One by one: a spread is limited by the stack, and a fragmented hole has many runs.
-    for (const extent of layRuns(reservation.runs, hole.from, true)) laid.push(extent);
+    for (const extent of layRuns(reservation.runs, hole.from, 'unwritten')) laid.push(extent);
     if (hole.from + kept < hole.to) return { laid, to: hole.from + kept };
   }
   return { laid, to: span.to };
@@ -227,11 +227,11 @@ function fillOut(
   const isSame = written ? staleIn(content).length === 0 : laid.length === 0;
   if (isSame && unwrite === undefined) return undefined;
   const extents = [...mapped, ...laid];
-  const joined = written ? convertExtents(extents, span, false) : joinExtents(extents);
+  const joined = written ? convertExtents(extents, span, 'written') : joinExtents(extents);
   if (unwrite === undefined) return joined;
   const from = Math.max(span.from, unwrite.from);
   const to = Math.min(span.to, unwrite.to);
-  return from < to ? convertExtents(joined, { from, to }, true) : joined;
+  return from < to ? convertExtents(joined, { from, to }, 'unwritten') : joined;
 }
 
 function staleIn({ mapped, laid }: Omit<FillContent, 'filled'>): Extent[] {

@@ -19,6 +19,9 @@ export interface EncodedTime {
   readonly extra: number;
 }
 
+/** Whether an inode has the extra field of a time: without it there are seconds alone, up to 2038. */
+export type TimeWidth = 'wide' | 'narrow';
+
 /** Nanoseconds since 1970; `extra` is 0 where the inode has no such field. */
 export function decodeTime(seconds: number, extra: number): bigint {
   const epoch = BigInt(extra & EPOCH_MASK) << 32n;
@@ -29,13 +32,10 @@ export function decodeTime(seconds: number, extra: number): bigint {
  * The two fields of a time; what lies outside of the format's years is put at their ends,
  * and the last second of the last year has no fraction.
  *
- * @param isWide whether there is an extra field; without it the years end in 2038
  * @kernel timestamp_truncate (fs/inode.c)
  */
-export function encodeTime(
-  timeNs: bigint,
-  { isWide }: { readonly isWide: boolean } = { isWide: true },
-): EncodedTime {
+export function encodeTime(timeNs: bigint, width: TimeWidth = 'wide'): EncodedTime {
+  const isWide = width === 'wide';
   const floored = timeNs < 0n && timeNs % NS_PER_SECOND !== 0n ? 1n : 0n;
   const whole = timeNs / NS_PER_SECOND - floored;
   const max = isWide ? SECONDS_MAX : SECONDS_MAX_OLD;
@@ -50,10 +50,9 @@ export function encodeTime(
 /**
  * The two fields of the clock's time, to the microsecond; bounded as {@link encodeTime} does it,
  * without its big numbers.
- *
- * @param isWide as there
  */
-export function encodeWallTime(wallMs: number, isWide = true): EncodedTime {
+export function encodeWallTime(wallMs: number, width: TimeWidth = 'wide'): EncodedTime {
+  const isWide = width === 'wide';
   const us = Math.round(wallMs * 1000);
   const whole = Math.floor(us / 1e6);
   const min = Number(SECONDS_MIN);

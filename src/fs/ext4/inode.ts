@@ -5,7 +5,7 @@ import { checksumMismatch, damaged } from '../damage.js';
 import { crc32c, inodeChecksumSeed } from './checksum.js';
 import { readGroup } from './group.js';
 import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';
-import type { EncodedTime } from './inode-time.js';
+import type { EncodedTime, TimeWidth } from './inode-time.js';
 import {
   BLOCK_SIZE,
   EXTENT_MAGIC,
@@ -252,7 +252,11 @@ export class Inode {
   }
 
   #now(): EncodedTime {
-    return encodeWallTime(this.#volume.clock.wallMs(), this.#has(InodeField.CtimeExtra));
+    return encodeWallTime(this.#volume.clock.wallMs(), this.#width(InodeField.CtimeExtra));
+  }
+
+  #width(extraField: number): TimeWidth {
+    return this.#has(extraField) ? 'wide' : 'narrow';
   }
 
   #has(extraField: number): boolean {
@@ -265,7 +269,7 @@ export class Inode {
   }
 
   #setTime(field: number, extraField: number, timeNs: bigint): void {
-    this.#putTime(field, extraField, encodeTime(timeNs, { isWide: this.#has(extraField) }));
+    this.#putTime(field, extraField, encodeTime(timeNs, this.#width(extraField)));
   }
 
   #putTime(field: number, extraField: number, { seconds, extra }: EncodedTime): void {

@@ -8,7 +8,7 @@ import { DataStores } from './data-stores.js';
 import { spliceExtents } from './extent-splice.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents, layRuns, writtenOf } from './extent.js';
-import type { BlockSpan, Extent } from './extent.js';
+import type { BlockSpan, Extent, ExtentState } from './extent.js';
 import { mediaOffset } from './file-read.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -23,8 +23,8 @@ const COPY_PIECE_BYTES = 4 * MIB;
 interface Copy {
   readonly old: Extent;
   readonly reservation: Reservation;
-  /** The new ones read as zeros, and nothing is copied. */
-  readonly unwritten: boolean;
+  /** Of the new ones: unwritten where they read as zeros, and nothing is copied. */
+  readonly state: ExtentState;
 }
 
 /**
@@ -72,7 +72,8 @@ export class PinnedCopies {
     const whole = wholeBlocks(zeroed);
     const copies = await PinnedCopies.ofEdges(volume, inode, zeroed, layout);
     try {
-      for (const old of pinnedIn(volume, inode, whole, layout)) await copies.#reserve(old, true);
+      for (const old of pinnedIn(volume, inode, whole, layout))
+        await copies.#reserve(old, 'unwritten');
       return copies;
     } catch (error) {
       copies.release();
@@ -104,9 +105,9 @@ export class PinnedCopies {
    */
   swap(txn: Transaction, inode: Inode): Extent[] {
     if (this.#state === 'swapped') return [];
-    for (const { old, reservation, unwritten } of this.#copies) {
+    for (const { old, reservation, state } of this.#copies) {
       const span = { from: old.logical, to: old.logical + old.length };
-      const laid = layRuns(reservation.runs, old.logical, unwritten);
+      const laid = layRuns(reservation.runs, old.logical, state);
       reservation.claim(txn);
       spliceExtents(txn, this.#volume, { inode, span }, laid);
     }
@@ -137,19 +138,19 @@ export class PinnedCopies {
     }
   }
 
-  async #reserve(old: Extent, unwritten: boolean): Promise<Extent[]> {
+  async #reserve(old: Extent, state: ExtentState): Promise<Extent[]> {
     const volume = this.#volume;
     const { physical: goal, length: count, logical } = old;
     const reservation = await whenSpace(volume, () =>
       reserveBlocks(volume, { goal, count, logical }),
     );
-    this.#copies.push({ old, reservation, unwritten });
-    return layRuns(reservation.runs, logical, unwritten);
+    this.#copies.push({ old, reservation, state });
+    return layRuns(reservation.runs, logical, state);
   }
 
   async #copy(old: Extent, zeroed: ByteSpan): Promise<void> {
     const volume = this.#volume;
-    const laid = await this.#reserve(old, false);
+    const laid = await this.#reserve(old, 'written');
     const stores = new DataStores(volume);
     const end = (old.logical + old.length) * BLOCK_SIZE;
     for (let offset = old.logical * BLOCK_SIZE; offset < end; offset += COPY_PIECE_BYTES) {

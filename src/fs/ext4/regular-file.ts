@@ -4,7 +4,7 @@ import { readInode } from './inode.js';
 import type { Inode } from './inode.js';
 import { FILE_SIZE_MAX, InodeFlag } from './layout.js';
 import type { BlockSource } from './transaction.js';
-import type { Volume } from './volume.js';
+import type { ChangeStage, Volume } from './volume.js';
 
 /**
  * Reads the inode of a regular file.
@@ -21,11 +21,9 @@ export function readRegular(source: BlockSource, volume: Volume, number: number)
 }
 
 /** How a file is about to be changed. */
-export interface WriteIntent {
+export interface WriteIntent extends ChangeStage {
   /** Only by adding to its end, which an append-only file allows. */
   readonly append?: boolean;
-  /** By a further step of an operation, which the unmount waits for. */
-  readonly isUnderWay?: boolean;
 }
 
 /**
@@ -39,7 +37,7 @@ export function readWritable(
   number: number,
   { append = false, isUnderWay = false }: WriteIntent = {},
 ): Inode {
-  volume.assertWritable(isUnderWay);
+  volume.assertWritable({ isUnderWay });
   const inode = readRegular(source, volume, number);
   refuseFlags(inode, append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append);
   return inode;

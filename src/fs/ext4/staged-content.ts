@@ -53,7 +53,7 @@ export class StagedContent {
   /** Where the content lies. */
   get extents(): Extent[] {
     const runs = this.#reservations.flatMap((reservation) => reservation.runs);
-    return layRuns(runs, 0, false);
+    return layRuns(runs, 0, 'written');
   }
 
   /** Takes the next piece; kept as it is until it is stored, with 2 MiB or at the end. */

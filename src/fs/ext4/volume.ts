@@ -37,6 +37,12 @@ export interface VolumeOptions {
   readonly random?: () => number;
 }
 
+/** Where an operation stands when it changes something. */
+export interface ChangeStage {
+  /** It has begun, holds its inode and must not end half way: the unmount waits for it. */
+  readonly isUnderWay?: boolean;
+}
+
 /**
  * An open filesystem: its blocks, its one way to change them, and what is kept in memory
  * beside them. All of it runs on one thread; what has to wait waits outside transactions.
@@ -160,10 +166,9 @@ export class Volume implements BlockSource {
   }
 
   /**
-   * @param isUnderWay of an operation that has begun and holds its inode: the unmount waits for it.
    * @throws DaxdError EROFS with the reasons, ESHUTDOWN once the unmount began
    */
-  assertWritable(isUnderWay = false): void {
+  assertWritable({ isUnderWay = false }: ChangeStage = {}): void {
     if (this.readOnly) {
       throw new DaxdError('EROFS', `mounted read-only: ${this.#readOnlyReasons.join(', ')}`);
     }
@@ -202,16 +207,15 @@ export class Volume implements BlockSource {
    * A body that finds the log full, or runs out of blocks while others are on their way back,
    * is run once more when they are: it must not change anything but the transaction.
    *
-   * @param isUnderWay as of {@link assertWritable}: a further step of what must not end half way.
    * @throws DaxdError EROFS, ESHUTDOWN, EFBIG for more than {@link transactionBlocksMax}, EIO
    *   when the media fail (read-only from then on), and whatever the body throws
    */
-  async transact<T>(body: (txn: Transaction) => T, isUnderWay = false): Promise<T> {
+  async transact<T>(body: (txn: Transaction) => T, stage: ChangeStage = {}): Promise<T> {
     try {
-      return await this.#transact(body, isUnderWay);
+      return await this.#transact(body, stage);
     } catch (error) {
       if (!isOutOfSpace(error) || !(await this.freedBlocksReturned())) throw error;
-      return await this.#transact(body, isUnderWay);
+      return await this.#transact(body, stage);
     }
   }
 
@@ -262,13 +266,13 @@ export class Volume implements BlockSource {
    * @throws DaxdError EIO when the backing shrank, EROFS when the media have failed meanwhile
    */
   storeData(offset: number, data: Uint8Array): void {
-    this.assertWritable(true);
+    this.assertWritable({ isUnderWay: true });
     this.range.write(offset, data);
   }
 
   /** Sets bytes of file data to zero. Durable only after {@link persist}. @throws as {@link storeData} */
   zeroData(offset: number, length: number): void {
-    this.assertWritable(true);
+    this.assertWritable({ isUnderWay: true });
     this.range.fill(offset, length, 0);
   }
 
@@ -293,9 +297,9 @@ export class Volume implements BlockSource {
     await this.#commits.whenDone();
   }
 
-  async #transact<T>(body: (txn: Transaction) => T, isUnderWay: boolean): Promise<T> {
+  async #transact<T>(body: (txn: Transaction) => T, stage: ChangeStage): Promise<T> {
     for (;;) {
-      this.assertWritable(isUnderWay);
+      this.assertWritable(stage);
       const txn = new Transaction(this);
       const result = body(txn);
       txn.seal();

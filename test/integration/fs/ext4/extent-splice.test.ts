@@ -103,7 +103,7 @@ class SplicedFile {
       const near = last === undefined ? 0 : last.physical + last.length;
       const goal = random.below(2) === 0 ? near : random.below(volume.superblock.blocksCount);
       const run = allocateBlocks(txn, volume, { goal, count });
-      replacement.push(...layRuns([run], at, random.below(3) === 0));
+      replacement.push(...layRuns([run], at, random.below(3) === 0 ? 'unwritten' : 'written'));
       at += run.count + (random.below(4) === 0 ? 1 : 0);
     }
     return this.#replace(txn, { inode, model, span }, replacement);

@@ -8,6 +8,7 @@ import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import type { Transaction } from '../../../../src/fs/ext4/transaction.js';
+import type { ChangeStage } from '../../../../src/fs/ext4/volume.js';
 import { MIB } from '../../../../src/lib/units.js';
 import {
   debugfs,
@@ -31,13 +32,13 @@ function watchTransactions(open: OpenImage, changesMax: number, after: () => unk
   const { volume } = open;
   const sizes: number[] = [];
   const transact = volume.transact.bind(volume);
-  const watched = async <T>(body: (txn: Transaction) => T, isUnderWay?: boolean): Promise<T> => {
+  const watched = async <T>(body: (txn: Transaction) => T, stage?: ChangeStage): Promise<T> => {
     let size = 0;
     const result = await transact((txn) => {
       const answer = body(txn);
       size = txn.changes.size;
       return answer;
-    }, isUnderWay);
+    }, stage);
     sizes.push(size);
     if (sizes.length <= LOOKS_MAX) after();
     return result;

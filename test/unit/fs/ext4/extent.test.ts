@@ -54,14 +54,14 @@ t.test('joinExtents: neighbours on both sides, of one kind', async (t) => {
 });
 
 t.test('convertExtents: splits and joins', async (t) => {
-  const written = convertExtents(LIST, { from: 6, to: 7 }, false);
+  const written = convertExtents(LIST, { from: 6, to: 7 }, 'written');
   t.strictSame(written, [
     extent(2, 100, 4),
     extent(6, 200, 1),
     extent(7, 201, 1, true),
     extent(10, 300, 5),
   ]);
-  t.strictSame(convertExtents(written, { from: 6, to: 7 }, true), LIST);
+  t.strictSame(convertExtents(written, { from: 6, to: 7 }, 'unwritten'), LIST);
 });
 
 t.test('layRuns, countBlocks: runs one behind the other', async (t) => {
@@ -71,7 +71,7 @@ t.test('layRuns, countBlocks: runs one behind the other', async (t) => {
       { start: 9, count: 1 },
     ],
     20,
-    true,
+    'unwritten',
   );
   t.strictSame(laid, [extent(20, 50, 3, true), extent(23, 9, 1, true)]);
   t.equal(countBlocks(laid), 4);

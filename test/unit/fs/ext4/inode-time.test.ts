@@ -53,9 +53,9 @@ const YEARS = {
 t.test('encodeWallTime: as encodeTime, also past the years of the format', async (t) => {
   for (const [year, seconds] of Object.entries(YEARS)) {
     const wallMs = seconds * 1000 + 123.456;
-    for (const isWide of [false, true]) {
-      const wanted = encodeTime(BigInt(Math.round(wallMs * 1000)) * 1000n, { isWide });
-      t.strictSame(encodeWallTime(wallMs, isWide), wanted, `${year}, ${isWide}`);
+    for (const width of ['narrow', 'wide'] as const) {
+      const wanted = encodeTime(BigInt(Math.round(wallMs * 1000)) * 1000n, width);
+      t.strictSame(encodeWallTime(wallMs, width), wanted, `${year}, ${width}`);
     }
   }
 });
