@@ -1,6 +1,6 @@
 import type { PendingChange } from '../dax/layout-change.js';
-import type { FileExtent } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
+import type { FileExtent } from '../fs/ext4/file-read.js';
 import type { KeptOperation } from '../lease/kept-operation.js';
 import type { Leases } from '../lease/leases.js';
 import type { DaxdError } from '../lib/errno.js';

@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE } from '../lib/units.js';
+import { formatUuid, parseUuid } from '../lib/uuid.js';
 import { fletcher64 } from './fletcher64.js';
 
 /** Where the info block lies in its namespace; the 4 KiB before it belong to nobody. */
@@ -74,7 +75,6 @@ const PAGE_SIZE_FIELD = 88;
 const PAGE_STRUCT_SIZE = 92;
 const CHECKSUM = 4088;
 
-const UUID_BYTES = 16;
 const SIGNATURE_BYTES = 16;
 
 /** The signature that a block starts with; undefined when it is none. */
@@ -102,8 +102,8 @@ export function decodeInfoBlock(block: Buffer): PfnSuperblock {
   const versionMinor = block.readUInt16LE(VERSION_MINOR);
   return {
     signature,
-    uuid: decodeUuid(block, UUID),
-    parentUuid: decodeUuid(block, PARENT_UUID),
+    uuid: formatUuid(block, UUID),
+    parentUuid: formatUuid(block, PARENT_UUID),
     flags: block.readUInt32LE(FLAGS),
     versionMajor: block.readUInt16LE(VERSION_MAJOR),
     versionMinor,
@@ -150,15 +150,10 @@ function checksumOf(block: Buffer): bigint {
   return fletcher64(copy);
 }
 
-/** The bytes stand in the order of the text; a GPT's GUIDs swap the first three groups. */
-function decodeUuid(block: Buffer, at: number): string {
-  const hex = block.toString('hex', at, at + UUID_BYTES);
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-}
-
 function encodeUuid(uuid: string, block: Buffer, at: number): void {
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(uuid)) {
+  const bytes = parseUuid(uuid);
+  if (bytes === undefined) {
     throw new DaxdError('EINVAL', `"${uuid}" is not a UUID: give 8-4-4-4-12 hexadecimal digits`);
   }
-  block.write(uuid.replaceAll('-', ''), at, 'hex');
+  bytes.copy(block, at);
 }

@@ -9,6 +9,7 @@ import { findFreeRun } from './free-run.js';
 import type { RunRequest } from './free-run.js';
 import { countFreeBlocks, modifyBlockBitmap } from './group-bitmaps.js';
 import { modifyGroup } from './group.js';
+import type { Inode } from './inode.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -17,6 +18,14 @@ export const METADATA: unique symbol = Symbol('metadata');
 
 /** Leave to free blocks: file data takes a broken layout. */
 export type FreeLeave = BrokenLayout | typeof METADATA;
+
+/** What the blocks of an inode may be freed with: only those of a file may be lent. */
+export function leaveOf<L extends BrokenLayout | undefined>(
+  inode: Inode,
+  layout: L,
+): L | typeof METADATA {
+  return inode.type === 'file' ? layout : METADATA;
+}
 
 /**
  * Blocks taken in memory for data that is stored before any metadata names it. They belong

@@ -1,7 +1,5 @@
 import { crc32c, crc32cU32 } from '../../lib/crc32c.js';
 
-export { CRC_INIT, crc32c, crc32cU32 } from '../../lib/crc32c.js';
-
 /** Chains a little-endian 64-bit number below 2 ** 53, such as a block number. */
 export function crc32cU64(seed: number, value: number): number {
   return crc32cU32(crc32cU32(seed, value % 2 ** 32), Math.floor(value / 2 ** 32));

@@ -1,8 +1,8 @@
 import { assert } from '../../lib/assert.js';
+import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGE_SIZE } from '../../lib/units.js';
 import { checksumMismatch, damaged } from '../damage.js';
-import { crc32c } from './checksum.js';
 import { ROOT_INODE } from './layout.js';
 
 /**

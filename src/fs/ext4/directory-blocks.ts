@@ -7,7 +7,7 @@ import { BlockKind, blockRole } from './buffer-cache.js';
 import { checkDirectoryBlock, placeName, sealDirectoryBlock } from './directory-block.js';
 import type { DirectoryBlockPlace } from './directory-block.js';
 import { mapExtents } from './extent-tree.js';
-import type { Extent } from './extent-tree.js';
+import type { Extent } from './extent.js';
 import type { ChangingIndexBlocks } from './htree-insert.js';
 import { checkIndexBlock, sealIndexBlock } from './htree.js';
 import type { Inode } from './inode.js';

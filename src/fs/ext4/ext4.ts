@@ -7,7 +7,7 @@ import type { SpecialNode } from './device-node.js';
 import type { CommitCounters } from './commits.js';
 import { listDirectory } from './directory-listing.js';
 import type { ListedEntry } from './directory-listing.js';
-import { Evictions } from './eviction.js';
+import { Evictions } from './evictions.js';
 import { FileNow } from './file-now.js';
 import { fileExtents, mergedExtents, readFile, readFileStream } from './file-read.js';
 import type { FileExtent } from './file-read.js';
@@ -36,10 +36,6 @@ import type { Stat } from './stat.js';
 import type { Volume } from './volume.js';
 import { getXattr, listXattrs, removeXattr, setXattr } from './xattrs.js';
 import type { XattrChoice } from './xattrs.js';
-
-export type { Change } from './layout-break.js';
-export type { FileExtent } from './file-read.js';
-export type { Stat } from './stat.js';
 
 /** What {@link mountExt4} is told. */
 export interface MountOptions {

@@ -1,6 +1,6 @@
+import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { checksumMismatch, damaged } from '../damage.js';
-import { crc32c } from './checksum.js';
 import type { BlockSpan, Extent } from './extent.js';
 import {
   EXTENT_BLOCK_MAX,

@@ -22,8 +22,6 @@ import { FILE_BLOCKS_MAX } from './layout.js';
 import type { BlockSource } from './transaction.js';
 import type { Volume } from './volume.js';
 
-export type { Extent } from './extent.js';
-
 /** What is looked for in a tree. */
 export interface MapSpan extends BlockSpan {
   /** The walk ends with this many extents; all by default. */

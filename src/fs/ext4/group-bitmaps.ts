@@ -1,7 +1,7 @@
+import { crc32c } from '../../lib/crc32c.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { countClear, findBit, setBits } from './bitmap.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
-import { crc32c } from './checksum.js';
 import { readGroup } from './group.js';
 import type { Group } from './group.js';
 import { BITMAP_BITS, BLOCK_SIZE, GroupFlag } from './layout.js';

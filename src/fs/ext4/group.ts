@@ -1,6 +1,6 @@
+import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { checksumMismatch } from '../damage.js';
-import { crc32c } from './checksum.js';
 import { BLOCK_SIZE, GroupField } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';

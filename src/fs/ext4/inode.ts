@@ -1,8 +1,9 @@
 import { assert } from '../../lib/assert.js';
+import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { randomU32 } from '../../lib/random.js';
 import { checksumMismatch, damaged } from '../damage.js';
-import { crc32c, inodeChecksumSeed } from './checksum.js';
+import { inodeChecksumSeed } from './checksum.js';
 import { readGroup } from './group.js';
 import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';
 import type { EncodedTime, TimeWidth } from './inode-time.js';

@@ -1,3 +1,4 @@
+import { crc32c, crc32cU32, CRC_INIT } from '../../lib/crc32c.js';
 import type { BlockRun } from '../block-run.js';
 import { DxHash } from './dx-hash.js';
 import { encodeLeaf } from './extent-node.js';
@@ -25,14 +26,7 @@ import {
   SuperField,
   SuperFlag,
 } from './layout.js';
-import {
-  crc32c,
-  crc32cExcept,
-  crc32cU32,
-  crc32cU64,
-  CRC_INIT,
-  inodeChecksumSeed,
-} from './checksum.js';
+import { crc32cExcept, crc32cU64, inodeChecksumSeed } from './checksum.js';
 import {
   BLOCKS_PER_GROUP,
   DESCRIPTOR_BYTES,

@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assert } from '../../lib/assert.js';
 import type { Clock } from '../../lib/clock.js';
 import { DaxdError } from '../../lib/errno.js';
+import { parseUuid } from '../../lib/uuid.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import type { BlockRun } from '../block-run.js';
 import { encodeEmptyJournal } from '../jbd2/journal-superblock.js';
@@ -45,7 +46,6 @@ const TAIL_BYTES = 65536;
 const TURN_GROUPS = 2 ** LOG_GROUPS_PER_FLEX;
 /** Text that has no UTF-8 form. */
 const HALF_SURROGATE = /\p{Surrogate}/u;
-const UUID_PATTERN = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
 /** What {@link mkfsExt4} is told. */
 export interface MkfsOptions {
@@ -156,9 +156,10 @@ function makeIdentity({ label, uuid = randomUUID(), clock }: MkfsOptions): MkfsI
       `label ${JSON.stringify(label)} is not text of at most ${LABEL_BYTES_MAX} bytes`,
     );
   }
-  if (!UUID_PATTERN.test(uuid)) throw new DaxdError('EINVAL', `"${uuid}" is not a UUID`);
+  const uuidBytes = parseUuid(uuid);
+  if (uuidBytes === undefined) throw new DaxdError('EINVAL', `"${uuid}" is not a UUID`);
   return {
-    uuid: Buffer.from(uuid.replaceAll('-', ''), 'hex'),
+    uuid: uuidBytes,
     hashSeed: randomBytes(16),
     label: labelBytes,
     nowSeconds: Math.floor(clock.wallMs() / 1000),

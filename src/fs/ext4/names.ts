@@ -1,8 +1,8 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { leaveOf } from './allocator.js';
 import { fillNode, modeOfNode } from './device-node.js';
 import type { SpecialNode } from './device-node.js';
-import { leaveOf } from './evict.js';
-import type { Evictions, NamelessFile } from './eviction.js';
+import type { Evictions, NamelessFile } from './evictions.js';
 import type { Inode } from './inode.js';
 import { tryBreakFileLayouts } from './layout-break.js';
 import { readNamedInode, resolve } from './named-inode.js';
@@ -92,7 +92,7 @@ export class Names {
       op: 'unlink',
       path,
       defer,
-      victim: (source) => inodeAt(source, volume, parts),
+      victim: (source) => findInode(source, volume, parts),
       body: (txn, leave) => removeName(txn, volume, parts, leave),
     });
   }
@@ -111,8 +111,8 @@ export class Names {
       defer,
       victim: (source) => {
         // First: of two paths that lead nowhere Linux names the one from which is moved.
-        inodeAt(source, volume, move.from);
-        return inodeAt(source, volume, move.to);
+        findInode(source, volume, move.from);
+        return findInode(source, volume, move.to);
       },
       body: (txn, leave) => renameName(txn, volume, move, leave),
     });
@@ -182,7 +182,11 @@ export class Names {
 }
 
 /** What a path names, the last symlink not followed; undefined where only the last name is missing. */
-function inodeAt(source: BlockSource, volume: Volume, parts: readonly Buffer[]): Inode | undefined {
+function findInode(
+  source: BlockSource,
+  volume: Volume,
+  parts: readonly Buffer[],
+): Inode | undefined {
   const { inode } = resolve(source, volume, parts, { follow: false });
   return inode === undefined ? undefined : readNamedInode(source, volume, inode);
 }

@@ -1,7 +1,8 @@
+import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
-import { crc32c, crc32cU64 } from './checksum.js';
+import { crc32cU64 } from './checksum.js';
 import { mapExtents } from './extent-tree.js';
 import { countBlocks } from './extent.js';
 import { readAnyInode } from './inode.js';

@@ -2,7 +2,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
 import { damaged } from '../damage.js';
 import { testBit } from './bitmap.js';
-import { evictOrphan } from './evict.js';
+import { evictOrphan } from './evict-orphan.js';
 import { zeroRest } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
 import { readInodeBitmap } from './group-bitmaps.js';

@@ -1,3 +1,4 @@
+import { formatUuid } from '../../lib/uuid.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import {
   EXT4_MAGIC,
@@ -98,14 +99,13 @@ function probeExt(range: BackingRange): ProbedFilesystem | undefined {
     const is64 = (sb.readUInt32LE(SuperField.FeatureIncompat) & FeatureIncompat.Bit64) !== 0;
     return blockBytes * (sb.readUInt32LE(lo) + (is64 ? sb.readUInt32LE(hi) * 2 ** 32 : 0));
   };
-  const uuid = sb.toString('hex', SuperField.Uuid, SuperField.Uuid + 16);
   const [label = ''] = sb
     .toString('utf8', SuperField.VolumeName, SuperField.VolumeName + 16)
     .split('\0');
   return {
     type: extType(sb),
     label,
-    uuid: uuid.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    uuid: formatUuid(sb, SuperField.Uuid),
     totalBytes: wide(SuperField.BlocksCountLo, SuperField.BlocksCountHi),
     freeBytes: wide(SuperField.FreeBlocksLo, SuperField.FreeBlocksHi),
     writtenSeconds: sb.readUInt32LE(SuperField.WriteTime),

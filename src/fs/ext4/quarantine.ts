@@ -13,8 +13,6 @@ import type { MediaRun, QuarantineMove } from './quarantine-state.js';
 import { checkRange } from './regular-file.js';
 import type { Volume } from './volume.js';
 
-export type { MediaRun, QuarantineMove } from './quarantine-state.js';
-
 /**
  * The blocks of a filesystem that left their files while they were pinned. They stay in use on
  * the media, across mounts too, until {@link release}.

@@ -1,6 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { groupParts } from '../block-run.js';
-import { evictOrphan } from './evict.js';
+import { evictOrphan } from './evict-orphan.js';
 import { spliceExtents } from './extent-splice.js';
 import { mapExtents, WHOLE_FILE } from './extent-tree.js';
 import { countBlocks } from './extent.js';

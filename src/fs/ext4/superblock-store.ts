@@ -1,10 +1,10 @@
+import { UUID_BYTES } from '../../lib/uuid.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import { SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE, SuperField } from './layout.js';
 import { isSuperblockWhole } from './superblock.js';
 
 /** Where in the first block a copy of the superblock stands while the superblock is stored. */
 const SHADOW_OFFSET = 2048;
-const UUID_SIZE = 16;
 
 /**
  * Stores a sealed superblock, durably; a power cut leaves the old one or the new one. Its
@@ -45,5 +45,5 @@ export function loadSuperblockBytes(range: BackingRange): Buffer {
 }
 
 function uuidOf(superblock: Buffer): Buffer {
-  return superblock.subarray(SuperField.Uuid, SuperField.Uuid + UUID_SIZE);
+  return superblock.subarray(SuperField.Uuid, SuperField.Uuid + UUID_BYTES);
 }

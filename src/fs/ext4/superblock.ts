@@ -1,7 +1,8 @@
+import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { isPowerOf } from '../../lib/units.js';
 import { DaxdError } from '../../lib/errno.js';
+import { formatUuid } from '../../lib/uuid.js';
 import { checksumMismatch, damaged } from '../damage.js';
-import { crc32c, CRC_INIT } from './checksum.js';
 import {
   BITMAP_BITS,
   BLOCK_SIZE,
@@ -96,8 +97,7 @@ export class Superblock {
 
   /** In the usual form, such as `2500be98-0529-4248-a91d-331db61bd1d3`. */
   get uuid(): string {
-    const hex = this.bytes.toString('hex', SuperField.Uuid, SuperField.Uuid + 16);
-    return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+    return formatUuid(this.bytes, SuperField.Uuid);
   }
 
   /** s_state: see {@link FsState}. */

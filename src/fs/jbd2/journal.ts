@@ -69,8 +69,10 @@ export class Journal {
   #returns = 0;
   #state: 'loaded' | 'running' | 'stopped' = 'loaded';
 
-  /** @throws DaxdError as {@link JournalSuperblock.load} does */
-  /** @param random draws the sequence that a log begins with. */
+  /**
+   * @param random draws the sequence that a log begins with, from 0 to 2 ** 32 - 1
+   * @throws DaxdError as {@link JournalSuperblock.load} does
+   */
   constructor(area: LogArea, clock: Clock, random: () => number = randomU32) {
     this.superblock = JournalSuperblock.load(area);
     this.#area = area;

@@ -2,8 +2,6 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
-
-import { crc32c } from '../../../../src/fs/ext4/checksum.js';
 import { encodeIndex, encodeLeaf } from '../../../../src/fs/ext4/extent-node.js';
 import type { IndexEntry } from '../../../../src/fs/ext4/extent-node.js';
 import { eachExtent, mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
@@ -20,6 +18,7 @@ import {
   InodeFlag,
   ModeType,
 } from '../../../../src/fs/ext4/layout.js';
+import { crc32c } from '../../../../src/lib/crc32c.js';
 import { KIB, MIB } from '../../../../src/lib/units.js';
 import { debugfs, debugfsWrite, fsck } from '../../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../../support/fixture.js';

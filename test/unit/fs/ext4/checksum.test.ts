@@ -1,13 +1,7 @@
 import t from 'tap';
 
-import {
-  CRC_INIT,
-  crc32c,
-  crc32cExcept,
-  crc32cU32,
-  crc32cU64,
-  inodeChecksumSeed,
-} from '../../../../src/fs/ext4/checksum.js';
+import { crc32cExcept, crc32cU64, inodeChecksumSeed } from '../../../../src/fs/ext4/checksum.js';
+import { crc32c, crc32cU32, CRC_INIT } from '../../../../src/lib/crc32c.js';
 
 const CHECK = Buffer.from('123456789');
 

@@ -16,7 +16,7 @@ import {
   sealIndexBlock,
   setIndexLevels,
 } from '../../../../src/fs/ext4/htree.js';
-import { crc32c } from '../../../../src/fs/ext4/checksum.js';
+import { crc32c } from '../../../../src/lib/crc32c.js';
 import { audit, DIRECTORY, entry, find, MemoryIndexBlocks, SEED } from './index-blocks.js';
 
 /** Spread evenly, and even. */

@@ -1,11 +1,10 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { assert } from '../../lib/assert.js';
-import { METADATA } from './allocator.js';
+import { leaveOf } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
 import { freeInode } from './inode-allocator.js';
 import { releaseInodeBlocks } from './inode-release.js';
 import { readAnyInode } from './inode.js';
-import type { Inode } from './inode.js';
 import { removeOrphan } from './orphans.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
@@ -26,14 +25,6 @@ export async function evictOrphan(
     const isDone = await volume.transact((txn) => evictPiece(txn, volume, number, layout));
     if (isDone) return;
   }
-}
-
-/** What the blocks of an inode may be freed with: only those of a file may be lent. */
-export function leaveOf<L extends BrokenLayout | undefined>(
-  inode: Inode,
-  layout: L,
-): L | typeof METADATA {
-  return inode.type === 'file' ? layout : METADATA;
 }
 
 /** As much of it as one transaction holds; true when that was all. */

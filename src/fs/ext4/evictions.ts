@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
-import { evictOrphan } from './evict.js';
+import { evictOrphan } from './evict-orphan.js';
 import { readAnyInode } from './inode.js';
 import { changeLayout, tryBreakFileLayouts } from './layout-break.js';
 import type { FileLayoutChange } from './layout-break.js';
