@@ -3,19 +3,9 @@ import { EventEmitter, once } from 'node:events';
 import t from 'tap';
 
 import { DaxdError } from '../../../src/lib/errno.js';
+import { settle } from '../../support/settle.js';
 import { HandClock } from '../lease/set-up.js';
-import {
-  ASKED,
-  begin,
-  ID,
-  MEDIA,
-  never,
-  NEXT_ID,
-  RESULT,
-  setUp,
-  settle,
-  ToyMount,
-} from './set-up.js';
+import { ASKED, begin, ID, MEDIA, never, NEXT_ID, RESULT, setUp, ToyMount } from './set-up.js';
 
 t.test('keep: all of it is durable when it is answered, and gone when it has ended', async (t) => {
   const daemon = setUp(t);

@@ -7,6 +7,7 @@ import type { LayoutChanged } from '../../../src/http/schemas/file.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
+import { settle } from '../../support/settle.js';
 import { HandClock } from '../lease/set-up.js';
 import { ToyChange } from './toy-change.js';
 
@@ -40,13 +41,6 @@ function setUp(finishedMax = 10) {
     onFatal: (error) => fatal.push(error),
   });
   return { clock, lines, events, fatal, blocked, operations };
-}
-
-/** Lets every promise that can settle do so. */
-async function settle(): Promise<void> {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 const never = new AbortController().signal;

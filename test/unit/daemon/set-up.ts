@@ -30,13 +30,6 @@ export const ASKED: AskedOperation = {
 export const RESULT = { size: 5, waited_ms: 1, freed_bytes: 4096, quarantined_bytes: 0 };
 export const never: AbortSignal = new AbortController().signal;
 
-/** Lets every promise that can settle do so. */
-export async function settle(): Promise<void> {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}
-
 /** A mount whose changes note how they are run, and end when the test says so. */
 export class ToyMount implements ChangedMount {
   readonly partition = { name: 'pmem0p1' };

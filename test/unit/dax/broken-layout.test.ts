@@ -3,7 +3,7 @@ import t from 'tap';
 import { Layouts } from '../../../src/dax/layouts.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { settle } from '../mm/set-up.js';
+import { settle } from '../../support/settle.js';
 import { setUpLayouts, truncateOf, watch } from './set-up.js';
 
 t.test(

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { pinnedRuns } from '../../../src/dax/pinned-runs.js';
 import { InvariantError } from '../../../src/lib/assert.js';
-import { settle } from '../mm/set-up.js';
+import { settle } from '../../support/settle.js';
 import { setUpLayouts, truncateOf, watch } from './set-up.js';
 
 t.test('breakLayouts, deferred: it does not wait, and tells what is pinned', async (t) => {

@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events';
 import t from 'tap';
 
 import { DaxdError } from '../../../src/lib/errno.js';
-import { settle } from '../mm/set-up.js';
+import { settle } from '../../support/settle.js';
 import { setUpLayouts, truncateOf, watch, type LaidOutPages } from './set-up.js';
 
 /** Ways to end a wait from outside, each with the code it ends with. */

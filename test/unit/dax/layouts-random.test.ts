@@ -3,9 +3,9 @@ import t from 'tap';
 
 import type { LayoutChangeRequest, PendingChange } from '../../../src/dax/layout-change.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { settle } from '../mm/set-up.js';
 import { setUpLayouts, truncateOf, watch, type LaidOutPages, type Watched } from './set-up.js';
 import { testSeed, times } from '../../support/random-test.js';
+import { settle } from '../../support/settle.js';
 
 t.test(
   'breakLayouts: random changes, pins and exits keep the order and leave nothing',

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { PENDING_CHANGES_MAX } from '../../../src/dax/layouts.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import { settle } from '../mm/set-up.js';
+import { settle } from '../../support/settle.js';
 import { setUpLayouts, truncateOf, watch } from './set-up.js';
 
 t.test(

@@ -6,6 +6,7 @@ import t from 'tap';
 
 import type { Leases } from '../../../src/lease/leases.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { settle } from '../../support/settle.js';
 import { Gate } from '../base/gate.js';
 import { runs } from './restarts.js';
 import { ask } from './set-up.js';
@@ -76,8 +77,3 @@ t.test('a revocation: a crash before the store has it leaves the lease as it was
   t.equal(last.leases.get(id).state, 'quarantined');
   t.equal(last.pinnedPages(), 3);
 });
-
-/** Runs what is ready to run. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 40; turn++) await Promise.resolve();
-}

@@ -5,16 +5,10 @@ import { systemClock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import type { PfnRun } from '../../../src/mm/gup.js';
+import { settle } from '../../support/settle.js';
 import { FS_START, ask, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
-
-/** Runs what is ready to run. */
-async function settle(): Promise<void> {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}
 
 /** What became of a promise so far. */
 function watch<T>(work: Promise<T>) {

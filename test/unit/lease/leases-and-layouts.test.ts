@@ -3,6 +3,7 @@ import t from 'tap';
 import type { LayoutChangeRequest } from '../../../src/dax/layout-change.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import type { PfnRun } from '../../../src/mm/gup.js';
+import { settle } from '../../support/settle.js';
 import { FS_START, ask, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
@@ -37,11 +38,6 @@ async function setUp() {
     return { state, done };
   };
   return { ...set, file, change };
-}
-
-/** Runs what is ready to run. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await Promise.resolve();
 }
 
 t.test('a truncate waits for the lease, and keeps later overlapping leases out', async (t) => {

@@ -13,6 +13,7 @@ import { PAGE_SIZE } from '../../../src/lib/units.js';
 import type { PfnRun } from '../../../src/mm/gup.js';
 import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
 import { testSeed, times } from '../../support/random-test.js';
+import { settle } from '../../support/settle.js';
 import { emptyDisk } from './memory-store.js';
 import { FS_START, HandClock, ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
@@ -38,11 +39,6 @@ interface Change {
   readonly abort: AbortController;
   layout: BrokenLayout | undefined;
   isOver: boolean;
-}
-
-/** Runs what is ready to run. */
-async function settle(): Promise<void> {
-  for (let turn = 0; turn < 40; turn++) await Promise.resolve();
 }
 
 class World {

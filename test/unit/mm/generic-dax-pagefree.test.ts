@@ -1,7 +1,8 @@
 import t from 'tap';
 
 import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
-import { mapPages, settle } from './set-up.js';
+import { settle } from '../../support/settle.js';
+import { mapPages } from './set-up.js';
 
 t.test(
   'genericDaxPagefree: adds the first pfn to the index, for a page and for a block',

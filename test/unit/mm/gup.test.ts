@@ -4,8 +4,9 @@ import t from 'tap';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { pinUserPages, unpinPartOf, unpinUserPages, type PfnRun } from '../../../src/mm/gup.js';
-import { mapPages, permutations, settle } from './set-up.js';
 import { testSeed, times } from '../../support/random-test.js';
+import { settle } from '../../support/settle.js';
+import { mapPages, permutations } from './set-up.js';
 
 t.test('pinUserPages: pins the run, and keeps no use of the ref beyond', async (t) => {
   const { memremap, pgmap, ref, freed } = await mapPages({ pages: 2048 });

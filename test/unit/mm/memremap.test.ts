@@ -8,7 +8,8 @@ import { UsageRef } from '../../../src/lib/usage-ref.js';
 import { DevPagemap } from '../../../src/mm/dev-pagemap.js';
 import { pinUserPages, unpinUserPages } from '../../../src/mm/gup.js';
 import { Memremap } from '../../../src/mm/memremap.js';
-import { Interrupt, mapPages, settle } from './set-up.js';
+import { settle } from '../../support/settle.js';
+import { Interrupt, mapPages } from './set-up.js';
 
 t.test('devmMemremapPages: takes one use of the ref a data page', async (t) => {
   const { memremap, pgmap } = await mapPages({ pages: 600 });

@@ -2,7 +2,8 @@ import t from 'tap';
 
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
-import { Interrupt, StillClock, settle } from './set-up.js';
+import { settle } from '../../support/settle.js';
+import { Interrupt, StillClock } from './set-up.js';
 
 function setUp(): { clock: StillClock; waiters: PageWaiters; busy: Set<number> } {
   const clock = new StillClock();

@@ -88,13 +88,6 @@ export async function mapPages({
   return { memremap, device, pgmap, ref, waiters, clock, freed };
 }
 
-/** Lets every promise that can settle do so. */
-export async function settle(): Promise<void> {
-  await new Promise((resolve) => {
-    setImmediate(resolve);
-  });
-}
-
 /** Every order of `items`. */
 export function* permutations<T>(items: readonly T[]): Generator<T[]> {
   if (items.length === 0) yield [];

@@ -3,7 +3,6 @@
  * note, and changes nothing before it or without it.
  */
 import { EventEmitter, once } from 'node:events';
-import { setImmediate } from 'node:timers/promises';
 
 import t from 'tap';
 
@@ -16,6 +15,7 @@ import { readInode } from '../../../../src/fs/ext4/inode.js';
 import type { Change } from '../../../../src/fs/ext4/layout-break.js';
 import type { Volume } from '../../../../src/fs/ext4/volume.js';
 import { requires } from '../../../support/requires.js';
+import { settle } from '../../../support/settle.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 
 const P = 4096;
@@ -33,10 +33,6 @@ const CHANGES: readonly (readonly [string, Run])[] = [
   ['collapse-range', async (volume, inode, change) => collapseRange(volume, inode, RANGE, change)],
   ['insert-range', async (volume, inode, change) => insertRange(volume, inode, RANGE, change)],
 ];
-
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await setImmediate();
-}
 
 t.test('onBegin: after the wait, and before anything of the file changes', async (t) => {
   if (!requires(t, { commands: ['mke2fs', 'e2fsck'] })) return;
@@ -68,10 +64,10 @@ t.test('onBegin: after the wait, and before anything of the file changes', async
       await once(notes, 'noted');
     };
     const refused = run(volume, inode, { onBegin });
-    await settle();
+    await settle(20);
     t.equal(begun, 0, `${name} waits`);
     unpin(pinned.mediaOffset, P);
-    await settle();
+    await settle(20);
     t.equal(begun, 1);
     t.equal(state(), before, 'it waits for the note');
     notes.emit('error', new Error('not noted'));
@@ -80,7 +76,7 @@ t.test('onBegin: after the wait, and before anything of the file changes', async
     t.equal(open.layouts.size, 0, 'the barrier is down');
 
     const running = run(volume, inode, { onBegin });
-    await settle();
+    await settle(20);
     t.equal(begun, 2);
     notes.emit('noted');
     await running;

@@ -22,12 +22,12 @@ import {
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { settle } from '../../../unit/mm/set-up.js';
 import { until } from './orphan-set-up.js';
 import { SeededRandom } from './seeded-random.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { settle } from '../../../support/settle.js';
 
 const SIZE_BYTES = 16 * MIB;
 const PATHS = ['a', 'b', 'c', 'd', 'a/x', 'a/y', 'b/x', 'c/z', 'a/x/deep'];

@@ -6,7 +6,7 @@ import { changeLayout } from '../../../../src/fs/ext4/layout-break.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
 import { debugfs, fsck, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { settle } from '../../../unit/mm/set-up.js';
+import { settle } from '../../../support/settle.js';
 import {
   contentOf,
   crashCopy,

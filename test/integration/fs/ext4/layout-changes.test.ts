@@ -15,15 +15,12 @@ import { replaceData } from '../../../../src/fs/ext4/replace-data.js';
 import { stageContent } from '../../../../src/fs/ext4/staged-content.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { requires } from '../../../support/requires.js';
+import { settle } from '../../../support/settle.js';
 import { closeClean, newImage, openImage, saveImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 
 const COMMANDS = ['mke2fs', 'e2fsck', 'debugfs'];
 const PAGE = 4096;
-
-async function settle(): Promise<void> {
-  for (let i = 0; i < 20; i++) await setImmediate();
-}
 
 function extentsOf({ volume }: OpenImage, inode: number): Extent[] {
   return mapExtents(volume, volume, readInode(volume, volume, inode));
@@ -68,7 +65,7 @@ async function waitsFor(
     () => (isDone = true),
     () => 'cancelled',
   );
-  await settle();
+  await settle(20);
   const waited = !isDone && open.layouts.size > 0;
   if (waited) {
     const now = { extents: extentsOf(open, open.inode), size: sizeOf(open, open.inode) };
@@ -90,12 +87,12 @@ t.test('truncateFile: waits for the last pinned page, then frees', async (t) => 
   open.pin(first, 2 * PAGE);
   let result: ChangeResult | undefined;
   const running = truncateFile(volume, inode, 0).then((done) => (result = done));
-  await settle();
+  await settle(20);
   t.equal(result, undefined);
   t.strictSame(extentsOf(open, inode), before);
   t.equal(open.layouts.size, 1, 'the barrier is up');
   open.unpin(first, PAGE);
-  await settle();
+  await settle(20);
   t.equal(result, undefined, 'one page is pinned still');
   open.unpin(first + PAGE, PAGE);
   await running;
@@ -157,12 +154,12 @@ t.test('truncateFile: a file that shrank while it waited is waited for again', a
   open.pin(first, PAGE);
   const shrinking = truncateFile(volume, inode, 3 * PAGE + 10);
   const cutting = truncateFile(volume, inode, 10);
-  await settle();
+  await settle(20);
   open.unpin(last, PAGE);
-  await settle();
+  await settle(20);
   t.equal(sizeOf(open, inode), 3 * PAGE + 10, 'the first change is done, the second waits');
   const growing = truncateFile(volume, inode, 6 * PAGE);
-  await settle();
+  await settle(20);
   t.equal(sizeOf(open, inode), 3 * PAGE + 10);
   open.unpin(first, PAGE);
   await Promise.all([shrinking, cutting, growing]);
@@ -182,7 +179,7 @@ t.test('layout changes: a file that is removed while they wait is theirs until t
   const truncated = truncateFile(volume, inode, 0);
   await open.fs.unlink('a');
   const late = truncateFile(volume, inode, 0);
-  await settle();
+  await settle(20);
   open.unpin(first, PAGE);
   t.match(await truncated, { freedBytes: 4 * PAGE });
   await t.rejects(late, { name: 'DaxdError', code: 'ENOENT' }, 'it came behind the eviction');
@@ -214,11 +211,11 @@ t.test('freeBlocks: freed blocks are handed out once the commit is durable', asy
     release = resolve;
   });
   const freed = truncateFile(volume, a, 0);
-  await settle();
+  await settle(20);
   t.equal(volume.reservations.count, length / PAGE, 'free on the media, not yet to be had');
   let isWritten = false;
   const written = writeFile(volume, b, 0, Buffer.from('x')).then(() => (isWritten = true));
-  await settle();
+  await settle(20);
   t.equal(isWritten, false, 'a write waits for blocks that come back');
   release?.();
   hold = undefined;

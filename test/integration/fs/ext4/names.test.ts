@@ -9,7 +9,7 @@ import { PENDING_CHANGES_MAX } from '../../../../src/dax/layouts.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { settle } from '../../../unit/mm/set-up.js';
+import { settle } from '../../../support/settle.js';
 import { until } from './orphan-set-up.js';
 import { finish, mountImage } from './set-up.js';
 import type { MountedFile } from './set-up.js';

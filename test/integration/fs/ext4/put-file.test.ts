@@ -4,7 +4,7 @@ import type { Test } from 'tap';
 import { DaxdError } from '../../../../src/lib/errno.js';
 import { kernelTree, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
-import { settle } from '../../../unit/mm/set-up.js';
+import { settle } from '../../../support/settle.js';
 import { finish, mountEmpty, ownTree, readAll } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck'] };
