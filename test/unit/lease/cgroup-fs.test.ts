@@ -5,11 +5,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { CgroupFs } from '../../../src/lease/cgroup-fs.js';
-import type { ErrorCode } from '../../../src/lib/errno.js';
-
-function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
-  return { name: 'DaxdError', code };
-}
+import { refusal } from '../../support/refusal.js';
 
 /** A line of mountinfo, spaces in it written as the kernel does. */
 function line(root: string, point: string, type = 'cgroup2'): string {

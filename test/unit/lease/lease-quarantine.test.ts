@@ -2,8 +2,9 @@ import t from 'tap';
 
 import type { LeaseRecord } from '../../../src/lease/lease-record.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { refusal } from '../../support/refusal.js';
 import { Gate } from '../base/gate.js';
-import { refusal, runs, verify } from './restarts.js';
+import { runs, verify } from './restarts.js';
 import { FS_START, ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 

@@ -5,16 +5,12 @@ import t from 'tap';
 import type { LeaseRequest } from '../../../src/lease/lease-request.js';
 import { PREPARE_ATTEMPTS_MAX, TTL_MS_MAX } from '../../../src/lease/limits.js';
 import { DaxdError } from '../../../src/lib/errno.js';
-import type { ErrorCode } from '../../../src/lib/errno.js';
 import { PAGE_SIZE, PMD_SIZE } from '../../../src/lib/units.js';
+import { refusal } from '../../support/refusal.js';
 import { Gate } from '../base/gate.js';
 import { RAW_BYTES, RAW_START, FS_START, ask, askRaw, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
-
-function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
-  return { name: 'DaxdError', code };
-}
 
 t.test('acquire: pins the pages of the range, rounded out, and answers with them', async (t) => {
   const { leases, fs, pinnedPages, lines } = await setUpLeases();

@@ -5,8 +5,9 @@ import t from 'tap';
 import { CHECKPOINT_MS, RESTART_GRACE_MS } from '../../../src/lease/limits.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { refusal } from '../../support/refusal.js';
 import type { MemoryDisk, MemoryStore } from './memory-store.js';
-import { refusal, runs } from './restarts.js';
+import { runs } from './restarts.js';
 import { ask, askRaw, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 

@@ -3,15 +3,12 @@ import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 
 import { LEASE_RANGES_MAX } from '../../../src/lease/limits.js';
-import { DaxdError, type ErrorCode } from '../../../src/lib/errno.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { refusal } from '../../support/refusal.js';
 import { ask, askRaw, releaseAll, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
-
-function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
-  return { name: 'DaxdError', code };
-}
 
 t.test('renew: the ttl starts anew, and a suspect lease is active again', async (t) => {
   const { leases, fs, clock, pinnedPages, lines } = await setUpLeases();

@@ -1,4 +1,3 @@
-import type { ErrorCode } from '../../../src/lib/errno.js';
 import { emptyDisk } from './memory-store.js';
 import type { MemoryDisk } from './memory-store.js';
 import { HandClock, setUpLeases } from './set-up.js';
@@ -10,10 +9,6 @@ export interface Runs {
   readonly clock: HandClock;
   /** Starts the next one, whose file has such pages. */
   readonly start: (bootId?: string, pages?: string) => Promise<LeaseSetUp>;
-}
-
-export function refusal(code: ErrorCode): { name: string; code: ErrorCode } {
-  return { name: 'DaxdError', code };
 }
 
 /** Daemons one after the other on one disk and one clock, each with the same toy file. */

@@ -6,8 +6,8 @@ import type { FenceOutcome } from '../../../src/lease/fence.js';
 import type { EvictingChange } from '../../../src/lease/revocation.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
+import { refusal } from '../../support/refusal.js';
 import { Gate } from '../base/gate.js';
-import { refusal } from './restarts.js';
 import { ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 
