@@ -13,10 +13,10 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { PAGE_SIZE } from '../../src/lib/units.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
 import { fsck, scratchDirectory } from '../support/ext4-image.js';
 import { testSeed, times } from '../support/random-test.js';
 import { requires } from '../support/requires.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { CrashLedger, pagesUnder } from './crash-ledger.js';
 import type { Extent } from './crash-ledger.js';
 import { partitionOffset, startDaxd } from './daxd.js';

@@ -11,7 +11,7 @@ import { MIB } from '../../src/lib/units.js';
 import { Command, CommandFlag } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { testSeed, times } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 

@@ -16,7 +16,7 @@ import { Command, CommandFlag } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { testSeed, times } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { mutant } from './mutant.js';
 import { eventually, startNbd } from './nbd.js';
 

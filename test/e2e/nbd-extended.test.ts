@@ -21,8 +21,8 @@ import {
 } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { encodeInfoRequest, encodeOption } from '../support/nbd/option.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
 import { testSeed } from '../support/random-test.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { addPartition, startNbd } from './nbd.js';
 import { isServed, WRONG_BYTE, wrongRequests } from './nbd-errors.js';
 

@@ -14,7 +14,7 @@ import { playSession } from '../support/nbd/fuzz-run.js';
 import { FuzzSessions } from '../support/nbd/fuzz-session.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { testSeed, times } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { metric } from './daxd.js';
 import { addPartition, eventually, isRunning, anonymousBytes, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';

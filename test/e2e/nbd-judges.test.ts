@@ -9,7 +9,7 @@ import { MIB } from '../../src/lib/units.js';
 import { runJudge } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { partitionOffset } from './daxd.js';
 import { sameBytes } from './images.js';
 import { addPartition, leaseRaw, startNbd, tcpPort } from './nbd.js';

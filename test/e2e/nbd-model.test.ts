@@ -10,8 +10,8 @@ import type { Test } from 'tap';
 import { MIB } from '../../src/lib/units.js';
 import { Command, CommandFlag, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
 import { testSeed, times } from '../support/random-test.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { startNbd } from './nbd.js';
 
 const SIZE_BYTES = 16 * MIB;

@@ -9,7 +9,7 @@ import type { Test } from 'tap';
 import { MIB } from '../../src/lib/units.js';
 import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { curl, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
 import { guideBlocks, installDaxd, runScript } from './guide.js';

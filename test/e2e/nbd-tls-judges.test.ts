@@ -10,7 +10,7 @@ import { runJudge, scratchDirectory } from '../support/ext4-image.js';
 import { makeCertificates, makePsk } from '../support/nbd/certificates.js';
 import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { sameBytes } from './images.js';
 import { isRunning, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';

@@ -18,7 +18,7 @@ import { Command, Option, OptionReplyType, TransmissionFlag } from '../support/n
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
-import { SeededRandom } from '../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../support/seeded-random.js';
 import { metric, startRefused } from './daxd.js';
 import { isServed, wrongRequests } from './nbd-errors.js';
 import { eventually, isRunning, startNbd, tcpPort } from './nbd.js';

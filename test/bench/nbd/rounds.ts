@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../../support/seeded-random.js';
 import type { Cell, Turn } from './cells.js';
 import { outputOf } from './child.js';
 import type { Server } from './servers.js';

@@ -7,8 +7,8 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { format } from 'prettier';
 
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
 import { GIB } from '../../../src/lib/units.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 import { CELLS, writeSource } from './cells.js';
 import { outputOf } from './child.js';
 import { compare } from './comparison.js';

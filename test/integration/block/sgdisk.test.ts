@@ -15,6 +15,7 @@ import { openBacking } from '../../../src/media/open-backing.js';
 import { requires } from '../../support/requires.js';
 import { WarningRecorder } from '../../unit/block/log-recorder.js';
 import { testSeed } from '../../support/random-test.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 
 const run = promisify(execFile);
 const sizeBytes = 64 * MIB;
@@ -74,16 +75,12 @@ async function sgdiskRows(path: string): Promise<[number, number, number, string
 t.test('Gendisk: sgdisk finds no problem in what daxd wrote, edit after edit', async (t) => {
   if (!requires(t, { commands: ['sgdisk'] })) return;
   const path = await blankFile(t);
-  let state = seed;
-  const roll = (below: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return (state >>> 8) % below;
-  };
+  const random = new SeededRandom(seed);
   for (let round = 0; round < 12; round++) {
     const rows = await withDisk(path, async (disk) => {
-      const victim = disk.partitions[roll(5)];
+      const victim = disk.partitions[random.below(5)];
       if (victim === undefined) {
-        const wanted = { sizeBytes: 4096 * (1 + roll(3000)), label: `part ${round} é` };
+        const wanted = { sizeBytes: 4096 * (1 + random.below(3000)), label: `part ${round} é` };
         await disk.addPartition(wanted).catch((error: unknown) => {
           if (!(error instanceof DaxdError) || error.code !== 'ENOSPC') throw error;
         });

@@ -25,7 +25,7 @@ import {
 import { Transmission } from '../../support/nbd/transmission.js';
 import { requires } from '../../support/requires.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
-import { SeededRandom } from '../fs/ext4/seeded-random.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 
 const SIZE_BYTES = 2 ** 20;
 

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import type { Model, ModelName } from './model.js';
 
 const BLOCK = 4096;

@@ -1,4 +1,4 @@
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import { Model } from './model.js';
 import type { Crowd } from './model.js';
 import type { Attributes, NodeType, Operation, OperationKind } from './operation.js';

@@ -1,9 +1,9 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
 import { type Ext4, mountExt4 } from '../../../src/fs/ext4/ext4.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { DaxdError, type ErrorCode } from '../../../src/lib/errno.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { layoutsOf } from '../layouts.js';
+import type { SeededRandom } from '../seeded-random.js';
 import type { GuardedBacking } from './guarded-backing.js';
 
 /** What a mount may say of an image; operations may also refuse for their own reasons. */

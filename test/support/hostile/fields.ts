@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import { BLOCK, type Kind, type Structure } from './atlas.js';
 
 /** A number within a structure. */

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import { survey } from './atlas.js';
 import { exercise } from './exercise.js';
 import { GuardedBacking } from './guarded-backing.js';

@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import { type Atlas, BLOCK, inodeOffset, type Kind, type Structure } from './atlas.js';
 
 /** What a recipe works on. */

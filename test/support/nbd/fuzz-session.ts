@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import { encodeRequest } from './message.js';
 import type { HeaderStyle, Request } from './message.js';
 import { encodeContextRequest, encodeInfoRequest, encodeOption } from './option.js';

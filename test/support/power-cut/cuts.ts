@@ -1,4 +1,4 @@
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import type { DiskImage } from './disk-image.js';
 import { PendingLines } from './pending-lines.js';
 import type { CutLine, LineChoice } from './pending-lines.js';

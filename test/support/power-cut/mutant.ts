@@ -34,7 +34,7 @@ export interface MutantRun {
 
 const ROOT = process.cwd();
 /** What the power cuts are made of, beside the product. */
-const SUPPORT = ['test/support', 'test/integration/fs/ext4/seeded-random.ts'];
+const SUPPORT = 'test/support';
 const CHILD = 'test/support/power-cut/power-cut-child.js';
 
 /**
@@ -88,13 +88,8 @@ export class Mutants {
 }
 
 function sourceFiles(): string[] {
-  const folders = ['src', ...SUPPORT.filter((path) => !path.endsWith('.ts'))];
-  const files = folders.flatMap((folder) => ts.sys.readDirectory(join(ROOT, folder), ['.ts']));
-  const code = files.filter((file) => !file.endsWith('.d.ts'));
-  return [
-    ...code,
-    ...SUPPORT.filter((path) => path.endsWith('.ts')).map((path) => join(ROOT, path)),
-  ];
+  const files = ['src', SUPPORT].flatMap((dir) => ts.sys.readDirectory(join(ROOT, dir), ['.ts']));
+  return files.filter((file) => !file.endsWith('.d.ts'));
 }
 
 function mutate(source: string, { file, text, instead }: Mutation): string {

@@ -1,4 +1,4 @@
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import { ImageMapping, trialBacking } from './disk-image.js';
 import type { DiskImage } from './disk-image.js';
 import { MANY_GROUPS } from './trial.js';

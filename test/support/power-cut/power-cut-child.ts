@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import { explore, newTally } from './explorer.js';
 import { messageOf } from './recoverers.js';
 import { restartWorkload } from './restart-workload.js';

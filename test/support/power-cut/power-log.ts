@@ -1,6 +1,6 @@
 import { DiskImage, ImageMapping, trialBacking } from './disk-image.js';
 import type { Backing } from '../../../src/media/backing.js';
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 
 /** What happened, in order: a store's place in the log is its age. */
 export type PowerEvent =

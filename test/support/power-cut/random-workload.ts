@@ -1,5 +1,5 @@
 import { PAGE_SIZE } from '../../../src/lib/units.js';
-import type { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import type { SeededRandom } from '../seeded-random.js';
 import { pieceOf } from './scripted-workload.js';
 import type { Tree } from './tree.js';
 import type { Batch, Operation, Workload } from './workload.js';

@@ -1,5 +1,5 @@
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import { pieceOf } from './scripted-workload.js';
 import type { Batch, Operation } from './workload.js';
 

@@ -1,7 +1,7 @@
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import type { Ext4 } from '../../../src/fs/ext4/ext4.js';
 import type { OpenFile } from '../../../src/fs/ext4/open-file.js';
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../seeded-random.js';
 import type { Batch, Operation } from './workload.js';
 
 const KIB = 1024;

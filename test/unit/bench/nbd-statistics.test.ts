@@ -1,8 +1,8 @@
 import t from 'tap';
 
 import { median, medianInterval } from '../../bench/nbd/statistics.js';
-import { SeededRandom } from '../../integration/fs/ext4/seeded-random.js';
 import { testSeed } from '../../support/random-test.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 
 t.test('the median is the middle sample, or lies between both middle ones', async (t) => {
   t.equal(median([3, 1, 2]), 2);

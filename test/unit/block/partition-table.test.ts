@@ -13,6 +13,7 @@ import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { WarningRecorder } from './log-recorder.js';
 import { reseal } from './reseal.js';
 import { testSeed } from '../../support/random-test.js';
+import { SeededRandom } from '../../support/seeded-random.js';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';
 const sizeBytes = 4 * MIB;
@@ -283,10 +284,10 @@ class PowerCuts {
   readonly backing: MemoryBacking;
   onCut: ((image: BackingRange) => void) | undefined;
   #durable = Buffer.alloc(sizeBytes);
-  #state: number;
+  readonly #random: SeededRandom;
 
   constructor(seed: number) {
-    this.#state = seed;
+    this.#random = new SeededRandom(seed);
     this.backing = new MemoryBacking(sizeBytes, {
       onPersist: () => {
         this.#cut();
@@ -314,10 +315,7 @@ class PowerCuts {
     }
   }
 
-  readonly #coin = (): boolean => {
-    this.#state = (Math.imul(this.#state, 1103515245) + 12345) >>> 0;
-    return (this.#state & 0x10000) !== 0;
-  };
+  readonly #coin = (): boolean => this.#random.below(2) === 0;
 }
 
 /** Writes entries, and which sectors are usable, into both copies, checked by nobody. */

@@ -25,7 +25,7 @@ import { makeBaseImage } from '../../../support/hostile/base-image.js';
 import { exercise } from '../../../support/hostile/exercise.js';
 import { GuardedBacking } from '../../../support/hostile/guarded-backing.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { mountForTest, mountImage, readAll } from './set-up.js';
 
 const CHECKS = 25;

@@ -23,10 +23,10 @@ import {
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { until } from './orphan-set-up.js';
-import { SeededRandom } from './seeded-random.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { settle } from '../../../support/settle.js';
 
 const SIZE_BYTES = 16 * MIB;

@@ -7,7 +7,7 @@ import { SuperField, SuperFlag } from '../../../../src/fs/ext4/layout.js';
 import { runJudge } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /** Numbers that debugfs knows the hashes by: the three signed ones, then the unsigned ones. */
 const VERSIONS = [0, 1, 2, 3, 4, 5];

@@ -26,7 +26,7 @@ import { MIB } from '../../../../src/lib/units.js';
 import { fsck } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { closeClean, debugfsExtents, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 

@@ -12,7 +12,7 @@ import { KernelMount } from '../../../support/differential/kernel-mount.js';
 import { debugfsWrite, runJudge } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 

@@ -23,6 +23,7 @@ import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { forgeBlock, forgeInode, forgeNode } from './forge.js';
 import { tryAll } from './try-all.js';
 import { newImage, openImage } from './volume-set-up.js';
@@ -217,22 +218,18 @@ t.test(
 t.test('bytes flipped at random: nothing but a DaxdError comes out, in time', async (t) => {
   if (!requires(t, JUDGES)) return;
   const seed = testSeed(t);
-  let state = seed;
-  const random = (below: number): number => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
+  const random = new SeededRandom(seed);
   const clean = makeTree(t);
   const places = await Promise.all(['', 'a', 'a/b'].map((path) => locate(clean, path)));
   const offsets = places.map(({ block }) => block.byteOffset - clean.byteOffset);
   let refused = 0;
   for (let i = 0; i < 200; i++) {
     const bytes = Buffer.from(clean);
-    const which = random(places.length);
+    const which = random.below(places.length);
     const block = bytes.subarray(offsets[which], (offsets[which] ?? 0) + 4096);
-    for (let flips = 1 + random(3); flips > 0; flips--) {
+    for (let flips = 1 + random.below(3); flips > 0; flips--) {
       // The entries, not the empty rest of the block.
-      block[random(400)] = random(256);
+      block[random.below(400)] = random.below(256);
     }
     const isSealed = i % 4 !== 0;
     if (isSealed) sealDirectoryBlock(block, places[which]?.seed ?? 0);

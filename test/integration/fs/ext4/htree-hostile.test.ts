@@ -20,7 +20,7 @@ import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4
 import { layoutsOf } from '../../../support/layouts.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { tryAll } from './try-all.js';
 
 const JUDGES = { commands: ['mke2fs', 'debugfs'] };

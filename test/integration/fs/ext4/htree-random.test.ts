@@ -28,8 +28,8 @@ import {
 } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { BATCH, ManyNames } from './many-names.js';
-import { SeededRandom } from './seeded-random.js';
 import { mountImage } from './set-up.js';
 import { closeClean, openImage } from './volume-set-up.js';
 

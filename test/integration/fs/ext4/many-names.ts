@@ -1,5 +1,5 @@
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
-import type { SeededRandom } from './seeded-random.js';
+import type { SeededRandom } from '../../../support/seeded-random.js';
 
 /** Changes that are under way at one time. */
 export const BATCH = 500;

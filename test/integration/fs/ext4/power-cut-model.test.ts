@@ -2,7 +2,6 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { SeededRandom } from './seeded-random.js';
 import { DiskImage, JudgeFile } from '../../../support/power-cut/disk-image.js';
 import { PendingLines } from '../../../support/power-cut/pending-lines.js';
 import { PowerLog, unloggedPages } from '../../../support/power-cut/power-log.js';
@@ -10,6 +9,7 @@ import { treeProblems } from '../../../support/power-cut/situation.js';
 import type { Progress, Situation } from '../../../support/power-cut/situation.js';
 import type { Tree, TreeEntry } from '../../../support/power-cut/tree.js';
 import type { Operation } from '../../../support/power-cut/workload.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /** What the power cuts stand on: which stores a cut may undo, and what is allowed of a tree. */
 

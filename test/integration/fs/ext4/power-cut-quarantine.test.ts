@@ -14,7 +14,7 @@ import { record } from '../../../support/power-cut/workload.js';
 import type { Operation } from '../../../support/power-cut/workload.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /**
  * Power cuts of changes that defer. Wherever one comes, and whoever recovers, each block that

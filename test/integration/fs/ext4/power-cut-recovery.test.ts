@@ -25,7 +25,7 @@ import type { TrialKind } from '../../../support/power-cut/trial.js';
 import { record } from '../../../support/power-cut/workload.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'umount'], root: true };
 

@@ -14,7 +14,7 @@ import { record } from '../../../support/power-cut/workload.js';
 import type { Workload } from '../../../support/power-cut/workload.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
-import { SeededRandom } from './seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /**
  * Power cuts: daxd's stores are recorded, cut at every place, and recovered by daxd, by

@@ -7,8 +7,8 @@ import { PAGE_SIZE } from '../../../../src/lib/units.js';
 import { freedOf } from '../../../support/power-cut/pinned-workload.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { bytesOf, mediaOf } from './quarantine-set-up.js';
-import { SeededRandom } from './seeded-random.js';
 import { closeClean, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 

@@ -19,9 +19,9 @@ import {
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { RandomOperations } from './random-operations.js';
-import { SeededRandom } from './seeded-random.js';
 import { mountImage, ownTree } from './set-up.js';
 import { testSeed, times } from '../../../support/random-test.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /** An image made by daxd over memory full of 0xA5: a byte of it in a file is a stale one. */
 async function makeOwn(path: string, sizeBytes: number): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
-import type { SeededRandom } from './seeded-random.js';
+import type { SeededRandom } from '../../../support/seeded-random.js';
 import { readAll } from './set-up.js';
 
 /** What a path holds, as the model has it. */

@@ -24,8 +24,8 @@ import {
   scratchDirectory,
 } from '../../../support/ext4-image.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
-import { SeededRandom } from './seeded-random.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 /** A volume of an image file, open for writing, with pages under it that can be pinned. */
 export interface OpenImage {

@@ -16,8 +16,8 @@ import {
 import { kernelRemoveXattr, kernelSetXattr, kernelXattrs } from '../../../support/kernel-xattrs.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 import { ownXattrs } from './own-xattrs.js';
-import { SeededRandom } from './seeded-random.js';
 import { finish, mountEmpty, mountImage, refuses } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount'], root: true };

@@ -8,8 +8,8 @@ import {
 import { isSuperblockWhole, sealSuperblock } from '../../../../src/fs/ext4/superblock.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
-import { SeededRandom } from '../../../integration/fs/ext4/seeded-random.js';
 import { testSeed } from '../../../support/random-test.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 const BLOCK = 4096;
 const LINE = 64;

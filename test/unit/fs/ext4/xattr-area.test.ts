@@ -11,7 +11,7 @@ import {
 import type { Xattr } from '../../../../src/fs/ext4/xattr-area.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
 import { testSeed, times } from '../../../support/random-test.js';
-import { SeededRandom } from '../../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 const IN_INODE = { first: 4, origin: 4 };
 const IN_BLOCK = { first: 32, origin: 0 };

@@ -3,7 +3,7 @@ import t from 'tap';
 import { solveWord } from '../../../../src/fs/jbd2/checksum-word.js';
 import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
 import { testSeed } from '../../../support/random-test.js';
-import { SeededRandom } from '../../../integration/fs/ext4/seeded-random.js';
+import { SeededRandom } from '../../../support/seeded-random.js';
 
 t.test('solveWord: the word that gives a checksum, wherever it stands', async (t) => {
   const random = new SeededRandom(testSeed(t));
