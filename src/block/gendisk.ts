@@ -146,7 +146,7 @@ export class Gendisk {
       );
     }
     const isBareFilesystem =
-      scan.kind !== 'gpt' && recogniseSignature(this.range)?.filesystem === true;
+      scan.kind !== 'gpt' && recogniseSignature(this.range)?.kind === 'filesystem';
     this.#scan = scan;
     this.#adopt(scan.kind === 'gpt' ? scan.table.entries() : []);
     if (this.#wholeDisk !== undefined) this.#wholeDisk.markGone();
@@ -280,7 +280,7 @@ export class Gendisk {
 
   #lyingAtEnds(): string | undefined {
     const known = recogniseSignature(this.range);
-    if (known !== undefined) return `${known.what} at byte ${known.where}`;
+    if (known !== undefined) return `${known.what} at byte ${known.offset}`;
     const length = Math.min(BLANK_BYTES, this.sizeBytes);
     const byte =
       firstNonZero(this.range, 0, length) ??

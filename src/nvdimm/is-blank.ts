@@ -34,25 +34,28 @@ export function isBlank(backing: Backing): Blankness {
   const byte = firstNonZero(range, 0, length) ?? firstNonZero(range, range.length - length, length);
   if (byte === undefined) return { blank: true };
   const known = namespaceSignature(range) ?? recogniseSignature(range);
-  return { blank: false, what: known?.what ?? 'data', where: known?.where ?? byte };
+  return { blank: false, what: known?.what ?? 'data', where: known?.offset ?? byte };
 }
 
-/** What nvdimm itself puts at the start of a namespace. */
+/**
+ * What nvdimm itself puts at the start of a namespace: before all else, for it may stand among
+ * the first bytes of a filesystem that lay there earlier.
+ */
 function namespaceSignature(
   range: BackingRange,
-): { readonly what: string; readonly where: number } | undefined {
+): { readonly what: string; readonly offset: number } | undefined {
   if (range.length < INFO_BLOCK_RESERVE_BYTES) return undefined;
   const block = Buffer.alloc(INFO_BLOCK_BYTES);
   range.read(INFO_BLOCK_OFFSET, block);
   const signature = infoBlockSignature(block);
   if (signature !== undefined) {
     const mode = signature === InfoBlockSignature.Pfn ? 'an fsdax' : 'a devdax';
-    return { what: `${mode} info block`, where: INFO_BLOCK_OFFSET };
+    return { what: `${mode} info block`, offset: INFO_BLOCK_OFFSET };
   }
   const found = Buffer.alloc(BTT_SIGNATURE.length);
-  for (const where of BTT_SIGNATURE_OFFSETS) {
-    range.read(where, found);
-    if (found.equals(BTT_SIGNATURE)) return { what: 'a BTT', where };
+  for (const offset of BTT_SIGNATURE_OFFSETS) {
+    range.read(offset, found);
+    if (found.equals(BTT_SIGNATURE)) return { what: 'a BTT', offset };
   }
   return undefined;
 }

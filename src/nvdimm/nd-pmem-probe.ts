@@ -105,7 +105,9 @@ async function sniff(
   if (sb !== undefined) return { kind: 'pfn', sb };
   await steps.sniff('sniff-dax', () => ndDaxProbe(namespace, log));
 
-  const known = recogniseSignature(new BackingRange(backing, 0, backing.sizeBytes));
+  const signature = recogniseSignature(new BackingRange(backing, 0, backing.sizeBytes));
+  // What does not count as a namespace was told of above.
+  const known = signature?.kind === 'namespace' ? undefined : signature;
   const fields = { backing: backing.path, found: known?.what };
   if (known === undefined) {
     log.warn(fields, 'no info block and nothing known at the start: attached raw, nothing written');

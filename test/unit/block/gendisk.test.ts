@@ -301,6 +301,21 @@ t.test('wholeDisk: a filesystem without a table is entry 0, named like the disk'
   await t.rejects(bare.deletePartition('pmem0'), { code: 'EINVAL' });
 });
 
+t.test('wholeDisk: every kind of filesystem has one', async (t) => {
+  for (const [type, offset, bytes] of [
+    ['xfs', 0, 'XFSB'],
+    ['f2fs', 1024, '\x10\x20\xf5\xf2'],
+    ['erofs', 1024, '\xe2\xe1\xf5\xe0'],
+    ['squashfs', 0, 'hsqs'],
+    ['ntfs', 3, 'NTFS    '],
+    ['swap of 64 KiB pages', 65526, 'SWAPSPACE2'],
+  ] as const) {
+    const { disk, again } = setUp();
+    disk.range.write(offset, Buffer.from(bytes, 'latin1'));
+    t.equal(again().wholeDisk?.name, 'pmem0', type);
+  }
+});
+
 t.test('del: refuses claims, scans and edits from then on', async (t) => {
   const { disk } = setUp();
   const partition = await disk.addPartition({ label: 'a' });

@@ -12,10 +12,28 @@ function rangeWith(offset: number, bytes: string, length = 2 * MIB): BackingRang
 }
 
 t.test('recogniseSignature: offsets count from the start of the range', async (t) => {
-  t.match(recogniseSignature(rangeWith(1080, '\x53\xef')), { where: 1080, filesystem: true });
-  t.match(recogniseSignature(rangeWith(0, 'LUKS\xba\xbe')), { what: 'a LUKS volume' });
-  t.match(recogniseSignature(rangeWith(512, 'LABELONE')), { what: 'an LVM2 volume' });
-  t.match(recogniseSignature(rangeWith(512, 'EFI PART')), { what: 'a GPT', filesystem: false });
+  for (const [offset, bytes, type, kind] of [
+    [1080, '\x53\xef', 'ext4', 'filesystem'],
+    [0, 'LUKS\xba\xbe', 'crypto_LUKS', 'filesystem'],
+    [512, 'LABELONE', 'LVM2_member', 'filesystem'],
+    [4096, '\xfc\x4e\x2b\xa9', 'linux_raid_member', 'filesystem'],
+    [65526, 'SWAPSPACE2', 'swap', 'filesystem'],
+    [1024, '\x10\x20\xf5\xf2', 'f2fs', 'filesystem'],
+    [4096, 'BTT_ARENA_INFO', 'BTT', 'namespace'],
+    [512, 'EFI PART', 'gpt', 'table'],
+    [510, '\x55\xaa', 'dos', 'table'],
+    [2 * MIB - 512, 'EFI PART', 'backup-gpt', 'table'],
+  ] as const) {
+    t.match(recogniseSignature(rangeWith(offset, bytes)), { type, kind, offset }, type);
+  }
+});
+
+t.test('recogniseSignature: the owner of a boot sector, and not its mark', async (t) => {
+  const range = rangeWith(510, '\x55\xaa');
+  range.write(82, Buffer.from('FAT32   '));
+  t.match(recogniseSignature(range), { type: 'vfat', what: 'a FAT filesystem' });
+  range.write(512, Buffer.from('EFI PART'));
+  t.match(recogniseSignature(range), { type: 'gpt' }, 'a GPT was laid over it later');
 });
 
 t.test('recogniseSignature: undefined for zeros, for data, and where nothing fits', async (t) => {

@@ -43,6 +43,13 @@ t.test('probeSuperblock: names other formats', async (t) => {
   }
 });
 
+t.test('probeSuperblock: boot code and the end of an earlier disk are nothing', async (t) => {
+  const range = makeRange(MIB);
+  range.write(510, Buffer.from('\x55\xaa', 'latin1'));
+  range.write(MIB - 512, Buffer.from('EFI PART'));
+  t.equal(probeSuperblock(range), undefined);
+});
+
 t.test('probeSuperblock: a range too short for any of it is nothing', async (t) => {
   t.equal(probeSuperblock(new BackingRange(new MemoryBacking(4096), 0, 512)), undefined);
 });
