@@ -1,4 +1,4 @@
-import koffi from 'koffi';
+import koffi, { type LibraryHandle } from 'koffi';
 
 import { DaxdError } from '../lib/errno.js';
 import type { PersistView } from './persister.js';
@@ -18,7 +18,7 @@ export const LIBPMEM = 'libpmem.so.1';
  * @throws DaxdError EOPNOTSUPP when it cannot be loaded.
  */
 export function loadLibpmem(library: string = LIBPMEM): PersistView {
-  const persist = pmemPersist(library);
+  const persist: PmemPersistAsync = loadPmemPersist(library, 'const void *addr').async;
   return async (view) => {
     await new Promise<void>((resolve, reject) => {
       persist(view, view.length, (failure) => {
@@ -29,11 +29,23 @@ export function loadLibpmem(library: string = LIBPMEM): PersistView {
   };
 }
 
-type PmemPersist = (address: Buffer, length: number, done: (failure: Error | null) => void) => void;
+type PmemPersistAsync = (
+  ...args: [address: Buffer, length: number, done: (failure: Error | null) => void]
+) => void;
 
-function pmemPersist(library: string): PmemPersist {
+/**
+ * The same for a thread that may wait, which gives addresses instead of views.
+ *
+ * @throws DaxdError EOPNOTSUPP when libpmem cannot be loaded.
+ */
+export function loadPmemPersistSync(): (address: number, length: number) => void {
+  return loadPmemPersist(LIBPMEM, 'uintptr_t addr');
+}
+
+/** @param address the first parameter, as a declaration in C */
+function loadPmemPersist(library: string, address: string): ReturnType<LibraryHandle['func']> {
   try {
-    return koffi.load(library).func('void pmem_persist(const void *addr, size_t len)').async;
+    return koffi.load(library).func(`void pmem_persist(${address}, size_t len)`);
   } catch (cause) {
     throw new DaxdError(
       'EOPNOTSUPP',

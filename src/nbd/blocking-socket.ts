@@ -1,4 +1,4 @@
-import type { Arena } from '../media/raw-access.js';
+import type { Arena } from '../media/arena.js';
 import { ClientGone } from './connection-end.js';
 import type { Transfer } from './handshake.js';
 import { Iovecs } from './iovecs.js';

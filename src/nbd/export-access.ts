@@ -1,7 +1,8 @@
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { MIB, PAGE_SIZE } from '../lib/units.js';
-import { copyToMap, RawAccess } from '../media/raw-access.js';
+import { copyToMap } from '../media/process-vm.js';
+import { RawAccess } from '../media/raw-access.js';
 import { PageRefs } from '../mm/page-refs.js';
 import { ClientGone } from './connection-end.js';
 import type { CutMark } from './cut-mark.js';

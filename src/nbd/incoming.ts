@@ -1,6 +1,6 @@
 import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
-import type { Arena } from '../media/raw-access.js';
+import type { Arena } from '../media/arena.js';
 import { ClientGone } from './connection-end.js';
 import type { Iovecs } from './iovecs.js';
 import { CallFailures, MSG_DONTWAIT, recv, recvmsg } from './socket-calls.js';

@@ -1,5 +1,6 @@
 import { assert } from '../lib/assert.js';
-import { IOVEC_BYTES, type Arena } from '../media/raw-access.js';
+import { type Arena } from '../media/arena.js';
+import { IOVEC_BYTES } from '../media/process-vm.js';
 
 const WORDS = IOVEC_BYTES / 4;
 const WORD_VALUES = 2 ** 32;

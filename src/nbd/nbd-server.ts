@@ -4,7 +4,7 @@ import type { Gendisk } from '../block/gendisk.js';
 import type { Clock } from '../lib/clock.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
-import { checkCopyCalls } from '../media/raw-access.js';
+import { checkCopyCalls } from '../media/process-vm.js';
 import type { RawMemory } from '../media/raw-memory.js';
 import type { DevPagemap } from '../mm/dev-pagemap.js';
 import { Connection } from './connection.js';

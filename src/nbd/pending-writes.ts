@@ -1,4 +1,4 @@
-import { copyToMap, IOVEC_BYTES } from '../media/raw-access.js';
+import { copyToMap, IOVEC_BYTES } from '../media/process-vm.js';
 import type { ExportAccess } from './export-access.js';
 import { NbdCmd, NbdError } from './protocol.js';
 import type { Request } from './request.js';

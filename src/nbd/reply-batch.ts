@@ -1,5 +1,5 @@
 import { assert } from '../lib/assert.js';
-import type { Arena } from '../media/raw-access.js';
+import type { Arena } from '../media/arena.js';
 import type { Iovecs } from './iovecs.js';
 import type { ReplyStyle } from './negotiation.js';
 import {

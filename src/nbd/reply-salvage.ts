@@ -1,5 +1,6 @@
 import { assert } from '../lib/assert.js';
-import { type Arena, copyFromMap, IOVEC_BYTES } from '../media/raw-access.js';
+import { type Arena } from '../media/arena.js';
+import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
 import { ClientGone } from './connection-end.js';
 import { Iovecs, iovecBytes } from './iovecs.js';
 import type { ReplyStyle } from './negotiation.js';

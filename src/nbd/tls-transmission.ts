@@ -1,5 +1,5 @@
 import { systemClock } from '../lib/clock.js';
-import { copyFromMap, IOVEC_BYTES } from '../media/raw-access.js';
+import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
 import { statusPayload, statusType } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ProtocolBreach } from './connection-end.js';

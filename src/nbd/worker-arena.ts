@@ -1,5 +1,5 @@
 import { KIB } from '../lib/units.js';
-import { type Arena, allocateArena, arenaPart } from '../media/raw-access.js';
+import { type Arena, allocateArena, arenaPart } from '../media/arena.js';
 import { Iovecs, iovecBytes } from './iovecs.js';
 import { SALVAGE_BYTES } from './reply-salvage.js';
 

@@ -1,7 +1,7 @@
 import t from 'tap';
 
 import { InvariantError } from '../../../src/lib/assert.js';
-import { allocateArena } from '../../../src/media/raw-access.js';
+import { allocateArena } from '../../../src/media/arena.js';
 import { Iovecs, iovecBytes } from '../../../src/nbd/iovecs.js';
 
 /** A place in the address space that takes both words of an address. */

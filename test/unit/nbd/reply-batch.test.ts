@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import { allocateArena, arenaPart } from '../../../src/media/raw-access.js';
+import { allocateArena, arenaPart } from '../../../src/media/arena.js';
 import { Iovecs, iovecBytes } from '../../../src/nbd/iovecs.js';
 import type { ReplyStyle } from '../../../src/nbd/negotiation.js';
 import { NbdCmd, NbdError } from '../../../src/nbd/protocol.js';
