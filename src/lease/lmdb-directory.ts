@@ -2,7 +2,7 @@ import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
-import { tryFlock } from '../media/libc.js';
+import { tryFlock } from '../media/lock.js';
 import { unwritable } from './lmdb-errors.js';
 
 /**

@@ -2,7 +2,7 @@ import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 import { DaxdError } from '../lib/errno.js';
-import { allocateFile } from './libc.js';
+import { allocateFile } from './fallocate.js';
 import { fileSystemError } from './system-call-error.js';
 
 /** The file to make of an empty one. */

@@ -14,9 +14,18 @@ export interface FileRange {
   readonly length: number;
 }
 
-const call: (fd: number, mode: number, offset: number, length: number) => number = koffi
-  .load('libc.so.6')
-  .func('int fallocate(int fd, int mode, int64_t offset, int64_t len)');
+const libc = koffi.load('libc.so.6');
+const call: (fd: number, mode: number, offset: number, length: number) => number = libc.func(
+  'int fallocate(int fd, int mode, int64_t offset, int64_t len)',
+);
+const posixFallocate: (
+  ...args: [
+    fd: number,
+    offset: number,
+    length: number,
+    done: (failure: Error | null, result: number) => void,
+  ]
+) => void = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t length)').async;
 
 /**
  * fallocate(2), on this thread.
@@ -26,4 +35,29 @@ const call: (fd: number, mode: number, offset: number, length: number) => number
 export function fallocate({ fd, path, offset, length }: FileRange, mode: number): void {
   if (call(fd, mode, offset, length) === 0) return;
   throw systemCallError('fallocate', `${path}, ${length} bytes at ${offset}`, koffi.errno());
+}
+
+/** The file to allocate; `path` is for messages. */
+export interface AllocateRequest {
+  readonly path: string;
+  readonly fd: number;
+  readonly length: number;
+}
+
+/**
+ * Reserves disk space for the first `length` bytes of a file and makes it that long, off
+ * the main thread. glibc writes to every block where the filesystem has no fallocate.
+ *
+ * @throws DaxdError with the errno of posix_fallocate(3): ENOSPC, EFBIG and so on; part of
+ *   the space may then be reserved.
+ */
+export async function allocateFile({ path, fd, length }: AllocateRequest): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    posixFallocate(fd, 0, length, (failure, result) => {
+      // This call returns its errno instead of setting it.
+      if (failure !== null) reject(failure);
+      else if (result === 0) resolve();
+      else reject(systemCallError('fallocate', `${path}, ${length} bytes`, result));
+    });
+  });
 }

@@ -1,9 +1,10 @@
 import { closeSync, constants, openSync } from 'node:fs';
 
 import { assert } from '../lib/assert.js';
+import { munmap } from './mman.js';
 import type { RawMemory } from './raw-memory.js';
 import { fileSystemError } from './system-call-error.js';
-import { mapWhole, unmapWhole } from './whole-mapping.js';
+import { mapWhole } from './whole-mapping.js';
 
 /**
  * A map of a whole file for msync alone, through an open file description that nobody shares.
@@ -36,7 +37,7 @@ export class FlushMapping {
   close(): void {
     assert(!this.#closed, 'a flush mapping is closed once');
     this.#closed = true;
-    unmapWhole(this.address, this.#length);
+    munmap(this.address, this.#length);
   }
 }
 

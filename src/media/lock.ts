@@ -1,8 +1,19 @@
 import { fstatSync, readFileSync } from 'node:fs';
 
+import koffi from 'koffi';
+
 import { DaxdError } from '../lib/errno.js';
 import { deviceNumber } from './device-number.js';
-import { tryFlock } from './libc.js';
+import { systemCallError } from './system-call-error.js';
+
+/** Values of Linux (asm-generic/fcntl.h). */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+const LOCK_UN = 8;
+
+const flock: (fd: number, operation: number) => number = koffi
+  .load('libc.so.6')
+  .func('int flock(int fd, int operation)');
 
 /** What /proc/locks names a file by. */
 export interface FileIdentity {
@@ -28,6 +39,28 @@ export function lockBacking(fd: number, path: string): void {
     'EBUSY',
     `${path} is locked by another process, pid ${pid ?? 'unknown'}: stop that one first`,
   );
+}
+
+/**
+ * Takes the exclusive lock of an open file, without waiting.
+ *
+ * @returns false when another open of the same file has it.
+ * @throws DaxdError with any other errno of flock(2).
+ */
+export function tryFlock(fd: number, path: string): boolean {
+  if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const errno = koffi.errno();
+  if (errno === koffi.os.errno['EAGAIN']) return false;
+  throw systemCallError('flock', path, errno);
+}
+
+/**
+ * Gives the lock back; nothing happens to one that another open holds.
+ *
+ * @throws DaxdError with the errno of flock(2).
+ */
+export function unlockFlock(fd: number, path: string): void {
+  if (flock(fd, LOCK_UN) !== 0) throw systemCallError('unlock', path, koffi.errno());
 }
 
 /**

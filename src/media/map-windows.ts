@@ -1,5 +1,5 @@
 import { DaxdError } from '../lib/errno.js';
-import { mapThroughLibc } from './libc.js';
+import { mapThroughLibc } from './map-through-libc.js';
 import { Mapping, WINDOW_BYTES } from './mapping.js';
 import { MMAP_IO_END_MAX, mapThroughMmapIo } from './mmap-io.js';
 import type { WindowRequest } from './window.js';

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 
 import { systemCodeOf } from '../lib/errno.js';
-import { unlockFlock } from './libc.js';
+import { unlockFlock } from './lock.js';
 import { fileSystemError } from './system-call-error.js';
 
 /** What to do about the failures of open(2) that an operator meets most. */

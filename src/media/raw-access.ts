@@ -1,26 +1,13 @@
 import { fstatSync } from 'node:fs';
 
-import koffi from 'koffi';
-
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import { FlushMapping } from './flush-mapping.js';
-import { seekData, seekHole } from './libc.js';
+import { seekData, seekHole } from './seek-data.js';
 import { loadPmemPersistSync } from './libpmem.js';
+import { Advice, madvise, msync } from './mman.js';
 import type { RawMemory } from './raw-memory.js';
-import { systemCallError } from './system-call-error.js';
-
-const MS_SYNC = 4;
-const MADV_WILLNEED = 3;
-
-const libc = koffi.load('libc.so.6');
-const msync: (address: number, length: number, flags: number) => number = libc.func(
-  'int msync(uintptr_t addr, size_t length, int flags)',
-);
-const madvise: (address: number, length: number, advice: number) => number = libc.func(
-  'int madvise(uintptr_t addr, size_t length, int advice)',
-);
 
 /**
  * What a thread that serves block requests does to the media beside moving bytes; it blocks. One
@@ -70,19 +57,19 @@ export class RawAccess {
     const start = roundDown(offset, PAGE_SIZE);
     const span = roundUp(offset + length, PAGE_SIZE) - start;
     this.#assertInside(start, span);
-    if (msync(this.#flush.address + start, span, MS_SYNC) === 0) return;
-    const cause = systemCallError('msync', `${this.memory.path}, ${span} bytes`, koffi.errno());
-    throw new DaxdError('EIO', `${cause.message}: check the disk below it`, { cause });
+    try {
+      msync(this.#flush.address + start, span, this.memory.path);
+    } catch (cause) {
+      if (!(cause instanceof DaxdError)) throw cause;
+      throw new DaxdError('EIO', `${cause.message}: check the disk below it`, { cause });
+    }
   }
 
   /** Asks the kernel to read ahead; a hint, whose failure changes nothing. */
   willNeed(offset: number, length: number): void {
     const start = roundDown(offset, PAGE_SIZE);
-    madvise(
-      this.#addressOf(start, offset + length - start),
-      offset + length - start,
-      MADV_WILLNEED,
-    );
+    const span = offset + length - start;
+    madvise(this.#addressOf(start, span), span, Advice.WillNeed);
   }
 
   /** The first byte from `offset` on that is in no hole; undefined when only a hole follows. */

@@ -1,9 +1,8 @@
-import koffi from 'koffi';
-
 import { assert } from '../lib/assert.js';
 import { MIB } from '../lib/units.js';
+import { Advice, madviseAsync, munmap } from './mman.js';
 import type { PersistenceKind } from './persistence.js';
-import { mapWhole, unmapWhole } from './whole-mapping.js';
+import { mapWhole } from './whole-mapping.js';
 
 /**
  * A backing for threads that move its bytes by system calls alone: plain values, which can be
@@ -25,18 +24,8 @@ export interface RawMemory {
   readonly readOnly: boolean;
 }
 
-/** Values of Linux on all of Node's 64-bit platforms (asm-generic/mman-common.h). */
-const MADV_POPULATE_READ = 22;
-const MADV_POPULATE_WRITE = 23;
-
 /** How much one call brings in: a few milliseconds of a thread of libuv's pool. */
 const POPULATE_BYTES = 64 * MIB;
-
-const madvise: (
-  ...args: [number, number, number, (failure: Error | null, result: number) => void]
-) => void = koffi
-  .load('libc.so.6')
-  .func('int madvise(uintptr_t addr, size_t length, int advice)').async;
 
 /** The mapping behind a {@link RawMemory}, unmapped when it is closed. */
 export class RawMapping {
@@ -60,23 +49,17 @@ export class RawMapping {
     assert(!this.#closed, 'a raw mapping is closed once');
     this.#closed = true;
     await this.#populating;
-    unmapWhole(this.memory.address, this.memory.length);
+    munmap(this.memory.address, this.memory.length);
   }
 
   /** Fills the page tables ahead of the first requests, which would fault page by page. */
   async #populate(): Promise<void> {
     const { address, length, readOnly } = this.memory;
-    const advice = readOnly ? MADV_POPULATE_READ : MADV_POPULATE_WRITE;
+    const advice = readOnly ? Advice.PopulateRead : Advice.PopulateWrite;
     for (let at = 0; at < length && !this.#closed; at += POPULATE_BYTES) {
       const run = Math.min(POPULATE_BYTES, length - at);
-      const result = await new Promise<number>((resolve, reject) => {
-        madvise(address + at, run, advice, (failure, code) => {
-          if (failure === null) resolve(code);
-          else reject(failure);
-        });
-      });
       // A kernel before 5.14, or memory that is short: requests fault pages in themselves.
-      if (result !== 0) return;
+      if (!(await madviseAsync(address + at, run, advice))) return;
     }
   }
 }

@@ -5,7 +5,8 @@ import t from 'tap';
 
 import { silentLogger } from '../../../src/lib/logger.js';
 import { openBacking } from '../../../src/media/open-backing.js';
-import { allocateFile, msyncView } from '../../../src/media/libc.js';
+import { allocateFile } from '../../../src/media/fallocate.js';
+import { msyncView } from '../../../src/media/mman.js';
 import { requires } from '../../support/requires.js';
 import { outcome, spawnScript } from './children.js';
 import { mountSmallExt4, mountSmallTmpfs } from './mounts.js';
