@@ -195,8 +195,8 @@ export class Gendisk {
           type: LINUX_FILESYSTEM_TYPE,
           uuid: randomUUID(),
           label,
-          firstLba: BigInt(found.startBytes / SECTOR_SIZE),
-          lastLba: BigInt((found.startBytes + found.sizeBytes) / SECTOR_SIZE - 1),
+          firstLba: found.startBytes / SECTOR_SIZE,
+          lastLba: (found.startBytes + found.sizeBytes) / SECTOR_SIZE - 1,
         });
         this.#adopt(table.entries());
       } finally {
@@ -302,8 +302,8 @@ export class Gendisk {
   }
 
   #makePartition(entry: GptEntry): Partition {
-    const startBytes = Number(entry.firstLba) * SECTOR_SIZE;
-    const sizeBytes = (Number(entry.lastLba) + 1) * SECTOR_SIZE - startBytes;
+    const startBytes = entry.firstLba * SECTOR_SIZE;
+    const sizeBytes = (entry.lastLba + 1) * SECTOR_SIZE - startBytes;
     return new Partition({
       name: this.#nameOf(entry.number),
       number: entry.number,

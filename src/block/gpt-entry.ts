@@ -22,9 +22,12 @@ export interface GptEntry {
   readonly type: string;
   readonly uuid: string;
   readonly label: string;
-  /** Sectors of 512 bytes; both ends belong to the partition. */
-  readonly firstLba: bigint;
-  readonly lastLba: bigint;
+  /**
+   * Sectors of 512 bytes; both ends belong to the partition. What media name past 2⁵³ is rounded,
+   * and lies outside every disk all the same.
+   */
+  readonly firstLba: number;
+  readonly lastLba: number;
 }
 
 /**
@@ -41,8 +44,8 @@ export function decodeEntries(entries: Buffer): GptEntry[] {
       type: entry.type.toLowerCase(),
       uuid: entry.guid.toLowerCase(),
       label: decodeLabel(entries.subarray(at + NAME_OFFSET, at + GPT_ENTRY_BYTES)),
-      firstLba: entry.firstLBA,
-      lastLba: entry.lastLBA,
+      firstLba: Number(entry.firstLBA),
+      lastLba: Number(entry.lastLBA),
     });
   }
   return used;
@@ -54,8 +57,8 @@ export function encodeEntry(entries: Buffer, entry: GptEntry): void {
     type: entry.type,
     guid: entry.uuid,
     name: entry.label,
-    firstLBA: entry.firstLba,
-    lastLBA: entry.lastLba,
+    firstLBA: BigInt(entry.firstLba),
+    lastLBA: BigInt(entry.lastLba),
   }).write(entries, (entry.number - 1) * GPT_ENTRY_BYTES);
 }
 

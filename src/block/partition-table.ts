@@ -141,8 +141,7 @@ export class PartitionTable {
   }
 
   #outsideUsable({ number, firstLba, lastLba }: GptEntry): string | undefined {
-    const first = BigInt(this.firstUsableLba);
-    const last = BigInt(this.lastUsableLba);
+    const { firstUsableLba: first, lastUsableLba: last } = this.#current;
     if (firstLba >= first && lastLba <= last && firstLba <= lastLba) return undefined;
     return (
       `GPT entry ${number} spans sectors ${firstLba} to ${lastLba}, outside the usable ` +
@@ -262,7 +261,7 @@ function overPart(
   { number, firstLba, lastLba }: GptEntry,
   places: readonly GptPlace[],
 ): string | undefined {
-  const range = { firstLba: Number(firstLba), endLba: Number(lastLba) + 1 };
+  const range = { firstLba, endLba: lastLba + 1 };
   const part = placeUnder(places, range);
   if (part === undefined) return undefined;
   return (
@@ -274,6 +273,6 @@ function overPart(
 function overlap(a: GptEntry, b: GptEntry): string {
   return (
     `GPT entries ${a.number} and ${b.number} overlap at sectors ${b.firstLba} to ` +
-    `${a.lastLba < b.lastLba ? a.lastLba : b.lastLba}`
+    `${Math.min(a.lastLba, b.lastLba)}`
   );
 }

@@ -20,8 +20,8 @@ export async function overlapEntries(path: string, start: number, length: number
       type: LINUX_FILESYSTEM_TYPE,
       uuid: '11111111-2222-4333-8444-555555555555',
       label: 'over',
-      firstLba: 8192n,
-      lastLba: BigInt(copy.lastUsableLba),
+      firstLba: 8192,
+      lastLba: copy.lastUsableLba,
     });
     await writeGptCopy(disk, copy);
   }

@@ -224,7 +224,7 @@ t.test('edits: EUCLEAN once a table was left that cannot be used, until a good o
   const left = scanPartitionTable(disk.range, log);
   if (left.kind !== 'gpt') throw new Error(`the disk holds ${left.kind}`);
   const entry = { number: 2, type: first.type, uuid: randomUUID(), label: 'client' };
-  await left.table.add({ ...entry, firstLba: 4096n, lastLba: 8191n });
+  await left.table.add({ ...entry, firstLba: 4096, lastLba: 8191 });
   const stored = Buffer.from(backing.mapping.view(0, backing.sizeBytes));
 
   const refusal = {
@@ -242,7 +242,7 @@ t.test('edits: EUCLEAN once a table was left that cannot be used, until a good o
   t.ok(backing.mapping.view(0, backing.sizeBytes).equals(stored), 'not a byte changed');
 
   await left.table.remove(2);
-  await left.table.add({ ...entry, firstLba: 20480n, lastLba: 24575n });
+  await left.table.add({ ...entry, firstLba: 20480, lastLba: 24575 });
   disk.scanPartitions();
   t.equal(disk.tableProblem, undefined);
   t.match(await disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), { name: 'pmem0p3' });

@@ -23,8 +23,8 @@ async function setUp(): Promise<{ disk: BackingRange; primary: GptCopy; backup: 
     type: LINUX_FILESYSTEM_TYPE,
     uuid,
     label: 'data',
-    firstLba: 4096n,
-    lastLba: 5000n,
+    firstLba: 4096,
+    lastLba: 5000,
   });
   await writeGptCopy(disk, primary);
   await writeGptCopy(disk, backup);

@@ -14,8 +14,8 @@ const entry: GptEntry = {
   type: LINUX_FILESYSTEM_TYPE,
   uuid: '01234567-89ab-cdef-0123-456789abcdef',
   label: 'dåta 🗄',
-  firstLba: 4096n,
-  lastLba: 8191n,
+  firstLba: 4096,
+  lastLba: 8191,
 };
 
 t.test('encodeEntry: GUIDs are stored swapped, the name as UTF-16', async (t) => {

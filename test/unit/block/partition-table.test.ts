@@ -25,8 +25,7 @@ function diskOf(backing: MemoryBacking): BackingRange {
 }
 
 function entry(number: number, firstLba: number, lastLba: number): GptEntry {
-  const lbas = { firstLba: BigInt(firstLba), lastLba: BigInt(lastLba) };
-  return { number, type: LINUX_FILESYSTEM_TYPE, uuid, label: `p${number}`, ...lbas };
+  return { number, type: LINUX_FILESYSTEM_TYPE, uuid, label: `p${number}`, firstLba, lastLba };
 }
 
 function tableOn(disk: BackingRange, log = new WarningRecorder()): PartitionTable {
@@ -148,6 +147,8 @@ t.test('scanPartitionTable: names the entry out of range, and the two that overl
     [[entry(2, 20, 40)], /entry 2 .* 20 to 40/],
     [[entry(2, 6000, sectors)], /entry 2 /],
     [[entry(2, 6000, 5999)], /entry 2 /],
+    [[entry(2, 6000, 2 ** 63)], /sectors 6000 to 9223372036854776000, outside/],
+    [[entry(2, 2 ** 63, 2 ** 63)], /entry 2 .* outside the usable 34 to/],
     [[entry(7, 4000, 4096)], /entries 7 and 1 overlap at sectors 4096 to 4096/],
     [[entry(7, 4500, 4600)], /entries 1 and 7 overlap at sectors 4500 to 4600/],
   ] as const) {
