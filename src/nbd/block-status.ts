@@ -1,7 +1,10 @@
 import { PAGE_SIZE } from '../lib/units.js';
 import type { ExportAccess } from './export-access.js';
 import { type MetaContext, metaContextId } from './meta-contexts.js';
-import { LEASE_PINNED, NbdReplyType, NbdState } from './protocol.js';
+import type { Session } from './negotiation.js';
+import { LEASE_PINNED, NbdCmdFlag, NbdReplyType, NbdState } from './protocol.js';
+import type { StatusChunk } from './reply-batch.js';
+import type { Request } from './request.js';
 
 /** A run of bytes that are alike. */
 interface Extent {
@@ -10,7 +13,7 @@ interface Extent {
 }
 
 /** What is asked: a range of the export, in bytes, and whether one extent is enough. */
-export interface StatusRequest {
+interface StatusRequest {
   readonly offset: number;
   readonly length: number;
   readonly one: boolean;
@@ -19,23 +22,32 @@ export interface StatusRequest {
 /** Extents of one chunk; a client asks on where a chunk ends. */
 const EXTENTS_MAX = 1024;
 
-/** The largest payload of a chunk that {@link statusPayload} makes. */
+/** The largest payload of a chunk that {@link statusChunks} makes. */
 export const STATUS_PAYLOAD_BYTES_MAX = 8 + EXTENTS_MAX * 16;
 
-/** The type of chunk that status comes in. */
-export function statusType(extended: boolean): number {
-  return extended ? NbdReplyType.BlockStatusExt : NbdReplyType.BlockStatus;
-}
-
-/** The payload of one chunk of status: one context's extents from the offset on. */
-export function statusPayload(
+/**
+ * What answers a checked BLOCK_STATUS: for each context that was agreed on a chunk, with its
+ * extents from the offset on. All are made before the first is sent, behind which no error could
+ * follow.
+ *
+ * @throws DaxdError with the errno of lseek(2).
+ */
+export function statusChunks(
+  request: Request,
   access: ExportAccess,
-  context: MetaContext,
-  request: StatusRequest,
-  extended: boolean,
-): Buffer {
-  const extents = [...coalesced(extentsOf(access, context, request), request)];
-  return extended ? extendedPayload(context, extents) : compactPayload(context, extents);
+  { contexts, style }: Session,
+): StatusChunk[] {
+  const { offset, length } = request;
+  const asked = { offset, length, one: request.has(NbdCmdFlag.ReqOne) };
+  const isExtended = style === 'extended';
+  const type = isExtended ? NbdReplyType.BlockStatusExt : NbdReplyType.BlockStatus;
+  return contexts.map((context, i) => {
+    const extents = [...coalesced(extentsOf(access, context, asked), asked)];
+    const payload = isExtended
+      ? extendedPayload(context, extents)
+      : compactPayload(context, extents);
+    return { type, payload, isLast: i === contexts.length - 1 };
+  });
 }
 
 function extentsOf(

@@ -1,4 +1,4 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 
 import { assert } from '../lib/assert.js';
 import { DaxdError } from '../lib/errno.js';
@@ -57,8 +57,7 @@ export interface Done {
 
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- NbdWorker starts this file, with these
 const birth = workerData as WorkerBirth;
-const port = parentPort;
-assert(port !== null, 'a connection worker runs beside a main thread');
+const port = mainPort();
 const calls = new MainCalls(port, birth.answers);
 const arena = new WorkerArena();
 const uses = new SharedUses(birth.uses);
@@ -68,7 +67,7 @@ const spin = (): SpinGate => new SpinGate(birth.spinners, birth.spinnersMax);
 
 port.on('message', (message: Serve | End) => {
   // With its port closed the thread has nothing left to do, and ends by itself: nothing native is torn.
-  if ('end' in message) parentPort?.close();
+  if ('end' in message) port.close();
   else void serveAndReport(message);
 });
 const started: Started = { started: true };
@@ -76,8 +75,12 @@ port.postMessage(started);
 
 async function serveAndReport(message: Serve): Promise<void> {
   const done: Done = { done: true, why: await serve(message) };
-  assert(port !== null, 'a connection worker runs beside a main thread');
   port.postMessage(done);
+}
+
+function mainPort(): MessagePort {
+  assert(parentPort !== null, 'a connection worker runs beside a main thread');
+  return parentPort;
 }
 
 /** Serves one connection to its end, however it ends. */

@@ -1,7 +1,7 @@
 import type { RawMemory } from '../media/raw-memory.js';
 import type { SharedPageRefs } from '../mm/page-refs.js';
 import type { MetaContext } from './meta-contexts.js';
-import { NbdFlag } from './protocol.js';
+import { NbdFlag, type ReplyStyle } from './protocol.js';
 
 /** What is told of an export before it is opened; plain values, which cross threads. */
 export interface ExportInfo {
@@ -36,8 +36,8 @@ export interface ExportDirectory {
   open(name: string): OpenExport;
 }
 
-/** The transmission flags of an export, for a client that can or cannot take chunks. */
-export function transmissionFlags({ readOnly }: ExportInfo, chunked: boolean): number {
+/** The transmission flags of an export, for a client that takes replies of that style. */
+export function transmissionFlags({ readOnly }: ExportInfo, style: ReplyStyle): number {
   return (
     NbdFlag.HasFlags |
     (readOnly ? NbdFlag.ReadOnly : 0) |
@@ -45,7 +45,8 @@ export function transmissionFlags({ readOnly }: ExportInfo, chunked: boolean): n
     NbdFlag.SendFua |
     NbdFlag.SendTrim |
     NbdFlag.SendWriteZeroes |
-    (chunked ? NbdFlag.SendDf : 0) |
+    // A reply without chunks comes in one piece anyway.
+    (style === 'simple' ? 0 : NbdFlag.SendDf) |
     NbdFlag.CanMultiConn |
     NbdFlag.SendCache |
     NbdFlag.SendFastZero

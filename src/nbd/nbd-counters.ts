@@ -27,6 +27,9 @@ const OUTCOMES: readonly (readonly [label: string, error: NbdError])[] = [
   ['ESHUTDOWN', NbdError.ESHUTDOWN],
 ];
 
+/** What an error that is none of these counts as: the place of EIO. */
+const OUTCOME_UNKNOWN = 2;
+
 const HISTOGRAM_CELLS = LatencyHistogram.cellCount(FAST_BOUNDS_SECONDS);
 const REQUESTS_CELLS = COMMANDS.length * OUTCOMES.length;
 /** Bytes read, bytes written, pages that a trim left alone. */
@@ -132,5 +135,5 @@ export function commandOf(type: number): number {
 function outcomeOf(error: NbdError): number {
   if (error === NbdError.None) return 0;
   for (let i = 1; i < OUTCOMES.length; i++) if (OUTCOMES[i]?.[1] === error) return i;
-  return 2;
+  return OUTCOME_UNKNOWN;
 }

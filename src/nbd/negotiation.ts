@@ -24,14 +24,12 @@ import {
   NbdInfo,
   NbdOpt,
   NbdRep,
+  type ReplyStyle,
   STRING_BYTES_MAX,
 } from './protocol.js';
 
 /** Whether TLS is to be had on a connection, must be taken, or is on. */
 export type TlsState = 'absent' | 'offered' | 'required' | 'on';
-
-/** How replies are framed, as the client asked. */
-export type ReplyStyle = 'simple' | 'structured' | 'extended';
 
 /** What was agreed when the transmission phase begins. */
 export interface Session {
@@ -195,7 +193,7 @@ export class Negotiation {
     if (name === undefined || this.#style === 'extended') return { next: 'close', reply: NOTHING };
     try {
       const opened = this.#directory.open(name);
-      const flags = transmissionFlags(opened.info, this.#style !== 'simple');
+      const flags = transmissionFlags(opened.info, this.#style);
       const head = sizeAndFlags(opened.info.sizeBytes, flags);
       const reply = this.#padsExportName ? Buffer.concat([head, EXPORT_NAME_PADDING]) : head;
       return { next: 'transmission', reply, session: this.#session(opened) };
@@ -206,7 +204,7 @@ export class Negotiation {
   }
 
   #infoReplies(option: number, info: ExportInfo, wanted: ReadonlySet<number>): Buffer {
-    const flags = transmissionFlags(info, this.#style !== 'simple');
+    const flags = transmissionFlags(info, this.#style);
     return Buffer.concat([
       infoExport(option, info.sizeBytes, flags),
       infoBlockSize(option),

@@ -93,6 +93,9 @@ export const NbdReplyType = {
 export const NBD_REPLY_FLAG_DONE = 1;
 
 export const NBD_REQUEST_MAGIC = 0x25609513;
+/** How replies are framed, as the client asked; requests have long headers where it is `extended`. */
+export type ReplyStyle = 'simple' | 'structured' | 'extended';
+
 export const NBD_SIMPLE_REPLY_MAGIC = 0x67446698;
 export const NBD_STRUCTURED_REPLY_MAGIC = 0x668e33ef;
 export const NBD_EXTENDED_REQUEST_MAGIC = 0x21e41c71;

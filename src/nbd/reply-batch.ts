@@ -1,7 +1,6 @@
 import { assert } from '../lib/assert.js';
 import type { Arena } from '../media/arena.js';
 import type { Iovecs } from './iovecs.js';
-import type { ReplyStyle } from './negotiation.js';
 import {
   EXTENDED_REPLY_BYTES,
   NBD_EXTENDED_REPLY_MAGIC,
@@ -11,6 +10,7 @@ import {
   NbdCmd,
   type NbdError,
   NbdReplyType,
+  type ReplyStyle,
   SIMPLE_REPLY_BYTES,
   STRUCTURED_REPLY_BYTES,
 } from './protocol.js';
@@ -34,6 +34,14 @@ const WHOLE_BYTES_MAX = 16 * 1024;
 
 /** The second word of a chunk's header: its flags above its type. */
 const DONE = NBD_REPLY_FLAG_DONE * 2 ** 16;
+
+/** One chunk of the reply to a BLOCK_STATUS. */
+export interface StatusChunk {
+  readonly type: number;
+  readonly payload: Buffer;
+  /** Whether it ends the reply. */
+  readonly isLast: boolean;
+}
 
 /**
  * Replies gathered for one sendmsg: headers stand in an arena, data is named where it is
@@ -140,8 +148,8 @@ export class ReplyBatch {
     return this.#style !== 'simple' && length > WHOLE_BYTES_MAX;
   }
 
-  /** A chunk with a payload that is copied; the last of its reply when `isLast`. */
-  payload(request: Request, type: number, payload: Buffer, isLast: boolean): void {
+  /** A chunk of status, whose payload is copied. */
+  status(request: Request, { type, payload, isLast }: StatusChunk): void {
     const at = this.#chunk(request, isLast ? DONE | type : type, payload.length, 0);
     for (const [i, byte] of payload.entries()) this.#view.setUint8(at + i, byte);
   }

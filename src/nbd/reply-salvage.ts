@@ -3,8 +3,7 @@ import { type Arena } from '../media/arena.js';
 import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
 import { ClientGone } from './connection-end.js';
 import { Iovecs, iovecBytes } from './iovecs.js';
-import type { ReplyStyle } from './negotiation.js';
-import { NbdError } from './protocol.js';
+import { NbdError, type ReplyStyle } from './protocol.js';
 import { ReplyBatch } from './reply-batch.js';
 import { Request } from './request.js';
 import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
@@ -29,7 +28,7 @@ export class ReplySalvage {
   readonly #repair: ReplyBatch;
   readonly #pieces: Iovecs;
   readonly #probe: Iovecs;
-  readonly #request = new Request(false);
+  readonly #request = new Request('simple');
   readonly #failures = new CallFailures();
   /** Bytes of an ending chunk, at the start of the next piece, that are not to be sent. */
   #skip = 0;

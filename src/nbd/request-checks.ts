@@ -1,5 +1,12 @@
-import type { ReplyStyle, Session } from './negotiation.js';
-import { BLOCK_SIZE, NbdCmd, NbdCmdFlag, NbdError } from './protocol.js';
+import type { Session } from './negotiation.js';
+import {
+  BLOCK_SIZE,
+  NbdCmd,
+  NbdCmdFlag,
+  NbdError,
+  PAYLOAD_DRAINED_MAX,
+  type ReplyStyle,
+} from './protocol.js';
 import type { Request } from './request.js';
 
 /** What a request is checked against; the same for all of a connection. */
@@ -46,6 +53,16 @@ export function refusalOf(request: Request, rules: RequestRules): NbdError {
     return writes && request.type !== NbdCmd.Trim ? NbdError.ENOSPC : NbdError.EINVAL;
   }
   return refusalOfKind(request, rules);
+}
+
+/**
+ * Why nobody can go on behind a refused request; undefined where its payload can be taken off the
+ * wire, to go nowhere.
+ */
+export function payloadBreach(request: Request): string | undefined {
+  const { payloadBytes } = request;
+  if (payloadBytes <= PAYLOAD_DRAINED_MAX) return undefined;
+  return `a payload of ${payloadBytes} bytes is read by nobody`;
 }
 
 /** @hot Once a request. */

@@ -5,7 +5,11 @@ import {
   NBD_REQUEST_MAGIC,
   NbdCmd,
   NbdCmdFlag,
+  type ReplyStyle,
 } from './protocol.js';
+
+/** Why nobody goes on with a client whose header {@link Request.decode} does not take. */
+export const NO_REQUEST = 'a request does not begin with the magic that was agreed on';
 
 const WORD_VALUES = 2 ** 32;
 /** High words from here on belong to numbers that a JavaScript number does not hold exactly. */
@@ -32,7 +36,9 @@ export class Request {
   /** Of the effect, in bytes; Infinity likewise. */
   length = 0;
 
-  constructor(extended: boolean) {
+  /** @param style of the replies to it, with which the form of headers is agreed on */
+  constructor(style: ReplyStyle) {
+    const extended = style === 'extended';
     this.#extended = extended;
     this.headerBytes = extended ? EXTENDED_REQUEST_BYTES : COMPACT_REQUEST_BYTES;
     this.#magic = extended ? NBD_EXTENDED_REQUEST_MAGIC : NBD_REQUEST_MAGIC;

@@ -1,15 +1,15 @@
-import { systemClock } from '../lib/clock.js';
+import { type Clock, systemClock } from '../lib/clock.js';
 import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
-import { statusPayload, statusType } from './block-status.js';
+import { statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ProtocolBreach } from './connection-end.js';
 import { nbdErrorOf } from './nbd-errno.js';
 import { commandOf } from './nbd-counters.js';
 import { PendingWrites } from './pending-writes.js';
-import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js';
+import { NbdCmd, NbdError } from './protocol.js';
 import { ReplyBatch } from './reply-batch.js';
-import { Request } from './request.js';
-import { refusalOf, type RequestRules, rulesOf } from './request-checks.js';
+import { NO_REQUEST, Request } from './request.js';
+import { payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-checks.js';
 import type { TlsTransport } from './tls-transport.js';
 import type { TransmissionParts } from './transmission.js';
 
@@ -28,6 +28,7 @@ export interface TlsTransmissionParts extends Omit<
 export class TlsTransmission {
   readonly #parts: TlsTransmissionParts;
   readonly #rules: RequestRules;
+  readonly #clock: Clock;
   readonly #request: Request;
   readonly #replies: ReplyBatch;
   readonly #writes: PendingWrites;
@@ -37,7 +38,8 @@ export class TlsTransmission {
     const { session, access, arena } = parts;
     this.#parts = parts;
     this.#rules = rulesOf(session);
-    this.#request = new Request(session.style === 'extended');
+    this.#clock = parts.clock ?? systemClock;
+    this.#request = new Request(session.style);
     this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
     this.#writes = new PendingWrites(access, arena);
     const { buffer, byteOffset, length } = arena.receive.bytes;
@@ -55,13 +57,13 @@ export class TlsTransmission {
       const header = await transport.read(this.#request.headerBytes);
       header.copy(arena.receive.bytes);
       if (!this.#request.decode(this.#view, 0)) {
-        throw new ProtocolBreach('a request does not begin with the magic that was agreed on');
+        throw new ProtocolBreach(NO_REQUEST);
       }
       if (this.#request.type === NbdCmd.Disc) return;
-      const startMs = systemClock.nowMs();
+      const startMs = this.#clock.nowMs();
       const error = await this.#serve();
       counters.countRequest(this.#request.type, error);
-      const seconds = (systemClock.nowMs() - startMs) / 1000;
+      const seconds = (this.#clock.nowMs() - startMs) / 1000;
       counters.durations[commandOf(this.#request.type)]?.observe(seconds);
     }
   }
@@ -93,11 +95,9 @@ export class TlsTransmission {
   }
 
   async #refuse(error: NbdError): Promise<NbdError> {
-    const { payloadBytes } = this.#request;
-    if (payloadBytes > PAYLOAD_DRAINED_MAX) {
-      throw new ProtocolBreach(`a payload of ${payloadBytes} bytes is read by nobody`);
-    }
-    await this.#inPieces(payloadBytes, () => true);
+    const breach = payloadBreach(this.#request);
+    if (breach !== undefined) throw new ProtocolBreach(breach);
+    await this.#inPieces(this.#request.payloadBytes, () => true);
     return this.#reply(error);
   }
 
@@ -127,14 +127,9 @@ export class TlsTransmission {
 
   async #blockStatus(): Promise<NbdError> {
     const { access, session } = this.#parts;
-    const { offset, length } = this.#request;
-    const asked = { offset, length, one: this.#request.has(NbdCmdFlag.ReqOne) };
-    const isExtended = session.style === 'extended';
     try {
-      const payloads = session.contexts.map((one) => statusPayload(access, one, asked, isExtended));
-      for (const [i, payload] of payloads.entries()) {
-        const isLast = i === payloads.length - 1;
-        this.#replies.payload(this.#request, statusType(isExtended), payload, isLast);
+      for (const chunk of statusChunks(this.#request, access, session)) {
+        this.#replies.status(this.#request, chunk);
         await this.#send();
       }
       return NbdError.None;

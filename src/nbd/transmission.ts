@@ -1,7 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { SharedUses } from '../lib/shared-uses.js';
-import { STATUS_PAYLOAD_BYTES_MAX, statusPayload, statusType } from './block-status.js';
+import { STATUS_PAYLOAD_BYTES_MAX, statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ClientGone, ProtocolBreach } from './connection-end.js';
 import type { ExportAccess } from './export-access.js';
@@ -10,11 +10,11 @@ import { nbdErrorOf } from './nbd-errno.js';
 import { COMMANDS, commandOf, type NbdCounters } from './nbd-counters.js';
 import type { Session } from './negotiation.js';
 import { PendingWrites } from './pending-writes.js';
-import { NbdCmd, NbdCmdFlag, NbdError, PAYLOAD_DRAINED_MAX } from './protocol.js';
+import { NbdCmd, NbdError } from './protocol.js';
 import { ReplyBatch, WRITE_REPLY_BYTES_MAX } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
-import { Request } from './request.js';
-import { refusalOf, type RequestRules, rulesOf } from './request-checks.js';
+import { NO_REQUEST, Request } from './request.js';
+import { payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-checks.js';
 import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 import type { SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
@@ -79,8 +79,8 @@ export class Transmission {
     this.#clock = parts.clock ?? systemClock;
     this.#inFlightBytes = parts.inFlightBytes;
     this.#rules = rulesOf(session);
-    this.#request = new Request(session.style === 'extended');
-    this.#kept = new Request(session.style === 'extended');
+    this.#request = new Request(session.style);
+    this.#kept = new Request(session.style);
     const { headerBytes } = this.#request;
     this.#incoming = new Incoming({ fd, arena, spin, clock: this.#clock, headerBytes });
     this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
@@ -106,7 +106,7 @@ export class Transmission {
     this.#batchStartMs = this.#incoming.receivedMs;
     while (this.#incoming.bytes >= this.#request.headerBytes) {
       if (!this.#request.decode(this.#incoming.view, this.#incoming.at)) {
-        this.#breach('a request does not begin with the magic that was agreed on');
+        this.#breach(NO_REQUEST);
       }
       this.#incoming.take(this.#request.headerBytes);
       if (this.#request.type === NbdCmd.Disc) {
@@ -226,11 +226,9 @@ export class Transmission {
   }
 
   #refuse(error: NbdError): void {
-    const { payloadBytes } = this.#request;
-    if (payloadBytes > PAYLOAD_DRAINED_MAX) {
-      this.#breach(`a payload of ${payloadBytes} bytes is read by nobody`);
-    }
-    this.#drain(payloadBytes);
+    const breach = payloadBreach(this.#request);
+    if (breach !== undefined) this.#breach(breach);
+    this.#drain(this.#request.payloadBytes);
     this.#replies.error(this.#request, error);
     this.#count(this.#request, error);
   }
@@ -257,16 +255,10 @@ export class Transmission {
   }
 
   #blockStatus(): NbdError {
-    const { offset, length } = this.#request;
-    const { contexts, style } = this.#session;
-    const asked = { offset, length, one: this.#request.has(NbdCmdFlag.ReqOne) };
-    const isExtended = style === 'extended';
     try {
-      const payloads = contexts.map((one) => statusPayload(this.#access, one, asked, isExtended));
-      for (const [i, payload] of payloads.entries()) {
-        if (this.#replies.lacksRoom(payload.length)) this.#send();
-        const isLast = i === payloads.length - 1;
-        this.#replies.payload(this.#request, statusType(isExtended), payload, isLast);
+      for (const chunk of statusChunks(this.#request, this.#access, this.#session)) {
+        if (this.#replies.lacksRoom(chunk.payload.length)) this.#send();
+        this.#replies.status(this.#request, chunk);
       }
       return NbdError.None;
     } catch (failure) {

@@ -2,8 +2,7 @@ import t from 'tap';
 
 import { allocateArena, arenaPart } from '../../../src/media/arena.js';
 import { Iovecs, iovecBytes } from '../../../src/nbd/iovecs.js';
-import type { ReplyStyle } from '../../../src/nbd/negotiation.js';
-import { NbdCmd, NbdError } from '../../../src/nbd/protocol.js';
+import { NbdCmd, NbdError, type ReplyStyle } from '../../../src/nbd/protocol.js';
 import { ReplyBatch } from '../../../src/nbd/reply-batch.js';
 import { Request } from '../../../src/nbd/request.js';
 
@@ -14,7 +13,7 @@ function setUp(style: ReplyStyle): { batch: ReplyBatch; request: Request; wire: 
   const iovecs = new Iovecs(arena, 4096, 16);
   t.ok(iovecBytes(16) <= 4096);
   const batch = new ReplyBatch(arenaPart(arena, 0, 4096), iovecs, style);
-  const request = new Request(style === 'extended');
+  const request = new Request(style);
   Object.assign(request, { cookieHigh: 1, cookieLow: 2, offsetHigh: 3, offsetLow: 4, type: 0 });
   /** Headers in hex, data as its address and length. */
   const wire = (): string[] =>
@@ -72,7 +71,7 @@ t.test('extended replies: 32 bytes each, with the offset of the request', async 
   const { batch, request, wire } = setUp('extended');
   batch.done(request);
   batch.data(request, DATA, 512);
-  batch.payload(request, 6, Buffer.from('0102', 'hex'), true);
+  batch.status(request, { type: 6, payload: Buffer.from('0102', 'hex'), isLast: true });
   const chunk = (flagsAndType: string, length: string): string =>
     `6e8a278c${flagsAndType}${COOKIE}${OFFSET}00000000${length}`;
   t.strictSame(wire(), [
@@ -86,7 +85,7 @@ t.test('recall: what a reply to it must repeat, from its header', async (t) => {
   for (const style of ['simple', 'structured', 'extended'] as const) {
     const { batch, request } = setUp(style);
     batch.data(request, DATA, 512);
-    const recalled = new Request(false);
+    const recalled = new Request('simple');
     batch.recall(batch.headOf(1), recalled);
     t.match(recalled, { type: NbdCmd.Read, cookieHigh: 1, cookieLow: 2 });
     if (style !== 'simple') t.match(recalled, { offsetHigh: 3, offsetLow: 4 });
