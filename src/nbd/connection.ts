@@ -4,7 +4,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { UsageRef } from '../lib/usage-ref.js';
 import type { RawMemory } from '../media/raw-memory.js';
 import type { DevPagemap } from '../mm/dev-pagemap.js';
-import { discard } from './discarder.js';
+import { discard } from './discard.js';
 import type { OpenExport } from './export.js';
 import type { Exports } from './exports.js';
 import type { Answers, Ask, Discarded } from './main-calls.js';

@@ -4,7 +4,7 @@ import { assert } from '../lib/assert.js';
 import { DaxdError, type ErrorCode } from '../lib/errno.js';
 import type { ExportDirectory, ExportInfo, OpenExport } from './export.js';
 
-/** How the bytes of a range are given up; see `Discarder`. */
+/** How the bytes of a range are given up; see {@link discard}. */
 export type DiscardKind = 'punch' | 'zero';
 
 /** What was not discarded, in bytes of the export, and how many pages of it are pinned. */

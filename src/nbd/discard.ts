@@ -1,5 +1,5 @@
 import type { BackingRange } from '../media/backing-range.js';
-import { punchHole, zeroRange } from '../media/discard.js';
+import { punchHole, zeroRange } from '../media/punch-hole.js';
 import type { RawMemory } from '../media/raw-memory.js';
 import type { DevPagemap } from '../mm/dev-pagemap.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';

@@ -10,7 +10,7 @@ import { openBacking } from '../../../src/media/open-backing.js';
 import type { RawMemory } from '../../../src/media/raw-memory.js';
 import { RawAccess } from '../../../src/media/raw-access.js';
 import { DevPagemap } from '../../../src/mm/dev-pagemap.js';
-import { discard } from '../../../src/nbd/discarder.js';
+import { discard } from '../../../src/nbd/discard.js';
 
 interface SetUp {
   readonly at: { memory: RawMemory; pgmap: DevPagemap; range: BackingRange };
