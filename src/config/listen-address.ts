@@ -1,9 +1,8 @@
 import { DaxdError } from '../lib/errno.js';
+import type { Address } from '../lib/listen.js';
 
 /** Where daxd takes calls of clients. */
-export type ListenAddress =
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-  | { readonly kind: 'unix'; readonly path: string };
+export type ListenAddress = Address;
 
 const TCP_ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^:[\]/\s]+):(\d{1,5})$/;
 const LOOPBACK_V4 = /^127(\.\d{1,3}){3}$/;

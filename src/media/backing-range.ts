@@ -1,5 +1,6 @@
 import { assert } from '../lib/assert.js';
-import type { Backing, DataRun } from './backing.js';
+import type { ByteRange } from '../lib/byte-range.js';
+import type { Backing } from './backing.js';
 
 /**
  * A stretch of a backing with bounds of its own: the whole disk, or one partition. Offsets
@@ -81,7 +82,7 @@ export class BackingRange {
    *
    * @throws DaxdError EIO as `Backing.dataRuns` does.
    */
-  *dataRuns(offset: number, length: number): Generator<DataRun> {
+  *dataRuns(offset: number, length: number): Generator<ByteRange> {
     this.#assertInside(offset, length);
     const runs = this.backing.dataRuns?.(this.start + offset, length);
     if (runs === undefined) {

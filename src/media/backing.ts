@@ -1,3 +1,4 @@
+import type { ByteRange } from '../lib/byte-range.js';
 import type { Clock } from '../lib/clock.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
@@ -5,12 +6,6 @@ import type { FileNote } from './file-note.js';
 import type { Mapping } from './mapping.js';
 import type { PersistenceKind } from './persistence.js';
 import type { RawMemory } from './raw-memory.js';
-
-/** A stretch of bytes, in bytes of what it was asked of. */
-export interface DataRun {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /**
  * The bytes that stand for persistent memory: an open, locked and mapped file or device.
@@ -66,7 +61,7 @@ export interface Backing {
    *
    * @throws DaxdError EIO
    */
-  dataRuns?(offset: number, length: number): Iterable<DataRun>;
+  dataRuns?(offset: number, length: number): Iterable<ByteRange>;
 
   /**
    * The backing for threads that move bytes by system calls; mapped at the first call, and

@@ -1,17 +1,16 @@
 import koffi from 'koffi';
 
+import type { ByteRange } from '../lib/byte-range.js';
 import { systemCallError } from './system-call-error.js';
 
 /** Modes of fallocate(2), with the values of Linux (linux/falloc.h). */
 export const FallocateMode = { KeepSize: 1, PunchHole: 2, ZeroRange: 16 } as const;
 
-/** A range of an open file, in bytes. */
-export interface FileRange {
+/** A range of an open file. */
+export interface FileRange extends ByteRange {
   readonly fd: number;
   /** For messages. */
   readonly path: string;
-  readonly offset: number;
-  readonly length: number;
 }
 
 const libc = koffi.load('libc.so.6');

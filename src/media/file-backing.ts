@@ -1,21 +1,22 @@
 import { constants, fstatSync, readSync } from 'node:fs';
 import { type FileHandle, rm, statfs } from 'node:fs/promises';
 
+import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import { isAligned, PAGE_SIZE } from '../lib/units.js';
-import type { Backing, DataRun, OpenBackingOptions } from './backing.js';
+import type { Backing, OpenBackingOptions } from './backing.js';
 import type { PersistenceKind } from './persistence.js';
 import { createFile } from './create-file.js';
 import { FileNote } from './file-note.js';
-import { msyncView } from './mman.js';
-import { seekData, seekHole } from './seek-data.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
+import { msyncView } from './mman.js';
 import { openFile, unlockAndClose } from './open-file.js';
 import { Persister } from './persister.js';
 import { RawMapping, type RawMemory } from './raw-memory.js';
+import { seekData, seekHole } from './seek-data.js';
 import { fileSystemError } from './system-call-error.js';
 
 /** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
@@ -182,7 +183,7 @@ export class FileBacking implements Backing {
    * Leaves out holes, and blocks that are allocated but were never written. Stores through
    * the mapping count: the page cache is asked too (lseek(2), SEEK_DATA).
    */
-  *dataRuns(offset: number, length: number): Generator<DataRun> {
+  *dataRuns(offset: number, length: number): Generator<ByteRange> {
     const { path } = this;
     const { fd } = this.#handle;
     const end = offset + length;

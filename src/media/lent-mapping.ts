@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 
+import type { ByteRange } from '../lib/byte-range.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import { readDeviceDaxGeometry } from './device-dax-sysfs.js';
 import { deviceNumber } from './device-number.js';
@@ -7,14 +8,14 @@ import { mapThroughLibc } from './map-through-libc.js';
 import { coverWindow } from './mman.js';
 import { WINDOW_BYTES } from './mapping.js';
 import { unitsToCut } from './lent-units.js';
-import type { LentRange } from './lent-units.js';
 import { openFile } from './open-file.js';
 
 /** What was lent of a backing. */
 export interface LentRequest {
   /** The backing. */
   readonly path: string;
-  readonly ranges: readonly LentRange[];
+  /** In bytes from its start. */
+  readonly ranges: readonly ByteRange[];
   /** The pages are write-protected: a store through a view ends the process with SIGSEGV. */
   readonly readOnly: boolean;
 }
@@ -102,7 +103,7 @@ export class LentMapping {
    * @throws DaxdError EINVAL, and nothing is cut off, where a device-dax node cannot cut there;
    *   ENOMEM, and views may reach the backing still.
    */
-  coverAllBut(kept: readonly LentRange[]): void {
+  coverAllBut(kept: readonly ByteRange[]): void {
     const cuts = this.#windows.map(({ offset, memory, view }) => {
       const lent = { offset: view.offset, length: view.bytes.length };
       const units = unitsToCut({ lent, kept, align: this.#align });
@@ -119,7 +120,7 @@ export class LentMapping {
   }
 }
 
-function* piecesOf(range: LentRange, align: number): Generator<LentRange> {
+function* piecesOf(range: ByteRange, align: number): Generator<ByteRange> {
   const end = roundUp(range.offset + range.length, align);
   for (let at = roundDown(range.offset, align); at < end; at += WINDOW_BYTES) {
     yield { offset: at, length: Math.min(WINDOW_BYTES, end - at) };
@@ -127,7 +128,7 @@ function* piecesOf(range: LentRange, align: number): Generator<LentRange> {
 }
 
 /** What of a window is lent. */
-function viewOf(window: Buffer, start: number, { offset, length }: LentRange): LentView {
+function viewOf(window: Buffer, start: number, { offset, length }: ByteRange): LentView {
   const from = Math.max(start, offset);
   const to = Math.min(start + window.length, offset + length);
   return { offset: from, bytes: window.subarray(from - start, to - start) };

@@ -1,18 +1,13 @@
+import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 
-/** Bytes of a backing, counted from its start. */
-export interface LentRange {
-  readonly offset: number;
-  readonly length: number;
-}
-
-/** What of a mapped range is to be cut off. */
+/** What of a mapped range is to be cut off; all in bytes from the start of the backing. */
 export interface CutRequest {
   /** What was lent. */
-  readonly lent: LentRange;
+  readonly lent: ByteRange;
   /** What stays lent. */
-  readonly kept: readonly LentRange[];
+  readonly kept: readonly ByteRange[];
   /** What can be mapped at once, in bytes: a power of two, a page or more. */
   readonly align: number;
 }
@@ -23,7 +18,7 @@ export interface CutRequest {
  * @throws DaxdError EINVAL where a page without anything kept shares a unit with what is: it
  *   cannot be cut off alone.
  */
-export function unitsToCut({ lent, kept, align }: CutRequest): LentRange[] {
+export function unitsToCut({ lent, kept, align }: CutRequest): ByteRange[] {
   const units = unitsWithout(lent, kept, align);
   if (align === PAGE_SIZE) return units;
   const pages = unitsWithout(lent, kept, PAGE_SIZE);
@@ -41,10 +36,10 @@ export function unitsToCut({ lent, kept, align }: CutRequest): LentRange[] {
   return units;
 }
 
-function unitsWithout(lent: LentRange, kept: readonly LentRange[], align: number): LentRange[] {
+function unitsWithout(lent: ByteRange, kept: readonly ByteRange[], align: number): ByteRange[] {
   const lentEnd = lent.offset + lent.length;
   const around = { from: roundDown(lent.offset, align), to: roundUp(lentEnd, align) };
-  const units: LentRange[] = [];
+  const units: ByteRange[] = [];
   let from = around.from;
   const cutUpTo = (to: number): void => {
     if (from < to) units.push({ offset: from, length: to - from });

@@ -1,6 +1,7 @@
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 
 import { assert } from '../lib/assert.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError, type ErrorCode } from '../lib/errno.js';
 import type { ExportDirectory, ExportInfo, OpenExport } from './export.js';
 
@@ -9,7 +10,7 @@ export type DiscardKind = 'punch' | 'zero';
 
 /** What was not discarded, in bytes of the export, and how many pages of it are pinned. */
 export interface Discarded {
-  readonly left: readonly { readonly offset: number; readonly length: number }[];
+  readonly left: readonly ByteRange[];
   readonly pinnedPages: number;
 }
 

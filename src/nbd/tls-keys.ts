@@ -6,7 +6,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { TlsKeys } from './tls-transport.js';
 
 /** Where the keys of TLS lie. */
-export interface TlsFiles {
+export interface TlsKeyFiles {
   /** A directory with ca-cert.pem, server-cert.pem and server-key.pem. */
   readonly certificates: string | undefined;
   /** A file with a line `user:hexkey` each. */
@@ -21,7 +21,10 @@ const PSK_LINE = /^([^:]+):([0-9a-fA-F]{2,})$/;
  * @returns undefined where no TLS is asked for.
  * @throws DaxdError EINVAL naming the file that cannot be read or is not what it should be.
  */
-export async function loadTlsKeys({ certificates, psk }: TlsFiles): Promise<TlsKeys | undefined> {
+export async function loadTlsKeys({
+  certificates,
+  psk,
+}: TlsKeyFiles): Promise<TlsKeys | undefined> {
   if (certificates === undefined && psk === undefined) return undefined;
   return {
     x509: certificates === undefined ? undefined : await readCertificates(certificates),
