@@ -6,16 +6,20 @@ import type { PfnRun } from '../mm/gup.js';
 import { QueuedBytes, reasonOf } from './queued-bytes.js';
 
 /** The file operations that free or move blocks, or zero part of one. */
-export type LayoutOp =
-  | 'truncate'
-  | 'punch-hole'
-  | 'zero-range'
-  | 'collapse-range'
-  | 'insert-range'
-  | 'fallocate'
-  | 'replace'
-  | 'unlink'
-  | 'rename';
+export const LAYOUT_OPS = [
+  'truncate',
+  'punch-hole',
+  'zero-range',
+  'collapse-range',
+  'insert-range',
+  'fallocate',
+  'replace',
+  'unlink',
+  'rename',
+] as const;
+
+/** One of {@link LAYOUT_OPS}. */
+export type LayoutOp = (typeof LAYOUT_OPS)[number];
 
 /** What an operation asks for before it may free blocks. */
 export interface LayoutChangeRequest {

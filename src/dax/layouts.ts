@@ -14,12 +14,14 @@ import {
 import { pinnedRuns } from './pinned-runs.js';
 import { PinTurn, type PinTurnRequest } from './pin-turn.js';
 
-/** How a layout change's wait ended. */
-export type LayoutOutcome = 'done' | GivenUp | 'failed';
-
 /** Codes of waits that were given up, each an outcome of its own. */
 const GIVEN_UP = ['cancelled', 'deadline', 'draining', 'pages-pinned'] as const;
-type GivenUp = (typeof GIVEN_UP)[number];
+
+/** How a layout change's wait can end. */
+export const LAYOUT_OUTCOMES = ['done', ...GIVEN_UP, 'failed'] as const;
+
+/** One of {@link LAYOUT_OUTCOMES}. */
+export type LayoutOutcome = (typeof LAYOUT_OUTCOMES)[number];
 
 /** What {@link Layouts} is made from. */
 export interface LayoutsOptions {

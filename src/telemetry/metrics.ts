@@ -1,10 +1,10 @@
 import { Registry, collectDefaultMetrics } from 'prom-client';
 
+import { LAYOUT_OPS } from '../dax/layout-change.js';
 import { nbdMetrics } from './nbd-metrics.js';
 import { SampledMetric, counter, gauge, histogram, plain } from './sampled-metric.js';
 import type { SampledMetricOptions } from './sampled-metric.js';
 import type { TelemetrySources } from './sources.js';
-import { LAYOUT_OPS } from './truncate-waits.js';
 
 /**
  * Gauges of prom-client whose names end as a counter's do, which promtool refuses. Each has a

@@ -1,31 +1,7 @@
-import type { LayoutOp } from '../dax/layout-change.js';
-import type { LayoutOutcome } from '../dax/layouts.js';
+import { LAYOUT_OPS, type LayoutOp } from '../dax/layout-change.js';
+import { LAYOUT_OUTCOMES, type LayoutOutcome } from '../dax/layouts.js';
 import { LatencyHistogram, WAIT_BOUNDS_SECONDS } from '../lib/latency-histogram.js';
 import type { LabelledHistogram } from './sampled-metric.js';
-
-const OPS: Readonly<Record<LayoutOp, true>> = {
-  truncate: true,
-  'punch-hole': true,
-  'zero-range': true,
-  'collapse-range': true,
-  'insert-range': true,
-  fallocate: true,
-  replace: true,
-  unlink: true,
-  rename: true,
-};
-
-const OUTCOMES: Readonly<Record<LayoutOutcome, true>> = {
-  done: true,
-  cancelled: true,
-  deadline: true,
-  draining: true,
-  'pages-pinned': true,
-  failed: true,
-};
-
-/** Every operation that may wait for pinned pages. */
-export const LAYOUT_OPS: readonly string[] = Object.keys(OPS);
 
 /** How long changes waited for pinned pages, by operation and outcome. */
 export class TruncateWaits {
@@ -33,7 +9,7 @@ export class TruncateWaits {
 
   constructor() {
     for (const op of LAYOUT_OPS) {
-      for (const outcome of Object.keys(OUTCOMES)) {
+      for (const outcome of LAYOUT_OUTCOMES) {
         const histogram = new LatencyHistogram(WAIT_BOUNDS_SECONDS);
         this.#series.set(`${op} ${outcome}`, { labels: { op, outcome }, histogram });
       }
