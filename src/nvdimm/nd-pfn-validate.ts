@@ -19,8 +19,6 @@ export interface ValidateOptions {
   readonly startBytes?: number;
   /** UUID of the namespace's label; all zero, the default, without a label. */
   readonly parentUuid?: string;
-  /** What the device was told to be; left out, the block's own uuid, align and mode are adopted. */
-  readonly device?: { readonly uuid: string; readonly align: number; readonly mode: number };
 }
 
 /** Mapping alignments that the page tables of x86-64 and arm64 offer. */
@@ -42,15 +40,16 @@ interface Row {
   readonly problem: (held: Held) => string | undefined;
 }
 
-/** The rows that look at decoded fields, in the kernel's order. */
+/**
+ * The rows that look at decoded fields, in the kernel's order. Those that compare with the settings
+ * of a device are left out: the one made here adopts the block's own.
+ */
 const ROWS: readonly Row[] = [
   { code: 'ENODEV', problem: parentProblem },
   { code: 'ENXIO', problem: modeProblem },
   { code: 'EOPNOTSUPP', problem: pageSizeProblem },
   { code: 'EOPNOTSUPP', problem: pageStructProblem },
   { code: 'EOPNOTSUPP', problem: daxAlignProblem },
-  { code: 'ENODEV', problem: uuidProblem },
-  { code: 'EOPNOTSUPP', problem: settingProblem },
   { code: 'EOPNOTSUPP', problem: alignProblem },
   { code: 'EOPNOTSUPP', problem: dataoffProblem },
   { code: 'EOPNOTSUPP', problem: dataAlignmentProblem },
@@ -112,17 +111,6 @@ function daxAlignProblem({ sb }: Held): string | undefined {
   if (sb.signature !== InfoBlockSignature.Dax || SUPPORTED_ALIGNS.includes(sb.align))
     return undefined;
   return `align ${sb.align} of a devdax namespace is not 4K, 2M or 1G`;
-}
-
-function uuidProblem({ sb, options: { device } }: Held): string | undefined {
-  if (device === undefined || device.uuid === sb.uuid) return undefined;
-  return `uuid ${sb.uuid} is not the device's, ${device.uuid}`;
-}
-
-function settingProblem({ sb, options: { device } }: Held): string | undefined {
-  if (device === undefined || (device.align === sb.align && device.mode === sb.mode))
-    return undefined;
-  return `align ${sb.align} and mode ${sb.mode} are not the device's, ${device.align} and ${device.mode}`;
 }
 
 function alignProblem({ sb, size }: Held): string | undefined {

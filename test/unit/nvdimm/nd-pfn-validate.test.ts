@@ -5,7 +5,6 @@ import { GIB, MIB } from '../../../src/lib/units.js';
 import {
   encodeInfoBlock,
   InfoBlockSignature,
-  PfnMode,
   type PfnSuperblock,
   sealInfoBlock,
 } from '../../../src/nvdimm/info-block.js';
@@ -97,14 +96,6 @@ t.test('ndPfnValidate: a devdax block needs an align that the machine has', asyn
   const given = { ...options, signature: InfoBlockSignature.Dax };
   t.equal(messageOf(devdax, given), '');
   t.match(messageOf({ ...devdax, align: MIB }, given), 'EOPNOTSUPP info block: align 1048576');
-});
-
-t.test('ndPfnValidate: a device with settings of its own keeps them', async (t) => {
-  const device = { uuid, align: 2 * MIB, mode: PfnMode.Pmem };
-  t.equal(messageOf(good, { ...options, device }), '');
-  t.match(messageOf(good, { ...options, device: { ...device, uuid: 'x' } }), 'ENODEV');
-  t.match(messageOf(good, { ...options, device: { ...device, align: 4096 } }), 'EOPNOTSUPP');
-  t.match(messageOf(good, { ...options, device: { ...device, mode: PfnMode.Ram } }), 'EOPNOTSUPP');
 });
 
 t.test('ndPfnValidate: the namespace has a label of its own', async (t) => {
