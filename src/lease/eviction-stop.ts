@@ -1,3 +1,5 @@
+import { withResolvers } from '../lib/with-resolvers.js';
+
 /**
  * The end of an eviction before its time, for all leases of it: when its change is given up, or
  * once the store has failed for one. A signal would look through its listeners for each lease.
@@ -24,12 +26,21 @@ export class EvictionStop {
     for (const tell of this.#ports) tell();
   };
 
-  /** Has `port` told of the stop; what it returns ends that. */
-  onStop(port: () => void): () => void {
-    this.#ports.add(port);
-    return () => {
-      this.#ports.delete(port);
-    };
+  /**
+   * Settles as `work` does, or at the stop where that comes first: then `work` is the caller's
+   * still, and how it ends.
+   *
+   * @throws what `work` rejects with before the stop.
+   */
+  async race(work: Promise<void>): Promise<void> {
+    if (this.#isNow) return;
+    const { promise: stopped, resolve } = withResolvers();
+    this.#ports.add(resolve);
+    try {
+      await Promise.race([work, stopped]);
+    } finally {
+      this.#ports.delete(resolve);
+    }
   }
 
   /** It is over: nobody needs to be told any more. */

@@ -121,6 +121,11 @@ export class Lease implements Timed {
     return this.#quarantined;
   }
 
+  /** What proves that its pages are used no more, once it has ended. */
+  get ended(): string | undefined {
+    return this.#ended;
+  }
+
   /** The pages pinned for those bytes, ascending by offset. */
   get runs(): readonly PageRun[] {
     return runsIn(this.terms, this.#holding);

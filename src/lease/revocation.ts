@@ -1,30 +1,25 @@
-import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import type { Logger } from '../lib/logger.js';
-import type { Fence } from './fence.js';
+import { withResolvers } from '../lib/with-resolvers.js';
+import { Fencing } from './fencing.js';
+import type { FencingOptions } from './fencing.js';
 import type { HeldLeases } from './held-leases.js';
 import type { LeaseCheck } from './lease-check.js';
 import { EvictionStop } from './eviction-stop.js';
-import { hasEnded } from './lease-state.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseSteps } from './lease-steps.js';
 import type { Lease } from './lease.js';
-import { FENCE_PAUSE_MS_MAX, FENCE_PAUSE_MS_MIN } from './limits.js';
+import { FENCE_PAUSE_MS_MIN } from './limits.js';
 import { runEnd } from './page-runs.js';
 import { endOf } from './holder.js';
 import type { HolderTable } from './holder.js';
 import type { RecallClock, RecallingChange } from './recall-clock.js';
 
 /** What {@link Revocation} stands on. */
-export interface RevocationOptions {
+export interface RevocationOptions extends FencingOptions {
   readonly held: HeldLeases;
   readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
   readonly holders: HolderTable;
   readonly recallClock: Pick<RecallClock, 'restMs'>;
-  /** Undefined: no proof is to be had but from holders and their end. */
-  readonly fence: Fence | undefined;
-  readonly clock: Clock;
-  readonly log: Logger;
 }
 
 /** A change that leases are in the way of. */
@@ -48,19 +43,19 @@ export interface Evicted {
 /**
  * Takes leases from their holders. The ladder, from the gentlest rung: the holder releases, its
  * end is seen, a fence command says that its devices are cut off. Only proof frees pages: without
- * it they stay pinned, and the command is run again, with pauses that grow.
+ * it they stay pinned, and {@link Fencing} runs the command again.
  *
  * That a lease is revoked is durable before anybody is fenced: a holder that was cut off never
  * finds its lease alive.
  */
 export class Revocation {
   readonly #options: RevocationOptions;
-  readonly #fencing = new Map<Lease, Promise<void>>();
-  readonly #retries = new Map<Lease, { readonly cancel: CancelTimer; readonly pauseMs: number }>();
+  readonly #fencing: Fencing;
   #closed = false;
 
   constructor(options: RevocationOptions) {
     this.#options = options;
+    this.#fencing = new Fencing(options);
   }
 
   /**
@@ -75,17 +70,7 @@ export class Revocation {
     const { inode, from, to } = change;
     const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
     const stop = new EvictionStop(signal);
-    const evictions = leases.map(async (lease) => {
-      try {
-        await this.#evictOne(lease, change, stop);
-      } catch (error) {
-        stop.now();
-        throw error;
-      }
-      const { ended, quarantined } = lease.view();
-      const detail = ended ?? quarantined;
-      return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
-    });
+    const evictions = leases.map(async (lease) => this.#evictOne(lease, change, stop));
     await Promise.allSettled(evictions);
     stop.forget();
     return Promise.all(evictions);
@@ -99,20 +84,7 @@ export class Revocation {
    */
   async revoke(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
     await this.#takeRights(lease, reason, check);
-    await this.#fence(lease);
-  }
-
-  async #takeRights(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
-    const { steps, holders } = this.#options;
-    await lease.inTurn(async () => {
-      check?.(lease);
-      const { holder } = lease.terms;
-      if (holder !== undefined && holders.presence(holder) === 'gone') {
-        await steps.end(lease, { state: 'released', reason: endOf(holder) });
-      } else {
-        await steps.revoke(lease, reason);
-      }
-    });
+    await this.#fencing.now(lease);
   }
 
   /**
@@ -120,7 +92,7 @@ export class Revocation {
    * their pages: their holders have no rights left, and somebody waits.
    */
   blocked(partition: string, { op, id, inode, from, to }: EvictingChange): void {
-    if (this.#options.fence === undefined) return;
+    if (!this.#fencing.isPossible) return;
     for (const lease of this.#options.held.index.pinning(partition, inode, from, to)) {
       if (lease.state === 'suspect') this.lapsed(lease, `${op} ${id}`);
     }
@@ -128,15 +100,12 @@ export class Revocation {
 
   /** Revokes a lease that has lapsed, where a fence command may free what `waiting` waits for. */
   lapsed(lease: Lease, waiting: string): void {
-    if (this.#options.fence === undefined) return;
+    if (!this.#fencing.isPossible) return;
     const reason = `its ttl had passed, and ${waiting} waited for it`;
-    this.#inBackground(lease, () => this.#revokeLapsed(lease, reason));
-  }
-
-  /** Again, too: a lease that its holder has renewed meanwhile is its holder's. */
-  async #revokeLapsed(lease: Lease, reason: string): Promise<void> {
-    if (lease.quarantined?.isRevoked === true) await this.#fence(lease);
-    else if (lease.state === 'suspect') await this.revoke(lease, reason);
+    this.#fencing.inBackground(lease, async () => {
+      // Again, too: a lease that its holder has renewed meanwhile is its holder's.
+      if (lease.state === 'suspect') await this.#takeRights(lease, reason);
+    });
   }
 
   /**
@@ -161,25 +130,30 @@ export class Revocation {
   /** Takes up the fencing that another daemon, or a change, left undone. */
   resume(): void {
     for (const lease of this.#options.held.quarantined) {
-      if (lease.quarantined?.isRevoked === true) {
-        this.#inBackground(lease, () => this.#fence(lease));
-      }
+      if (lease.quarantined?.isRevoked === true) this.#fencing.inBackground(lease);
     }
   }
 
-  /**
-   * Ends all retries and what has not begun. Settles when no fence command runs any more: those
-   * that do, FENCES_MAX at most, have FENCE_MS_MAX.
-   */
+  /** As {@link Fencing.close}. */
   async close(): Promise<void> {
     this.#closed = true;
-    this.#options.fence?.stop();
-    for (const { cancel } of this.#retries.values()) cancel();
-    this.#retries.clear();
-    await Promise.allSettled(this.#fencing.values());
+    await this.#fencing.close();
   }
 
-  async #evictOne(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<void> {
+  /** @throws DaxdError ENOSPC, EIO when the store fails: the others stop then. */
+  async #evictOne(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<Evicted> {
+    try {
+      await this.#climb(lease, change, stop);
+    } catch (error) {
+      stop.now();
+      throw error;
+    }
+    const detail = lease.ended ?? lease.quarantined?.reason;
+    return { lease: lease.id, state: lease.state, ...(detail !== undefined && { detail }) };
+  }
+
+  /** Goes up the ladder until a lease is out of the way, or nobody can do more. */
+  async #climb(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<void> {
     while (!stop.isNow && isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
       if (restMs <= 0) {
@@ -191,84 +165,36 @@ export class Revocation {
     }
   }
 
-  /** Fences a holder, in the background once the eviction stops. */
-  async #fenceUntil(lease: Lease, stop: EvictionStop): Promise<void> {
-    const fencing = this.#fence(lease);
-    if (!stop.isNow) {
-      await new Promise<void>((resolve, reject) => {
-        const unsubscribe = stop.onStop(resolve);
-        fencing.finally(unsubscribe).then(resolve, reject);
-      });
-    }
-    if (stop.isNow) this.#inBackground(lease, () => this.#fence(lease), fencing);
-  }
-
+  /** Gives the holder of a lease its time; over once it has given pages back. */
   async #untilLess(lease: Lease, restMs: number, stop: EvictionStop): Promise<void> {
     const { clock, held } = this.#options;
-    await new Promise<void>((resolve) => {
-      const finish = (): void => {
-        cancelTimer();
-        unsubscribe();
-        goOn();
-        resolve();
-      };
-      const cancelTimer = clock.setTimer(finish, restMs);
-      const unsubscribe = held.onLess(lease, finish);
-      const goOn = stop.onStop(finish);
+    const { promise: over, resolve } = withResolvers();
+    const cancelTimer = clock.setTimer(resolve, restMs);
+    const unsubscribe = held.onLess(lease, resolve);
+    await stop.race(over);
+    cancelTimer();
+    unsubscribe();
+  }
+
+  /** Whoever is gone already has ended; from all others the lease is taken, durably. */
+  async #takeRights(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
+    const { steps, holders } = this.#options;
+    await lease.inTurn(async () => {
+      check?.(lease);
+      const { holder } = lease.terms;
+      if (holder !== undefined && holders.presence(holder) === 'gone') {
+        await steps.end(lease, { state: 'released', reason: endOf(holder) });
+      } else {
+        await steps.revoke(lease, reason);
+      }
     });
   }
 
-  /** One attempt at a time for each lease. */
-  async #fence(lease: Lease): Promise<void> {
-    const { fence } = this.#options;
-    if (fence === undefined || this.#closed || hasEnded(lease.state)) return;
-    const running = this.#fencing.get(lease) ?? this.#tryFence(lease, fence);
-    this.#fencing.set(lease, running);
-    try {
-      await running;
-    } finally {
-      this.#fencing.delete(lease);
-    }
-  }
-
-  async #tryFence(lease: Lease, fence: Fence): Promise<void> {
-    const { held, log, steps } = this.#options;
-    const { isFenced, detail } = await fence.fence(lease);
-    held.counters.fences[isFenced ? 'fenced' : 'failed']++;
-    if (!isFenced) {
-      log.error({ lease: lease.id, detail }, 'holder not fenced: its pages stay pinned');
-      this.#retryLater(lease, () => this.#fence(lease));
-      return;
-    }
-    try {
-      await lease.inTurn(() => steps.end(lease, { state: 'revoked', reason: `fenced: ${detail}` }));
-      this.#retries.delete(lease);
-    } catch (error) {
-      // Whoever waits is told of it; nobody may wait.
-      this.#retryLater(lease, () => this.#fence(lease));
-      throw error;
-    }
-  }
-
-  #retryLater(lease: Lease, again: () => Promise<void>): void {
-    if (this.#closed) return;
-    const { pauseMs: lastMs = 0, cancel: cancelLast } = this.#retries.get(lease) ?? {};
-    cancelLast?.();
-    const pauseMs = Math.min(Math.max(lastMs * 2, FENCE_PAUSE_MS_MIN), FENCE_PAUSE_MS_MAX);
-    const cancel = this.#options.clock.setTimer(() => {
-      if (hasEnded(lease.state)) this.#retries.delete(lease);
-      else this.#inBackground(lease, again);
-    }, pauseMs);
-    this.#retries.set(lease, { cancel, pauseMs });
-  }
-
-  /** Does what nobody waits for. Where the store fails, the lease is held still, and it is done again. */
-  #inBackground(lease: Lease, again: () => Promise<void>, work = again()): void {
-    work.catch((error: unknown) => {
-      if (!(error instanceof DaxdError)) throw error;
-      this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
-      this.#retryLater(lease, again);
-    });
+  /** Fences a holder; where the eviction stops, without anybody who waits. */
+  async #fenceUntil(lease: Lease, stop: EvictionStop): Promise<void> {
+    const fencing = this.#fencing.now(lease);
+    await stop.race(fencing);
+    if (stop.isNow) this.#fencing.leave(lease, fencing);
   }
 }
 

@@ -122,6 +122,47 @@ t.test('revoke: an end that the store does not keep is tried again by itself', a
   t.equal(set.pinnedPages(), 0);
 });
 
+/** Moves the clock second by second, and lets what it woke go as far as it can. */
+async function passSeconds(clock: LeaseSetUp['clock'], seconds: number): Promise<void> {
+  for (let second = 0; second < seconds; second++) {
+    clock.advance(1_000);
+    for (let turn = 0; turn < 5; turn++) await setImmediate();
+  }
+}
+
+t.test('revoke: where the store goes on failing, the pause doubles each time', async (t) => {
+  const times: number[] = [];
+  const set = await setUp({
+    fence: {
+      fence: async (): Promise<FenceOutcome> => {
+        times.push(set.clock.nowMs() - startMs);
+        set.store.failure = FULL;
+        return { isFenced: true, detail: 'shut' };
+      },
+      stop: (): void => {},
+    },
+  });
+  const { leases, clock } = set;
+  const startMs = clock.nowMs();
+  const lease = await leases.acquire(ask({ ttlMs: 60_000 }));
+  await t.rejects(leases.revocation.revoke(lease, 'test'), refusal('ENOSPC'));
+  await passSeconds(clock, 16);
+  t.strictSame(times, [0, 1_000, 3_000, 7_000, 15_000]);
+});
+
+t.test('lapsed: however many wait, what the store did not keep is tried once', async (t) => {
+  const set = await setUp({ fence: willingFence() });
+  const { leases, clock, store } = set;
+  const lease = await leases.acquire(ask({ ttlMs: 1_000 }));
+  clock.advance(1_000);
+  store.failure = FULL;
+  for (const id of ['01C', '01D', '01E']) leases.revocation.lapsed(lease, `truncate ${id}`);
+  await setImmediate();
+  store.failure = undefined;
+  await passSeconds(clock, 1);
+  t.equal(lease.state, 'revoked');
+});
+
 t.test('keep: the end of a holder behind a grant that fails finds it over', async (t) => {
   const set = await setUp();
   const { leases, store, holders, clock } = set;
