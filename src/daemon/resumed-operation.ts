@@ -2,8 +2,7 @@ import { LayoutChange } from '../dax/layout-change.js';
 import type { LayoutChangeRequest } from '../dax/layout-change.js';
 import { changeFile, conflictTerms, withEvicted } from '../http/file-change.js';
 import type { ConflictTerms, LayoutChanger } from '../http/file-change.js';
-import { holdersIn, limitRest } from '../http/patience.js';
-import type { WaitLimit } from '../http/patience.js';
+import { WaitLimit, holdersIn } from '../http/patience.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { FileChange, KeptOperation } from '../lease/kept-operation.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
@@ -63,9 +62,8 @@ export class ResumedOperation {
     this.#terms = conflictTerms(leases.revocation, partition, onConflict);
     const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
     const restMs = isLimited ? this.#startedMs + deadlineMs - clock.nowMs() : undefined;
-    this.#limit = limitRest({ deadlineMs, restMs }, clock, () =>
-      holdersIn(operations.list(), partition, inode),
-    );
+    const holders = (): string[] => holdersIn(operations.list(), partition, inode);
+    this.#limit = WaitLimit.rest({ deadlineMs, restMs }, { clock, holders });
     this.#parked = new LayoutChange(id, this.#request(), clock);
     const work = this.#durable.until(this.#whenStarted()).finally(this.#limit.done);
     operations.track(partition, this.#parked);

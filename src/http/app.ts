@@ -78,7 +78,7 @@ const PARAM_LENGTH_MAX = 16 * 1024;
  * there may be several addresses.
  */
 export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> {
-  const { control, events, guard, limits } = options;
+  const { clock, control, events, guard, limits } = options;
   const onError = (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
     refuse(error, request, reply, options);
   const app = fastify({
@@ -93,7 +93,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   });
 
   // What is refused below is counted, too.
-  measureRequests(app, options.latencies, options.clock);
+  measureRequests(app, options.latencies, clock);
   app.addHook('onRequest', (request, _reply, done) => {
     guard.check(request.raw);
     checkExpectation(request.raw);
@@ -125,8 +125,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(changeXattrRoutes, { control });
   await app.register(nameRoutes, { control });
   await app.register(nodeRoutes, { control });
-  await app.register(layoutChangeRoutes, { control });
-  await app.register(shiftRangeRoutes, { control });
+  await app.register(layoutChangeRoutes, { control, clock });
+  await app.register(shiftRangeRoutes, { control, clock });
   const { callers } = options;
   const connections = new LeaseConnections(callers, (lease) => {
     void control.leases.revocation.proven(lease, 'connection closed');

@@ -2,10 +2,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 
 import type { PendingChange } from '../dax/layout-change.js';
 import type { FileChange } from '../lease/kept-operation.js';
-import { systemClock } from '../lib/clock.js';
+import type { CancelTimer } from '../lib/clock.js';
+import { withResolvers } from '../lib/with-resolvers.js';
 import { subject } from './change-subject.js';
-import type { AskedChange } from './change-subject.js';
-import type { Control } from './control.js';
+import type { AskedChange, ChangePorts } from './change-subject.js';
 import { changeFile, withEvicted } from './file-change.js';
 import { asyncPreference } from './prefer.js';
 import type { AsyncPreference } from './prefer.js';
@@ -28,7 +28,7 @@ interface ChangeRequest extends Pick<FastifyRequest, 'headers'> {
  * @returns the body of a 200, or of a 202 that is set on `reply`.
  */
 export async function answerChange(
-  control: Control,
+  ports: ChangePorts,
   { params: { partition }, body, headers }: ChangeRequest,
   reply: FastifyReply,
   change: FileChange,
@@ -39,9 +39,9 @@ export async function answerChange(
   if (preference !== undefined && onConflict !== 'fail') {
     const kept = onConflict === 'revoke' ? {} : { deadline_ms: KEPT_DEADLINE_MS };
     const asked = { ...kept, ...body, on_conflict: onConflict };
-    return answerWaiting(control, { partition, asked, reply, preference }, change);
+    return answerWaiting(ports, { partition, asked, reply, preference }, change);
   }
-  const { fs, inode, options, terms, limit } = subject(control, partition, body, reply);
+  const { fs, inode, options, terms, limit } = subject(ports, partition, body, reply);
   return withEvicted(changeFile(fs, inode, change, options), terms).finally(limit.done);
 }
 
@@ -53,27 +53,27 @@ interface KeptRequest {
 }
 
 async function answerWaiting(
-  control: Control,
+  ports: ChangePorts,
   { partition, asked, reply, preference }: KeptRequest,
   change: FileChange,
 ): Promise<LayoutChanged | Operation> {
-  const { fs, inode, options, terms, limit } = subject(control, partition, asked, reply);
+  const { fs, inode, options, terms, limit } = subject(ports, partition, asked, reply);
   const { path, deadlineMs } = options;
   const onConflict = asked.on_conflict;
-  const kept = control.keptChange({ partition, inode, path, change, onConflict, deadlineMs });
-  let tell: ((change: PendingChange) => void) | undefined;
-  const waits = new Promise<PendingChange>((resolve) => {
-    tell = resolve;
-  });
+  const kept = ports.control.keptChange({ partition, inode, path, change, onConflict, deadlineMs });
+  const { promise: waits, resolve: tell } = withResolvers<PendingChange>();
+  let cancelTimer: CancelTimer | undefined;
   const onWait = (waiting: PendingChange): void => {
-    systemClock.setTimer(() => {
-      tell?.(waiting);
+    cancelTimer = ports.clock.setTimer(() => {
+      tell(waiting);
     }, preference.waitMs);
   };
   const { onBegin } = kept;
   const changing = changeFile(fs, inode, change, { ...options, onWait, onBegin });
   const work = kept.until(withEvicted(changing, terms)).finally(limit.done);
-  const first = await Promise.race([waits, work]);
+  const first = await Promise.race([waits, work]).finally(() => {
+    cancelTimer?.();
+  });
   // Ended already, or its client is gone and will never hear of an operation.
   if (!('state' in first) || limit.signal.aborted) return work;
   const operation = await kept.keep(first, work, limit.cancel);

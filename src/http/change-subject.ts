@@ -1,12 +1,14 @@
 import type { FastifyReply } from 'fastify';
 
+import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
+import { abortOnDisconnect } from './disconnect.js';
 import { conflictTerms } from './file-change.js';
 import type { ChangeOptions, ConflictTerms } from './file-change.js';
 import { pathFromText } from './file-path.js';
-import { holdersIn, limitWait } from './patience.js';
-import type { Patience, WaitLimit } from './patience.js';
+import { WaitLimit, holdersIn } from './patience.js';
+import type { Patience } from './patience.js';
 
 /** The file that a change of its layout is about, and how it goes about it. */
 export interface Subject {
@@ -17,6 +19,12 @@ export interface Subject {
   readonly limit: WaitLimit;
 }
 
+/** What the routes of such changes work with. */
+export interface ChangePorts {
+  readonly control: Control;
+  readonly clock: Clock;
+}
+
 /** What such a change asks for, beside what it does. */
 export interface AskedChange extends Patience {
   readonly path: string;
@@ -24,7 +32,7 @@ export interface AskedChange extends Patience {
 
 /** The file to change, symlinks followed, and how long the client waits for its pages. */
 export function subject(
-  control: Control,
+  { control, clock }: ChangePorts,
   partition: string,
   asked: AskedChange,
   reply: FastifyReply,
@@ -32,7 +40,8 @@ export function subject(
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
-  const limit = limitWait(asked, reply, () => holdersIn(control.operations(), partition, inode));
+  const holders = (): string[] => holdersIn(control.operations(), partition, inode);
+  const limit = WaitLimit.of(asked, abortOnDisconnect(reply), { clock, holders });
   const { signal, deadlineMs } = limit;
   const terms = conflictTerms(control.leases.revocation, partition, asked.on_conflict);
   const { defer, evict } = terms;

@@ -1,10 +1,6 @@
-import type { FastifyReply } from 'fastify';
-
 import { RECALL_GRACE_MS } from '../lease/limits.js';
-import { systemClock } from '../lib/clock.js';
-import type { Clock } from '../lib/clock.js';
+import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import { abortOnDisconnect } from './disconnect.js';
 import { HeldError } from './problem.js';
 import type { Operation } from './schemas/operation.js';
 
@@ -15,78 +11,97 @@ export interface Patience {
   readonly deadline_ms?: number;
 }
 
-/** What ends a wait for pinned pages before they are idle. */
-export interface WaitLimit {
-  readonly signal: AbortSignal;
-  /** When the signal gives up by itself, in milliseconds; 0: it does not wait. */
-  readonly deadlineMs: number | undefined;
-  /** Gives it up now. */
-  readonly cancel: (reason: DaxdError) => void;
-  /** To be called when there is no wait any more: stops the timer. */
-  readonly done: () => void;
-}
-
-/**
- * A limit that ends a wait for pinned pages: when the connection ends before an answer is out,
- * when the deadline has passed, or at once where the client would not wait. A change whose
- * pages are idle does not see it: it is past its wait by then.
- *
- * @param holders ids of the leases that are in the way, when the wait is given up.
- * @throws DaxdError EINVAL for a deadline where nothing is waited for.
- */
-export function limitWait(
-  { on_conflict: onConflict = 'wait', deadline_ms: asked }: Patience,
-  reply: FastifyReply,
-  holders: () => readonly string[],
-): WaitLimit {
-  const gone = abortOnDisconnect(reply);
-  if (onConflict === 'fail' && asked !== undefined) {
-    throw new DaxdError('EINVAL', 'on_conflict "fail" does not wait: leave deadline_ms out');
-  }
-  const over = new AbortController();
-  const signal = AbortSignal.any([gone, over.signal]);
-  const cancel = (reason: DaxdError): void => {
-    over.abort(reason);
-  };
-  // What is revoked is its holders' deadline, and no end of the wait.
-  if (onConflict === 'revoke') {
-    return { signal, deadlineMs: asked ?? RECALL_GRACE_MS, cancel, done: () => {} };
-  }
-  const deadlineMs = onConflict === 'fail' ? 0 : asked;
-  if (deadlineMs === undefined) return { signal, deadlineMs, cancel, done: () => {} };
-
-  const done = systemClock.setTimer(() => {
-    cancel(onConflict === 'fail' ? pagesPinned(holders()) : deadlinePassed(deadlineMs, holders()));
-  }, deadlineMs);
-  return { signal, deadlineMs, cancel, done };
-}
-
 /** What is there of the patience of a client that is gone. */
 export interface RestOfPatience {
   /** As it was asked for, in milliseconds. */
   readonly deadlineMs: number | undefined;
-  /** What is left of it; undefined where it ends no wait. */
+  /** What is left of it, in milliseconds, or less than 0; undefined where it ends no wait. */
   readonly restMs: number | undefined;
 }
 
-/** The limit of a change that waited already in an earlier daemon: as {@link limitWait} for the rest. */
-export function limitRest(
-  { deadlineMs, restMs }: RestOfPatience,
-  clock: Clock,
-  holders: () => readonly string[],
-): WaitLimit {
-  const over = new AbortController();
-  const { signal } = over;
-  const cancel = (reason: DaxdError): void => {
-    over.abort(reason);
-  };
-  if (deadlineMs === undefined || restMs === undefined) {
-    return { signal, deadlineMs, cancel, done: () => {} };
+/** What a {@link WaitLimit} works with. */
+export interface WaitLimitPorts {
+  readonly clock: Clock;
+  /** Ids of the leases that are in the way, asked for when the wait is given up. */
+  readonly holders: () => readonly string[];
+}
+
+/**
+ * What ends a wait for pinned pages before they are idle. A change whose pages are idle does not
+ * see it: it is past its wait by then.
+ */
+export class WaitLimit {
+  /** Aborts when the wait is over. */
+  readonly signal: AbortSignal;
+  /** When the signal gives up by itself, in milliseconds; 0: it does not wait. */
+  readonly deadlineMs: number | undefined;
+  readonly #ports: WaitLimitPorts;
+  readonly #over = new AbortController();
+  #cancelTimer: CancelTimer = () => {};
+
+  private constructor(deadlineMs: number | undefined, ports: WaitLimitPorts, gone?: AbortSignal) {
+    const { signal } = this.#over;
+    this.signal = gone === undefined ? signal : AbortSignal.any([gone, signal]);
+    this.deadlineMs = deadlineMs;
+    this.#ports = ports;
   }
-  const fire = (): void => {
-    cancel(deadlinePassed(deadlineMs, holders()));
+
+  /**
+   * The limit of a client that waits: the end of its connection before the answer is out, its
+   * deadline, or at once where it would not wait.
+   *
+   * @param gone aborts when its connection ends.
+   * @throws DaxdError EINVAL for a deadline where nothing is waited for.
+   */
+  static of(
+    { on_conflict: onConflict = 'wait', deadline_ms: askedMs }: Patience,
+    gone: AbortSignal,
+    ports: WaitLimitPorts,
+  ): WaitLimit {
+    if (onConflict === 'fail') {
+      if (askedMs !== undefined) {
+        throw new DaxdError('EINVAL', 'on_conflict "fail" does not wait: leave deadline_ms out');
+      }
+      const limit = new WaitLimit(0, ports, gone);
+      limit.#abortAfter(0, pagesPinned);
+      return limit;
+    }
+    // What is revoked is its holders' deadline, and no end of the wait.
+    if (onConflict === 'revoke') return new WaitLimit(askedMs ?? RECALL_GRACE_MS, ports, gone);
+    const limit = new WaitLimit(askedMs, ports, gone);
+    limit.#giveUpAfter(askedMs);
+    return limit;
+  }
+
+  /** The limit of a change that waited already in an earlier daemon. */
+  static rest({ deadlineMs, restMs }: RestOfPatience, ports: WaitLimitPorts): WaitLimit {
+    const limit = new WaitLimit(deadlineMs, ports);
+    limit.#giveUpAfter(restMs);
+    return limit;
+  }
+
+  /** Gives the wait up now. */
+  readonly cancel = (reason: DaxdError): void => {
+    this.#over.abort(reason);
   };
-  return { signal, deadlineMs, cancel, done: clock.setTimer(fire, Math.max(0, restMs)) };
+
+  /** To be called when there is no wait any more: stops the timer. */
+  readonly done = (): void => {
+    this.#cancelTimer();
+  };
+
+  #giveUpAfter(restMs: number | undefined): void {
+    const { deadlineMs } = this;
+    if (restMs === undefined || deadlineMs === undefined) return;
+    this.#abortAfter(Math.max(0, restMs), (holders) => deadlinePassed(deadlineMs, holders));
+  }
+
+  #abortAfter(delayMs: number, reason: (holders: readonly string[]) => DaxdError): void {
+    const { clock, holders } = this.#ports;
+    this.#cancelTimer = clock.setTimer(() => {
+      this.cancel(reason(holders()));
+    }, delayMs);
+  }
 }
 
 /** The leases that changes of a file wait for. */

@@ -2,7 +2,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
-import type { Control } from '../control.js';
+import type { ChangePorts } from '../change-subject.js';
 import { ChangeHeaders, ChangeRange, LayoutChanged, PunchHole, Truncate } from '../schemas/file.js';
 import { Operation } from '../schemas/operation.js';
 import { Problem } from '../schemas/problem.js';
@@ -16,11 +16,7 @@ const common = {
 const config = { change: true };
 
 /** Changes of a file's size and blocks, which wait until nobody has the pages concerned. */
-export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
-  app,
-  { control },
-  done,
-) => {
+export const layoutChangeRoutes: FastifyPluginCallbackTypebox<ChangePorts> = (app, ports, done) => {
   app.post(
     '/v1/partitions/:partition/truncate',
     {
@@ -28,7 +24,7 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
       schema: { operationId: 'truncate', ...common, body: Truncate },
     },
     async (request, reply) =>
-      answerChange(control, request, reply, { op: 'truncate', size: request.body.size }),
+      answerChange(ports, request, reply, { op: 'truncate', size: request.body.size }),
   );
 
   app.post(
@@ -39,7 +35,7 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     },
     async (request, reply) => {
       const change = { op: 'punch-hole', ...checkedRange(request.body) } as const;
-      return answerChange(control, request, reply, change);
+      return answerChange(ports, request, reply, change);
     },
   );
 
@@ -52,7 +48,7 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     async (request, reply) => {
       const { keep_size: keepSize = false } = request.body;
       const change = { op: 'zero-range', ...checkedRange(request.body), keepSize } as const;
-      return answerChange(control, request, reply, change);
+      return answerChange(ports, request, reply, change);
     },
   );
 
@@ -65,7 +61,7 @@ export const layoutChangeRoutes: FastifyPluginCallbackTypebox<{ readonly control
     async (request, reply) => {
       const { keep_size: keepSize = false } = request.body;
       const change = { op: 'fallocate', ...checkedRange(request.body), keepSize } as const;
-      return answerChange(control, request, reply, change);
+      return answerChange(ports, request, reply, change);
     },
   );
   done();

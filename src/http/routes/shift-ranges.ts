@@ -2,7 +2,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 
 import { answerChange } from '../change-answer.js';
 import { checkedRange } from '../change-subject.js';
-import type { Control } from '../control.js';
+import type { ChangePorts } from '../change-subject.js';
 import { refuseKey } from '../idempotency-key.js';
 import { ChangeHeaders, LayoutChanged, ShiftRange } from '../schemas/file.js';
 import { Operation } from '../schemas/operation.js';
@@ -17,11 +17,7 @@ const common = {
 const config = { change: true };
 
 /** Changes that move what lies behind a range; they wait until nobody has pages from there on. */
-export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: Control }> = (
-  app,
-  { control },
-  done,
-) => {
+export const shiftRangeRoutes: FastifyPluginCallbackTypebox<ChangePorts> = (app, ports, done) => {
   app.addHook('onRequest', (request, _reply, next) => {
     refuseKey(request.headers['idempotency-key']);
     next();
@@ -35,7 +31,7 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     },
     async (request, reply) => {
       const change = { op: 'collapse-range', ...checkedRange(request.body) } as const;
-      return answerChange(control, request, reply, change);
+      return answerChange(ports, request, reply, change);
     },
   );
 
@@ -47,7 +43,7 @@ export const shiftRangeRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     },
     async (request, reply) => {
       const change = { op: 'insert-range', ...checkedRange(request.body) } as const;
-      return answerChange(control, request, reply, change);
+      return answerChange(ports, request, reply, change);
     },
   );
   done();
