@@ -1,7 +1,7 @@
 import { LayoutChange } from '../dax/layout-change.js';
 import type { LayoutChangeRequest } from '../dax/layout-change.js';
-import { changeFile, conflictTerms, withEvicted } from '../http/file-change.js';
-import type { ConflictTerms, LayoutChanger } from '../http/file-change.js';
+import { ConflictTerms, changeFile } from '../http/file-change.js';
+import type { LayoutChanger } from '../http/file-change.js';
 import { WaitLimit, holdersIn } from '../http/patience.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { FileChange, KeptOperation } from '../lease/kept-operation.js';
@@ -59,7 +59,7 @@ export class ResumedOperation {
     this.#operations = operations;
     this.#durable = new DurableChange(ports, record);
     this.#startedMs = startedMs(record, bootId, clock);
-    this.#terms = conflictTerms(leases.revocation, partition, onConflict);
+    this.#terms = new ConflictTerms(leases.revocation, partition, onConflict);
     const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
     const restMs = isLimited ? this.#startedMs + deadlineMs - clock.nowMs() : undefined;
     const holders = (): string[] => holdersIn(operations.list(), partition, inode);
@@ -76,7 +76,7 @@ export class ResumedOperation {
     // The change that is about to come takes its place with those who watch.
     if (this.#unpark() === undefined) return;
     const work = this.#run(mount);
-    this.#resolve(withEvicted(work, this.#terms));
+    this.#resolve(this.#terms.answer(work));
   }
 
   /** Ends it while it is parked. */

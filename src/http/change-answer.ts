@@ -6,7 +6,7 @@ import type { CancelTimer } from '../lib/clock.js';
 import { withResolvers } from '../lib/with-resolvers.js';
 import { subject } from './change-subject.js';
 import type { AskedChange, ChangePorts } from './change-subject.js';
-import { changeFile, withEvicted } from './file-change.js';
+import { changeFile } from './file-change.js';
 import { asyncPreference } from './prefer.js';
 import type { AsyncPreference } from './prefer.js';
 import type { LayoutChanged } from './schemas/file.js';
@@ -42,7 +42,7 @@ export async function answerChange(
     return answerWaiting(ports, { partition, asked, reply, preference }, change);
   }
   const { fs, inode, options, terms, limit } = subject(ports, partition, body, reply);
-  return withEvicted(changeFile(fs, inode, change, options), terms).finally(limit.done);
+  return terms.answer(changeFile(fs, inode, change, options)).finally(limit.done);
 }
 
 interface KeptRequest {
@@ -70,7 +70,7 @@ async function answerWaiting(
   };
   const { onBegin } = kept;
   const changing = changeFile(fs, inode, change, { ...options, onWait, onBegin });
-  const work = kept.until(withEvicted(changing, terms)).finally(limit.done);
+  const work = kept.until(terms.answer(changing)).finally(limit.done);
   const first = await Promise.race([waits, work]).finally(() => {
     cancelTimer?.();
   });

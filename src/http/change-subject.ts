@@ -4,8 +4,8 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
 import { abortOnDisconnect } from './disconnect.js';
-import { conflictTerms } from './file-change.js';
-import type { ChangeOptions, ConflictTerms } from './file-change.js';
+import { ConflictTerms } from './file-change.js';
+import type { ChangeOptions } from './file-change.js';
 import { pathFromText } from './file-path.js';
 import { WaitLimit, holdersIn } from './patience.js';
 import type { Patience } from './patience.js';
@@ -43,7 +43,7 @@ export function subject(
   const holders = (): string[] => holdersIn(control.operations(), partition, inode);
   const limit = WaitLimit.of(asked, abortOnDisconnect(reply), { clock, holders });
   const { signal, deadlineMs } = limit;
-  const terms = conflictTerms(control.leases.revocation, partition, asked.on_conflict);
+  const terms = new ConflictTerms(control.leases.revocation, partition, asked.on_conflict);
   const { defer, evict } = terms;
   return { fs, inode, options: { path, signal, deadlineMs, defer, evict }, terms, limit };
 }

@@ -61,35 +61,35 @@ async function changeRange(
   return fs.insertRange(inode, offset, length, options);
 }
 
-/** What a change does about the leases in its way. */
-export interface ConflictTerms {
+/**
+ * What a change does about the leases in its way, as `on_conflict` asks for, and what became of
+ * those that it took.
+ */
+export class ConflictTerms {
+  /** Whether it waits for no page: what is pinned goes into quarantine. */
   readonly defer: boolean;
-  readonly evict?: Evict;
-  /** What became of the leases that it took; absent where it takes none. */
-  readonly evicted?: readonly Evicted[];
-}
+  /** Takes the leases first; undefined where it takes none. */
+  readonly evict: Evict | undefined;
+  #evicted: readonly Evicted[] = [];
 
-/** What `on_conflict` asks for. */
-export function conflictTerms(
-  revocation: Pick<LeaseControl['revocation'], 'evict'>,
-  partition: string,
-  onConflict: 'wait' | 'fail' | 'defer' | 'revoke' = 'wait',
-): ConflictTerms {
-  if (onConflict !== 'revoke') return { defer: onConflict === 'defer' };
-  const evicted: Evicted[] = [];
-  const evict: Evict = async (pending, aborted) => {
-    for (const one of await revocation.evict(partition, pending, aborted)) evicted.push(one);
-  };
-  return { defer: true, evict, evicted };
-}
+  constructor(
+    revocation: Pick<LeaseControl['revocation'], 'evict'>,
+    partition: string,
+    onConflict: 'wait' | 'fail' | 'defer' | 'revoke' = 'wait',
+  ) {
+    this.defer = onConflict === 'defer' || onConflict === 'revoke';
+    if (onConflict !== 'revoke') return;
+    this.evict = async (pending, aborted) => {
+      const taken = await revocation.evict(partition, pending, aborted);
+      this.#evicted = [...this.#evicted, ...taken];
+    };
+  }
 
-/** What a change answers, and what became of the leases that it took. */
-export async function withEvicted(
-  work: Promise<LayoutChanged>,
-  { evicted }: Pick<ConflictTerms, 'evicted'>,
-): Promise<LayoutChanged> {
-  const changed = await work;
-  return evicted === undefined ? changed : { ...changed, evicted: [...evicted] };
+  /** What the change answers in all, once it has settled as `work` does. */
+  async answer(work: Promise<LayoutChanged>): Promise<LayoutChanged> {
+    const changed = await work;
+    return this.evict === undefined ? changed : { ...changed, evicted: [...this.#evicted] };
+  }
 }
 
 function changedBody(
