@@ -50,7 +50,7 @@ export class KeptOperations {
     if (last === undefined) return;
     ids.follow(last.id);
     log.info({ operations: records.length }, 'operations of an earlier run: they go on');
-    this.#parked = records.map((record) => new ResumedOperation(record, this.#options));
+    this.#parked = records.map((record) => ResumedOperation.park(record, this.#options));
     await Promise.all(
       this.#parked.map(async (operation) => {
         const why = this.#refusal(operation.record);

@@ -1,8 +1,9 @@
 import { LayoutChange } from '../dax/layout-change.js';
 import type { LayoutChangeRequest } from '../dax/layout-change.js';
-import { ConflictTerms, changeFile } from '../http/file-change.js';
+import { ConflictTerms } from '../http/file-change.js';
 import type { LayoutChanger } from '../http/file-change.js';
 import { WaitLimit, holdersIn } from '../http/patience.js';
+import { PatientChange } from '../http/patient-change.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { FileChange, KeptOperation } from '../lease/kept-operation.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
@@ -10,6 +11,7 @@ import type { Leases } from '../lease/leases.js';
 import { whyOther } from '../lease/restored-leases.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
+import { withResolvers } from '../lib/with-resolvers.js';
 import { DurableChange } from './kept-change.js';
 import type { KeptChangePorts } from './kept-change.js';
 import type { Operations } from './operations.js';
@@ -43,58 +45,66 @@ export class ResumedOperation {
   readonly record: KeptOperation;
   /** Settles when it has ended, however it did. */
   readonly ended: Promise<unknown>;
+  readonly #change: PatientChange;
   readonly #operations: Operations;
-  readonly #durable: DurableChange;
-  readonly #limit: WaitLimit;
-  readonly #terms: ConflictTerms;
-  readonly #startedMs: number;
+  readonly #outcome = withResolvers<LayoutChanged>();
   /** Stands for it while it is parked; undefined afterwards. */
   #parked: LayoutChange | undefined;
-  #resolve: (work: Promise<LayoutChanged>) => void = () => {};
 
-  constructor(record: KeptOperation, ports: ResumePorts) {
-    const { operations, clock, leases, bootId } = ports;
-    const { id, partition, inode, onConflict, deadlineMs } = record;
+  private constructor(record: KeptOperation, change: PatientChange, ports: ResumePorts) {
+    const { operations, clock } = ports;
     this.record = record;
+    this.#change = change;
     this.#operations = operations;
-    this.#durable = new DurableChange(ports, record);
-    this.#startedMs = startedMs(record, bootId, clock);
-    this.#terms = new ConflictTerms(leases.revocation, partition, onConflict);
-    const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
-    const restMs = isLimited ? this.#startedMs + deadlineMs - clock.nowMs() : undefined;
-    const holders = (): string[] => holdersIn(operations.list(), partition, inode);
-    this.#limit = WaitLimit.rest({ deadlineMs, restMs }, { clock, holders });
-    this.#parked = new LayoutChange(id, this.#request(), clock);
-    const work = this.#durable.until(this.#whenStarted()).finally(this.#limit.done);
-    operations.track(partition, this.#parked);
-    operations.keep(id, work, this.#limit.cancel);
+    this.#parked = new LayoutChange(record.id, parkedRequest(record, change), clock);
+    const { limit } = change;
+    limit.signal.addEventListener('abort', () => {
+      this.#giveUp(limit.signal.reason);
+    });
+    const work = change.until(this.#outcome.promise);
+    operations.track(record.partition, this.#parked);
+    operations.keep(record.id, work, limit.cancel);
     this.ended = Promise.allSettled([work]);
+  }
+
+  /** Has an operation that the store keeps wait for its partition. */
+  static park(record: KeptOperation, ports: ResumePorts): ResumedOperation {
+    const { operations, clock, leases, bootId } = ports;
+    const { id, partition, inode, path, change, onConflict, deadlineMs, startedWallMs } = record;
+    const startedMs = startedMsOf(record, bootId, clock);
+    const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
+    const restMs = isLimited ? startedMs + deadlineMs - clock.nowMs() : undefined;
+    const holders = (): string[] => holdersIn(operations.list(), partition, inode);
+    const patient = new PatientChange({
+      inode,
+      path,
+      change,
+      terms: new ConflictTerms(leases.revocation, partition, onConflict),
+      limit: WaitLimit.rest({ deadlineMs, restMs }, { clock, holders }),
+      kept: new DurableChange(ports, record),
+      resumed: { id, startedMs, startedWallMs },
+    });
+    return new ResumedOperation(record, patient, ports);
   }
 
   /** Goes on with it: when this returns its barrier is up, or it has failed. */
   start(mount: ChangedMount): void {
     // The change that is about to come takes its place with those who watch.
     if (this.#unpark() === undefined) return;
-    const work = this.#run(mount);
-    this.#resolve(this.#terms.answer(work));
+    this.#outcome.resolve(this.#run(mount));
   }
 
   /** Ends it while it is parked. */
   end(error: DaxdError): void {
-    this.#limit.cancel(error);
+    this.#change.limit.cancel(error);
   }
 
-  async #whenStarted(): Promise<LayoutChanged> {
-    const { signal } = this.#limit;
-    return new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      signal.addEventListener('abort', () => {
-        const parked = this.#unpark();
-        if (parked === undefined) return;
-        this.#operations.ended(parked);
-        reject(signal.reason);
-      });
-    });
+  /** What runs by then hears of the abort itself. */
+  #giveUp(reason: unknown): void {
+    const parked = this.#unpark();
+    if (parked === undefined) return;
+    this.#operations.ended(parked);
+    this.#outcome.reject(reason);
   }
 
   #unpark(): LayoutChange | undefined {
@@ -105,38 +115,25 @@ export class ResumedOperation {
   }
 
   async #run({ fs, leaseTarget: { media } }: ChangedMount): Promise<LayoutChanged> {
-    const { partition, inode, generation, path, change, deadlineMs } = this.record;
+    const { partition, inode, generation } = this.record;
     const why = whyOther(this.record.media, media);
     if (why !== undefined) throw this.#gone(`${partition} is of other media: ${why}`);
     if (fs.fileOf(inode).generation !== generation) throw this.#gone(`it was removed`);
-    const { defer, evict } = this.#terms;
-    const { signal } = this.#limit;
-    const { onBegin } = this.#durable;
-    const { resumed } = this.#request();
-    const options = { path, signal, deadlineMs, defer, evict, onBegin, resumed };
-    return changeFile(fs, inode, change, options);
+    return this.#change.run(fs);
   }
 
   #gone(why: string): DaxdError {
     const { change, inode, path } = this.record;
     return new DaxdError('ENOENT', `${change.op}: inode ${inode}, ${path}, is gone: ${why}`);
   }
+}
 
-  #request() {
-    const { id, inode, path, change, deadlineMs, startedWallMs } = this.record;
-    return {
-      op: change.op,
-      inode,
-      path,
-      ...bytesOf(change),
-      pages: () => [],
-      deadlineMs,
-      defer: this.#terms.defer,
-      evict: this.#terms.evict,
-      signal: this.#limit.signal,
-      resumed: { id, startedMs: this.#startedMs, startedWallMs },
-    } satisfies LayoutChangeRequest;
-  }
+/** What stands for a change before there is a filesystem that knows its pages. */
+function parkedRequest(
+  { inode, change }: KeptOperation,
+  { options }: PatientChange,
+): LayoutChangeRequest {
+  return { ...options, op: change.op, inode, ...bytesOf(change), pages: () => [] };
 }
 
 /** The bytes that a change is about, as far as that is known without the file. */
@@ -148,7 +145,7 @@ function bytesOf(change: FileChange): { readonly from: number; readonly to: numb
 }
 
 /** When it was asked for, on the clock of this boot. */
-function startedMs(record: KeptOperation, bootId: string, clock: Clock): number {
+function startedMsOf(record: KeptOperation, bootId: string, clock: Clock): number {
   if (record.bootId === bootId) return record.startedMs;
   // Times of another boot mean nothing in this one; the wall clock may have been set back since.
   return clock.nowMs() - Math.max(0, clock.wallMs() - record.startedWallMs);

@@ -4,9 +4,9 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { FileChange } from '../lease/kept-operation.js';
 import type { CancelTimer } from '../lib/clock.js';
 import { withResolvers } from '../lib/with-resolvers.js';
-import { subject } from './change-subject.js';
+import { changeSubject } from './change-subject.js';
 import type { AskedChange, ChangePorts } from './change-subject.js';
-import { changeFile } from './file-change.js';
+import { PatientChange } from './patient-change.js';
 import { asyncPreference } from './prefer.js';
 import type { AsyncPreference } from './prefer.js';
 import type { LayoutChanged } from './schemas/file.js';
@@ -41,8 +41,9 @@ export async function answerChange(
     const asked = { ...kept, ...body, on_conflict: onConflict };
     return answerWaiting(ports, { partition, asked, reply, preference }, change);
   }
-  const { fs, inode, options, terms, limit } = subject(ports, partition, body, reply);
-  return terms.answer(changeFile(fs, inode, change, options)).finally(limit.done);
+  const { fs, ...subject } = changeSubject(ports, partition, body, reply);
+  const patient = new PatientChange({ ...subject, change });
+  return patient.until(patient.run(fs));
 }
 
 interface KeptRequest {
@@ -57,10 +58,12 @@ async function answerWaiting(
   { partition, asked, reply, preference }: KeptRequest,
   change: FileChange,
 ): Promise<LayoutChanged | Operation> {
-  const { fs, inode, options, terms, limit } = subject(ports, partition, asked, reply);
-  const { path, deadlineMs } = options;
+  const { fs, ...subject } = changeSubject(ports, partition, asked, reply);
+  const { inode, path, limit } = subject;
+  const { deadlineMs } = limit;
   const onConflict = asked.on_conflict;
   const kept = ports.control.keptChange({ partition, inode, path, change, onConflict, deadlineMs });
+  const patient = new PatientChange({ ...subject, change, kept });
   const { promise: waits, resolve: tell } = withResolvers<PendingChange>();
   let cancelTimer: CancelTimer | undefined;
   const onWait = (waiting: PendingChange): void => {
@@ -68,9 +71,7 @@ async function answerWaiting(
       tell(waiting);
     }, preference.waitMs);
   };
-  const { onBegin } = kept;
-  const changing = changeFile(fs, inode, change, { ...options, onWait, onBegin });
-  const work = kept.until(terms.answer(changing)).finally(limit.done);
+  const work = patient.until(patient.run(fs, onWait));
   const first = await Promise.race([waits, work]).finally(() => {
     cancelTimer?.();
   });

@@ -5,16 +5,15 @@ import { DaxdError } from '../lib/errno.js';
 import type { Control, FileSystem } from './control.js';
 import { abortOnDisconnect } from './disconnect.js';
 import { ConflictTerms } from './file-change.js';
-import type { ChangeOptions } from './file-change.js';
 import { pathFromText } from './file-path.js';
 import { WaitLimit, holdersIn } from './patience.js';
 import type { Patience } from './patience.js';
 
 /** The file that a change of its layout is about, and how it goes about it. */
-export interface Subject {
+export interface ChangeSubject {
   readonly fs: FileSystem;
   readonly inode: number;
-  readonly options: ChangeOptions;
+  readonly path: string;
   readonly terms: ConflictTerms;
   readonly limit: WaitLimit;
 }
@@ -30,22 +29,25 @@ export interface AskedChange extends Patience {
   readonly path: string;
 }
 
-/** The file to change, symlinks followed, and how long the client waits for its pages. */
-export function subject(
+/**
+ * The file to change, symlinks followed, and how long the client waits for its pages.
+ *
+ * @throws DaxdError ENOENT, ENODEV and what else the lookup of its path says; EINVAL as
+ *   {@link WaitLimit.of}.
+ */
+export function changeSubject(
   { control, clock }: ChangePorts,
   partition: string,
   asked: AskedChange,
   reply: FastifyReply,
-): Subject {
+): ChangeSubject {
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
   const holders = (): string[] => holdersIn(control.operations(), partition, inode);
   const limit = WaitLimit.of(asked, abortOnDisconnect(reply), { clock, holders });
-  const { signal, deadlineMs } = limit;
   const terms = new ConflictTerms(control.leases.revocation, partition, asked.on_conflict);
-  const { defer, evict } = terms;
-  return { fs, inode, options: { path, signal, deadlineMs, defer, evict }, terms, limit };
+  return { fs, inode, path, terms, limit };
 }
 
 /** @throws DaxdError EFBIG for a range that ends at 2^53 or beyond */

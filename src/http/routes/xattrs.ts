@@ -37,7 +37,7 @@ export const readXattrRoutes: XattrPlugin = (app, { control }, done) => {
       (request) => {
         const { fs } = control.files(request.params.partition);
         const { name } = request.query;
-        const inode = subject(fs, request.url, request.query.follow);
+        const inode = inodeOf(fs, request.url, request.query.follow);
         const names = name === undefined ? fs.listXattrs(inode) : [name];
         return {
           xattrs: names.map((one) => ({
@@ -71,7 +71,7 @@ export const changeXattrRoutes: XattrPlugin = (app, { control }, done) => {
         const { fs } = control.files(request.params.partition);
         const { value_base64: text, only } = request.body;
         const value = bytesFromBase64(text, 'value_base64');
-        const inode = subject(fs, request.url, request.query.follow);
+        const inode = inodeOf(fs, request.url, request.query.follow);
         await fs.setXattr(inode, request.query.name, value, { only });
         return reply.code(204).send(null);
       },
@@ -91,7 +91,7 @@ export const changeXattrRoutes: XattrPlugin = (app, { control }, done) => {
       },
       async (request, reply) => {
         const { fs } = control.files(request.params.partition);
-        const inode = subject(fs, request.url, request.query.follow);
+        const inode = inodeOf(fs, request.url, request.query.follow);
         await fs.removeXattr(inode, request.query.name);
         return reply.code(204).send(null);
       },
@@ -100,6 +100,6 @@ export const changeXattrRoutes: XattrPlugin = (app, { control }, done) => {
   done();
 };
 
-function subject(fs: FileSystem, target: string, follow = true): number {
+function inodeOf(fs: FileSystem, target: string, follow = true): number {
   return fs.lookup(pathFromTarget(target), { follow });
 }
