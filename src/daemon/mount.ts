@@ -3,7 +3,6 @@ import type { Partition } from '../block/partition.js';
 import type { DaxSupport } from '../dax/bdev-dax-supported.js';
 import { Layouts } from '../dax/layouts.js';
 import type { LayoutsOptions } from '../dax/layouts.js';
-import type { PendingChange } from '../dax/layout-change.js';
 import { mountExt4 } from '../fs/ext4/ext4.js';
 import type { Ext4 } from '../fs/ext4/ext4.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
@@ -15,12 +14,6 @@ import { mediaIdentity } from './media-identity.js';
 export interface MountPorts extends LayoutsOptions {
   readonly log: Logger;
   readonly dax: DaxSupport;
-  /** Told of each change as its barrier goes up. */
-  readonly onChange: (change: PendingChange) => void;
-  /** Told of each change once, when it finds that it has to wait. */
-  readonly onChangeWait: (change: PendingChange) => void;
-  /** Told of each change as its barrier comes down. */
-  readonly onChangeEnd: (change: PendingChange) => void;
 }
 
 /**
@@ -63,9 +56,6 @@ export class Mount {
     const claim = partition.claim(`the ext4 mounted on ${partition.name}`);
     try {
       const layouts = new Layouts(ports);
-      layouts.onRecall(ports.onChange);
-      layouts.onWait(ports.onChangeWait);
-      layouts.onEnd(ports.onChangeEnd);
       const { log, clock, dax } = ports;
       const fs = await mountExt4(partition.range, { readOnly, layouts, log, clock });
       log.info(

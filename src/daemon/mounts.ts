@@ -264,13 +264,13 @@ export class Mounts implements LeaseTargets {
       truncateWait,
       dax,
       device: dax.supported && pgmap !== undefined ? { pgmap, waiters } : undefined,
-      onChange: (change) => {
+      onBarrierUp: (change) => {
         changes.track(partition.name, change);
       },
-      onChangeWait: (change) => {
+      onWait: (change) => {
         changes.waits(change);
       },
-      onChangeEnd: (change) => {
+      onBarrierDown: (change) => {
         changes.ended(change);
       },
     };

@@ -33,6 +33,12 @@ export interface LayoutsOptions {
   readonly pageFreeLatency: LatencyHistogram;
   /** Takes each wait once, when it ended; 0 seconds included. */
   readonly truncateWait: (op: LayoutOp, outcome: LayoutOutcome, seconds: number) => void;
+  /** Told of each change that may have to wait as its barrier goes up, before its pages are looked at. */
+  readonly onBarrierUp?: (change: PendingChange) => void;
+  /** Told of each change once, when it finds that it has to wait. */
+  readonly onWait?: (change: PendingChange) => void;
+  /** Told of each change as its barrier comes down, also of those that never had to wait. */
+  readonly onBarrierDown?: (change: PendingChange) => void;
 }
 
 /** Beyond this many pending changes of one filesystem a new one is refused. */
@@ -44,7 +50,7 @@ export const PENDING_CHANGES_MAX = 4096;
  * from waiting for ever. Changes of overlapping bytes of one inode go first come, first
  * served; others pass.
  *
- * The order of one change: barrier up, recall, its turn, wait until nothing is pinned;
+ * The order of one change: barrier up, its turn, wait until nothing is pinned;
  * then the caller commits, frees and lifts. One that defers leaves out the wait for pages.
  */
 export class Layouts {
@@ -53,9 +59,6 @@ export class Layouts {
   /** By inode, each in the order in which they came: changes, and pins that wait for them. */
   readonly #queues = new Buckets<number, LayoutChange | PinTurn>();
   #draining = false;
-  #recall: (change: PendingChange) => void = () => {};
-  #onWait: (change: PendingChange) => void = () => {};
-  #onEnd: (change: PendingChange) => void = () => {};
 
   constructor(options: LayoutsOptions) {
     const { device, clock, pageFreeLatency } = options;
@@ -65,7 +68,7 @@ export class Layouts {
       clock,
       pageFreeLatency,
       onWait: (change) => {
-        this.#onWait(change);
+        options.onWait?.(change);
         change.onWait?.(change);
       },
       lift: (change) => {
@@ -137,21 +140,6 @@ export class Layouts {
     }
   }
 
-  /** Has `port` told of each change as its barrier goes up, so that holders can be asked to release. */
-  onRecall(port: (change: PendingChange) => void): void {
-    this.#recall = port;
-  }
-
-  /** Has `port` told of each change once, when it finds that it has to wait. */
-  onWait(port: (change: PendingChange) => void): void {
-    this.#onWait = port;
-  }
-
-  /** Has `port` told of each change as its barrier comes down, also of those that recalled nobody. */
-  onEnd(port: (change: PendingChange) => void): void {
-    this.#onEnd = port;
-  }
-
   /**
    * Puts the barrier up, before it returns, and waits until no page of the change is pinned.
    * Hold no transaction across it. The caller lifts what it gets, in every case.
@@ -162,11 +150,11 @@ export class Layouts {
    * @kernel ext4_break_layouts (fs/ext4/inode.c)
    */
   async breakLayouts(request: LayoutChangeRequest): Promise<BrokenLayout> {
-    const { ids, clock, truncateWait } = this.#options;
+    const { ids, clock, truncateWait, onBarrierUp } = this.#options;
     const change = new LayoutChange(request.resumed?.id ?? ids.next(), request, clock);
     try {
       this.#raise(change);
-      this.#recall(change);
+      onBarrierUp?.(change);
       const layout = await BrokenLayout.breakDaxLayouts(change, this.#break);
       truncateWait(change.op, 'done', layout.waitedMs / 1000);
       return layout;
@@ -236,7 +224,7 @@ export class Layouts {
   /** Takes the barrier down, if it was up, and counts the change off for those behind it. */
   #end(change: LayoutChange): void {
     change.ended();
-    if (this.#remove(change)) this.#onEnd(change);
+    if (this.#remove(change)) this.#options.onBarrierDown?.(change);
   }
 
   #remove(left: LayoutChange | PinTurn): boolean {

@@ -115,8 +115,13 @@ t.test('breakLayouts: refused on a dying pagemap, idle or not', async (t) => {
   t.equal(layouts.size, 0);
 });
 
-t.test('breakLayouts: pages or a recall that fail take the barrier down again', async (t) => {
-  const { layouts, waits, pin, unpin, waiters } = await setUpLayouts();
+t.test('breakLayouts: pages or onBarrierUp that fail take the barrier down again', async (t) => {
+  let failure: Error | undefined;
+  const { layouts, waits, pin, unpin, waiters } = await setUpLayouts({
+    onBarrierUp: () => {
+      if (failure !== undefined) throw failure;
+    },
+  });
   let scans = 0;
   const pages = (): { firstPfn: number; count: number }[] => {
     if (++scans === 2) throw new DaxdError('EBADMSG', 'extent block 77');
@@ -127,9 +132,7 @@ t.test('breakLayouts: pages or a recall that fail take the barrier down again', 
   unpin(0);
   await settle();
   t.match(truncate.error, { code: 'EBADMSG' });
-  layouts.onRecall(() => {
-    throw new DaxdError('EIO', 'no');
-  });
+  failure = new DaxdError('EIO', 'no');
   await t.rejects(layouts.breakLayouts(truncateOf(0, 1)), { code: 'EIO' });
   t.equal(layouts.size, 0);
   t.equal(waiters.size, 0);

@@ -24,25 +24,27 @@ t.test(
   },
 );
 
-t.test('onRecall: told once, with the barrier up and before the scan', async (t) => {
-  const { layouts, pin, unpin } = await setUpLayouts();
-  pin(3);
+t.test('onBarrierUp: told once, with the barrier up and before the scan', async (t) => {
   const told: string[] = [];
-  layouts.onRecall((change) => {
-    told.push(change.id);
-    t.equal(layouts.pendingOver(change.inode, change.from, change.to), change);
-    unpin(3);
+  const { layouts, pin, unpin } = await setUpLayouts({
+    onBarrierUp: (change) => {
+      told.push(change.id);
+      t.equal(layouts.pendingOver(change.inode, change.from, change.to), change);
+      unpin(3);
+    },
   });
+  pin(3);
   const layout = await layouts.breakLayouts(truncateOf(0, 10));
   t.equal(layout.waitedMs, 0, 'the holder let go in time');
   t.equal(told.length, 1);
 });
 
-t.test('onEnd: told once the barrier is down, however the change ended', async (t) => {
-  const { layouts, pin, unpin } = await setUpLayouts();
+t.test('onBarrierDown: told once the barrier is down, however the change ended', async (t) => {
   const told: unknown[] = [];
-  layouts.onEnd(({ op, state, wasBroken, inode, from, to }) => {
-    told.push([op, state, wasBroken, layouts.pendingOver(inode, from, to)]);
+  const { layouts, pin, unpin } = await setUpLayouts({
+    onBarrierDown: ({ op, state, wasBroken, inode, from, to }) => {
+      told.push([op, state, wasBroken, layouts.pendingOver(inode, from, to)]);
+    },
   });
   pin(3);
   const gone = new AbortController();
@@ -159,9 +161,10 @@ t.test('pending: tells since when and for how long, until the pages are idle', a
 });
 
 t.test('tryBreakLayouts: at once, or not at all and no barrier is left', async (t) => {
-  const { layouts, pin, unpin, waits } = await setUpLayouts();
   const told: string[] = [];
-  layouts.onRecall(({ id }) => told.push(id));
+  const { layouts, pin, unpin, waits } = await setUpLayouts({
+    onBarrierUp: ({ id }) => told.push(id),
+  });
   pin(3);
   t.equal(layouts.tryBreakLayouts(truncateOf(0, 10)), undefined, 'a page is pinned');
   t.equal(layouts.size, 0);

@@ -1,6 +1,7 @@
 import type { BrokenLayout } from '../../../src/dax/broken-layout.js';
 import type { LayoutChangeRequest } from '../../../src/dax/layout-change.js';
 import { Layouts } from '../../../src/dax/layouts.js';
+import type { LayoutsOptions } from '../../../src/dax/layouts.js';
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../../src/lib/latency-histogram.js';
 import { SortableIds } from '../../../src/lib/sortable-id.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
@@ -17,8 +18,16 @@ export interface LaidOutPages extends MappedPages {
   readonly unpin: (pfn: number, count?: number) => void;
 }
 
+/** Whether there are pages, and who is told of the changes. */
+interface LayoutSetUp extends Pick<LayoutsOptions, 'onBarrierUp' | 'onWait' | 'onBarrierDown'> {
+  readonly dax?: boolean;
+}
+
 /** Layouts over 2048 mapped pages, or over none with `dax: false`. */
-export async function setUpLayouts({ dax = true } = {}): Promise<LaidOutPages> {
+export async function setUpLayouts({
+  dax = true,
+  ...told
+}: LayoutSetUp = {}): Promise<LaidOutPages> {
   const mapped = await mapPages({ pages: 2048 });
   const { memremap, pgmap, waiters, clock } = mapped;
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
@@ -29,6 +38,7 @@ export async function setUpLayouts({ dax = true } = {}): Promise<LaidOutPages> {
     ids: new SortableIds(() => clock.wallMs()),
     pageFreeLatency,
     truncateWait: (op, outcome, seconds) => waits.push(`${op} ${outcome} ${seconds}`),
+    ...told,
   });
   return {
     ...mapped,
