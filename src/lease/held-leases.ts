@@ -11,7 +11,7 @@ import type { ByteRange } from './byte-ranges.js';
 import { LeaseCounters } from './lease-counters.js';
 import { LeaseIndex } from './lease-index.js';
 import { leaseEventFields, leaseEventName } from './lease-events.js';
-import type { EndState, HeldState } from './lease-state.js';
+import type { EndState, HeldState, LeaseState } from './lease-state.js';
 import type { QuarantineCause } from './lease-record.js';
 import type { LeaseStore } from './lease-store.js';
 import type { LeaseTarget } from './lease-target.js';
@@ -133,13 +133,9 @@ export class HeldLeases {
   remove(lease: Lease, { state, reason }: LeaseEnd): void {
     const { log } = this.#options;
     this.#unpin(lease);
-    this.#moving(
-      lease,
-      () => {
-        lease.end(state, reason);
-      },
-      reason,
-    );
+    const from = lease.state;
+    lease.end(state, reason);
+    this.#moved(lease, from, reason);
     const { partition, path, client } = lease.terms;
     const heldMs = this.#heldMs(lease);
     this.counters.holdSeconds.observe(heldMs / 1000);
@@ -151,22 +147,18 @@ export class HeldLeases {
   }
 
   move(lease: Lease, to: HeldState): void {
-    this.#moving(lease, () => {
-      lease.moveTo(to);
-    });
+    const from = lease.state;
+    lease.moveTo(to);
+    this.#moved(lease, from);
   }
 
   /** Its pages stay pinned, and it cannot be renewed any more. */
   quarantine(lease: Lease, cause: QuarantineCause): void {
     const { reason } = cause;
-    this.#moving(
-      lease,
-      () => {
-        lease.quarantine(cause);
-        this.quarantined.add(lease);
-      },
-      reason,
-    );
+    const from = lease.state;
+    lease.quarantine(cause);
+    this.quarantined.add(lease);
+    this.#moved(lease, from, reason);
     const { partition, path, client } = lease.terms;
     this.#options.log.warn(
       { lease: lease.id, partition, path, client, pages: lease.pages, reason },
@@ -201,9 +193,8 @@ export class HeldLeases {
     for (const tell of this.#onLess.of(lease)) tell();
   }
 
-  #moving(lease: Lease, move: () => void, reason?: string): void {
-    const from = lease.state;
-    move();
+  /** Counts and tells of a lease that was `from` before. */
+  #moved(lease: Lease, from: LeaseState, reason?: string): void {
     this.counters.entered(lease, from);
     this.#options.events.push(leaseEventName(lease.state), leaseEventFields(lease, reason));
   }
