@@ -1,3 +1,4 @@
+import { parseDurationMs } from '../lib/duration.js';
 import { DaxdError } from '../lib/errno.js';
 import { parseSize } from '../lib/units.js';
 import { UsageError } from './usage-error.js';
@@ -19,13 +20,10 @@ export function countValue(text: unknown, what: string): number {
   throw new UsageError(`${what}: "${String(text)}" is not a whole number`);
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
-
 /** Milliseconds of seconds, or of a number with ms, s or m. @throws UsageError naming `what`. */
 export function durationMsValue(text: unknown, what: string): number {
-  const [, number, unit = 's'] = /^(\d{1,9})(ms|s|m)?$/.exec(String(text)) ?? [];
-  const value = Number(number) * (UNIT_MS[unit] ?? NaN);
-  if (Number.isSafeInteger(value)) return value;
+  const valueMs = parseDurationMs(String(text));
+  if (valueMs !== undefined) return valueMs;
   throw new UsageError(`${what}: "${String(text)}" is not a time: give seconds, or 500ms, 30s, 5m`);
 }
 

@@ -3,6 +3,7 @@ import { Value } from 'typebox/value';
 import { DaxdError } from '../lib/errno.js';
 import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
 import { type AccessConfig, idleAccessOptions, loadAccessConfig } from './access.js';
+import { durationMsOption } from './duration-option.js';
 import { LIMITS } from './limits.js';
 import { parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
@@ -56,7 +57,6 @@ const ALIGN_BYTES = { '4K': 4 * KIB, '2M': 2 * MIB, '1G': GIB } as const;
 const INIT_PARTITION = 'pmem0p1';
 /** Two MiB of data area behind an info block's own few, and room for a GPT and a small ext4. */
 const INIT_SIZE_BYTES_MIN = 16 * MIB;
-const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000 };
 
 /**
  * Checks serve's options, as typed, against the schema and against each other.
@@ -83,18 +83,11 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     listen,
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
     access,
-    nbd: loadNbdConfig(
-      options,
-      parseDurationMs(
-        '--nbd-handshake-timeout',
-        options.nbdHandshakeTimeout,
-        LIMITS.nbdHandshakeMsMax,
-      ),
-    ),
+    nbd: loadNbdConfig(options),
     stateDirectory: options.stateDir,
     fenceCommand: options.fenceCommand,
     rememberedLeases: Number(options.rememberedLeases),
-    drainTimeoutMs: parseDurationMs(
+    drainTimeoutMs: durationMsOption(
       '--drain-timeout',
       options.drainTimeout,
       LIMITS.drainTimeoutMsMax,
@@ -111,7 +104,7 @@ function checkSchema(given: Readonly<Record<string, unknown>>): ServeOptions {
   if (Value.Check(ServeOptions, options)) return options;
 
   for (const spec of serveOptionSpecs()) {
-    const value = Object.entries({ ...given }).find(([key]) => key === spec.key)?.[1];
+    const value = given[spec.key];
     if (value === undefined || isValid(spec.key, value)) continue;
     throw new DaxdError(
       'EINVAL',
@@ -137,18 +130,6 @@ function initConfig(options: ServeOptions): InitConfig {
     map: options.map ?? 'dev',
     alignBytes: ALIGN_BYTES[options.align ?? '2M'],
   };
-}
-
-function parseDurationMs(option: string, text: string, mostMs: number): number {
-  const match = /^(\d+)(ms|s|m)?$/.exec(text);
-  const durationMs = Number(match?.[1] ?? NaN) * (DURATION_UNIT_MS[match?.[2] ?? 's'] ?? NaN);
-  if (!(durationMs <= mostMs)) {
-    throw new DaxdError(
-      'EINVAL',
-      `${option} ${text} is too long: give ${mostMs / 60_000}m or less`,
-    );
-  }
-  return durationMs;
 }
 
 /** `--mode`, `--map` and `--align` matter to `--init` alone: on attach the media decides. */

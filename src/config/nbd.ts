@@ -1,5 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
 import { parseSize } from '../lib/units.js';
+import { durationMsOption } from './duration-option.js';
 import { LIMITS } from './limits.js';
 import { isRemote, type ListenAddress, parseListenAddress } from './listen-address.js';
 import type { ServeOptions } from './schema.js';
@@ -21,10 +22,9 @@ export interface NbdConfig {
 /**
  * What the options of NBD say.
  *
- * @param handshakeTimeoutMs `--nbd-handshake-timeout`, read.
  * @throws DaxdError EINVAL naming the option, its value and what to give instead.
  */
-export function loadNbdConfig(options: ServeOptions, handshakeTimeoutMs: number): NbdConfig {
+export function loadNbdConfig(options: ServeOptions): NbdConfig {
   const addresses = options.nbd.map((text) => {
     const address = parseListenAddress(text, '--nbd');
     return { address, remote: isRemote(address) };
@@ -32,7 +32,11 @@ export function loadNbdConfig(options: ServeOptions, handshakeTimeoutMs: number)
   const tls = { certificates: options.nbdTlsCertificates, psk: options.nbdTlsPsk };
   const limits = {
     connectionsMax: Number(options.nbdConnections),
-    handshakeTimeoutMs,
+    handshakeTimeoutMs: durationMsOption(
+      '--nbd-handshake-timeout',
+      options.nbdHandshakeTimeout,
+      LIMITS.nbdHandshakeMsMax,
+    ),
     optionsMax: Number(options.nbdOptions),
     optionBytesMax: parseSize(options.nbdOptionSize),
     inFlightBytes: parseSize(options.nbdInFlight),
