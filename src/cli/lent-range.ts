@@ -1,5 +1,5 @@
 import type { Client } from './client.js';
-import { choosePartition, filePath } from './partition-choice.js';
+import { filePath, partitionOf } from './partition-choice.js';
 import { UsageError } from './usage-error.js';
 import { sizeValue, textOption } from './values.js';
 import type { VerbContext } from './verb.js';
@@ -16,12 +16,12 @@ interface Place {
  *
  * @throws UsageError where there are none, and for a raw partition without a length.
  */
-export async function lentRange({
-  client,
-  options,
-}: VerbContext): Promise<Place & { readonly length: number }> {
+export async function lentRange(
+  context: VerbContext,
+): Promise<Place & { readonly length: number }> {
+  const { client, options } = context;
   const place = {
-    partition: await choosePartition(client, textOption(options, 'partition')),
+    partition: await partitionOf(context),
     path: textOption(options, 'path'),
     offset: sizeValue(options['offset'], '--offset'),
   };

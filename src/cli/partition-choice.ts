@@ -1,13 +1,26 @@
+import type { Command } from 'commander';
+
 import type { Partition } from '../http/schemas/partition.js';
-import type { Client } from './client.js';
 import { UsageError } from './usage-error.js';
+import { textOption } from './values.js';
+import type { VerbContext } from './verb.js';
+
+/** Gives a command the option that {@link partitionOf} reads. */
+export function withPartition(command: Command): Command {
+  return command.option('-p, --partition <NAME>', 'default: the only one mounted');
+}
 
 /**
- * The partition that a verb works on: the one named, or the only one that is mounted.
+ * The partition that a verb works on: the one that `--partition` names, or the only one that is
+ * mounted, which the daemon is asked for.
  *
- * @throws UsageError when none or several are mounted and none is named.
+ * @throws UsageError when none or several are mounted and none is named; what the client throws.
  */
-export async function choosePartition(client: Client, named: string | undefined): Promise<string> {
+export async function partitionOf({
+  client,
+  options,
+}: Pick<VerbContext, 'client' | 'options'>): Promise<string> {
+  const named = textOption(options, 'partition');
   if (named !== undefined) return named;
   const partitions = await client.json<Partition[]>({ method: 'GET', path: '/v1/partitions' });
   const mounted = partitions.filter(({ filesystem }) => filesystem?.mounted === true);

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 
-import { choosePartition, filePath, partitionPath } from '../partition-choice.js';
+import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import type { Cell } from '../table.js';
-import { countValue, modeValue, sizeValue, textOption } from '../values.js';
+import { countValue, modeValue, sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 interface Stat {
@@ -31,27 +31,29 @@ interface Sizes {
 /** `stat`, `setattr`, `seek` and `statfs`. */
 export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
   verb(
-    program
-      .command('stat')
-      .description('an inode; a symlink itself, not its target')
-      .argument('<PATH>')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('stat')
+        .description('an inode; a symlink itself, not its target')
+        .argument('<PATH>'),
+    ),
   ).action(async (context) => {
     const path = await statCall(context);
     await show(context, await context.client.json<Stat>({ method: 'GET', path }));
   });
 
   verb(
-    program
-      .command('setattr')
-      .description('set permissions, owner and times; what is left out stays')
-      .argument('<PATH>')
-      .option('--mode <OCTAL>', 'such as 0644')
-      .option('--uid <NUMBER>')
-      .option('--gid <NUMBER>')
-      .option('--atime <TIME>', 'such as 2026-01-31T12:00:00.5Z')
-      .option('--mtime <TIME>', 'such as 2026-01-31T12:00:00.5Z')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('setattr')
+        .description('set permissions, owner and times; what is left out stays')
+        .argument('<PATH>')
+        .option('--mode <OCTAL>', 'such as 0644')
+        .option('--uid <NUMBER>')
+        .option('--gid <NUMBER>')
+        .option('--atime <TIME>', 'such as 2026-01-31T12:00:00.5Z')
+        .option('--mtime <TIME>', 'such as 2026-01-31T12:00:00.5Z'),
+    ),
   ).action(async (context) => {
     const { mode, uid, gid, atime, mtime } = context.options;
     const json = {
@@ -70,13 +72,14 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
 
 function addSizeVerbs(program: Command, verb: VerbRunner): void {
   verb(
-    program
-      .command('seek')
-      .description('the next byte of data, or of a hole')
-      .argument('<PATH>')
-      .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
-      .argument('<WHAT>', 'data or hole')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('seek')
+        .description('the next byte of data, or of a hole')
+        .argument('<PATH>')
+        .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+        .argument('<WHAT>', 'data or hole'),
+    ),
   ).action(async (context) => {
     const { client, terminal, args } = context;
     const offset = String(sizeValue(args[1], 'OFFSET'));
@@ -87,10 +90,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
   });
 
   verb(
-    program
-      .command('statfs')
-      .description('what the filesystem holds and has left')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(program.command('statfs').description('what the filesystem holds and has left')),
   ).action(async (context) => {
     const path = `${partitionPath(await partitionOf(context))}/statfs`;
     const sizes = await context.client.json<Sizes>({ method: 'GET', path });
@@ -125,8 +125,4 @@ async function show({ terminal }: VerbContext, stat: Stat): Promise<void> {
 
 async function statCall(context: VerbContext): Promise<string> {
   return filePath(await partitionOf(context), 'stat', context.args[0] ?? '');
-}
-
-async function partitionOf({ client, options }: VerbContext): Promise<string> {
-  return choosePartition(client, textOption(options, 'partition'));
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { choosePartition, partitionPath } from '../partition-choice.js';
+import { partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import { countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
@@ -52,8 +52,7 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
 }
 
 function withPatience(command: Command): Command {
-  return command
-    .option('-p, --partition <NAME>', 'default: the only one mounted')
+  return withPartition(command)
     .option(
       '--on-conflict <wait|fail|defer|revoke>',
       'where pages are lent: wait (default), fail at once, put them into quarantine, or take them',
@@ -73,8 +72,7 @@ async function change(context: VerbContext, op: string, asked: object): Promise<
     ...(onConflict !== undefined && { on_conflict: onConflict }),
     ...(deadline !== undefined && { deadline_ms: countValue(deadline, '--deadline-ms') }),
   };
-  const partition = await choosePartition(client, textOption(options, 'partition'));
-  const path = `${partitionPath(partition)}/${op}`;
+  const path = `${partitionPath(await partitionOf(context))}/${op}`;
   const changed = await client.json<Changed>({ method: 'POST', path, json });
   await terminal.pairs(changed, [
     ['size', changed.size],

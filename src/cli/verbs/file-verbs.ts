@@ -3,10 +3,10 @@ import type { IncomingMessage } from 'node:http';
 import type { Command } from 'commander';
 
 import { RefusedError, bytesOf, jsonOf } from '../client.js';
-import { choosePartition, filePath } from '../partition-choice.js';
+import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
 import { STANDARD_INPUT, openSource, unreadable } from '../source.js';
-import { sizeValue, textOption } from '../values.js';
+import { sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 interface Entry {
@@ -20,11 +20,12 @@ interface Entry {
 /** `ls`, `cat` and `put`. */
 export function addFileVerbs(program: Command, verb: VerbRunner): void {
   verb(
-    program
-      .command('ls')
-      .description('the entries of a directory')
-      .argument('[PATH]', "from the partition's root")
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('ls')
+        .description('the entries of a directory')
+        .argument('[PATH]', "from the partition's root"),
+    ),
   ).action(async (context) => {
     const { client, terminal } = context;
     const answer = await contentOf(context, 'directory');
@@ -42,11 +43,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
   });
 
   verb(
-    program
-      .command('cat')
-      .description('the bytes of a file')
-      .argument('<PATH>')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(program.command('cat').description('the bytes of a file').argument('<PATH>')),
   ).action(async (context) => {
     const body = await contentOf(context, 'file');
     const { client, standard } = context;
@@ -54,15 +51,16 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
   });
 
   verb(
-    program
-      .command('put')
-      .description('create or replace a file from FILE or standard input')
-      .argument('<PATH>')
-      .argument('[FILE]', '- is standard input', STANDARD_INPUT)
-      .option('--offset <BYTES>', 'write in place from there, without truncating')
-      .option('--append', 'write at the end')
-      .option('--exclusive', 'only where nothing is there yet')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('put')
+        .description('create or replace a file from FILE or standard input')
+        .argument('<PATH>')
+        .argument('[FILE]', '- is standard input', STANDARD_INPUT)
+        .option('--offset <BYTES>', 'write in place from there, without truncating')
+        .option('--append', 'write at the end')
+        .option('--exclusive', 'only where nothing is there yet'),
+    ),
   ).action(async (context) => {
     const { client, args, options } = context;
     const query = new URLSearchParams();
@@ -103,7 +101,6 @@ async function contentOf(
   throw new RefusedError({ code }, `${code}: ${file} ${advice}`);
 }
 
-async function fileCall({ client, options }: VerbContext, file: string): Promise<string> {
-  const partition = await choosePartition(client, textOption(options, 'partition'));
-  return filePath(partition, 'files', file);
+async function fileCall(context: VerbContext, file: string): Promise<string> {
+  return filePath(await partitionOf(context), 'files', file);
 }

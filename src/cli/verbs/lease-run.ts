@@ -10,6 +10,7 @@ import type { Lease, LeaseRequest } from '../../client/daxd.js';
 import { systemCodeOf } from '../../lib/errno.js';
 import { RefusedError, UnreachableError } from '../client.js';
 import { lentRange } from '../lent-range.js';
+import { withPartition } from '../partition-choice.js';
 import { SignalRelay } from '../signal-relay.js';
 import type { Standard } from '../standard.js';
 import { UsageError } from '../usage-error.js';
@@ -31,16 +32,21 @@ export function addLeaseRunVerb(
   onExit: (code: number) => void,
 ): void {
   verb(
-    lease
-      .command('run')
-      .description('run a command that has a lease: see DAXD_LEASE in its environment')
-      .argument('<CMD...>', 'behind --, with its arguments')
-      .requiredOption('--path <PATH>', 'a file')
-      .option('--offset <BYTES>', 'first byte', '0')
-      .option('--length <BYTES>', 'default: to the end of the file')
-      .option('--access <ACCESS>', 'read or write', 'read')
-      .option('--ttl <TIME>', 'renew within this time: seconds, or a number with ms, s or m', '30s')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      lease
+        .command('run')
+        .description('run a command that has a lease: see DAXD_LEASE in its environment')
+        .argument('<CMD...>', 'behind --, with its arguments')
+        .requiredOption('--path <PATH>', 'a file')
+        .option('--offset <BYTES>', 'first byte', '0')
+        .option('--length <BYTES>', 'default: to the end of the file')
+        .option('--access <ACCESS>', 'read or write', 'read')
+        .option(
+          '--ttl <TIME>',
+          'renew within this time: seconds, or a number with ms, s or m',
+          '30s',
+        ),
+    ),
   ).action(async (context) => {
     onExit(await leaseAndRun(context));
   });

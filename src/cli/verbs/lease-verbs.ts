@@ -4,7 +4,7 @@ import type { LeaseView } from '../../lease/lease.js';
 import { HELD_STATES } from '../../lease/lease-state.js';
 import { RefusedError } from '../client.js';
 import { leaseSecretHeader } from '../credentials.js';
-import { choosePartition } from '../partition-choice.js';
+import { partitionOf, withPartition } from '../partition-choice.js';
 import { lentRange } from '../lent-range.js';
 import { isBrokenPipe } from '../print.js';
 import { countValue, sizeValue, textOption } from '../values.js';
@@ -67,32 +67,34 @@ export function addLeaseVerbs(
   addLeaseRunVerb(lease, verb, onExit);
 
   verb(
-    program
-      .command('holders')
-      .description('the leases that are held on a file')
-      .argument('<PATH>')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('holders')
+        .description('the leases that are held on a file')
+        .argument('<PATH>'),
+    ),
   ).action(async (context) => {
-    const { client, args, options } = context;
-    const partition = await choosePartition(client, textOption(options, 'partition'));
+    const { args, options } = context;
+    const partition = await partitionOf(context);
     await list({ ...context, options: { ...options, partition, path: args[0] } });
   });
 }
 
 function acquireCommand(lease: Command): Command {
-  return lease
-    .command('acquire')
-    .description('pin a range of a file, or without --path of a raw partition')
-    .option('--path <PATH>', 'a file')
-    .option('--offset <BYTES>', 'first byte', '0')
-    .option('--length <BYTES>', 'default: to the end of the file')
-    .option('--access <ACCESS>', 'read or write', 'read')
-    .option('--ttl-ms <MS>', 'renew within this time', '60000')
-    .option('--client <NAME>', 'who holds it')
-    .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
-    .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
-    .option('--cgroup <PATH>', 'the cgroup with whose last process the lease ends')
-    .option('-p, --partition <NAME>', 'default: the only one mounted');
+  return withPartition(
+    lease
+      .command('acquire')
+      .description('pin a range of a file, or without --path of a raw partition')
+      .option('--path <PATH>', 'a file')
+      .option('--offset <BYTES>', 'first byte', '0')
+      .option('--length <BYTES>', 'default: to the end of the file')
+      .option('--access <ACCESS>', 'read or write', 'read')
+      .option('--ttl-ms <MS>', 'renew within this time', '60000')
+      .option('--client <NAME>', 'who holds it')
+      .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
+      .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
+      .option('--cgroup <PATH>', 'the cgroup with whose last process the lease ends'),
+  );
 }
 
 async function acquire(context: VerbContext): Promise<void> {

@@ -1,17 +1,18 @@
 import type { Command } from 'commander';
 
-import { choosePartition, filePath, partitionPath } from '../partition-choice.js';
-import { countValue, modeValue, textOption } from '../values.js';
+import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
+import { countValue, modeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 /** `rm`, `rename`, `link` and `mknod`. */
 export function addNameVerbs(program: Command, verb: VerbRunner): void {
   verb(
-    program
-      .command('rm')
-      .description('remove a name, or an empty directory; blocks that are lent go later')
-      .argument('<PATH>')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('rm')
+        .description('remove a name, or an empty directory; blocks that are lent go later')
+        .argument('<PATH>'),
+    ),
   ).action(async (context) => {
     const { client, args } = context;
     const path = filePath(await partitionOf(context), 'files', args[0] ?? '');
@@ -19,13 +20,14 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
   });
 
   verb(
-    program
-      .command('rename')
-      .description('move a name, over what is there')
-      .argument('<FROM>')
-      .argument('<TO>')
-      .option('--no-replace', 'refuse when something is there')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('rename')
+        .description('move a name, over what is there')
+        .argument('<FROM>')
+        .argument('<TO>')
+        .option('--no-replace', 'refuse when something is there'),
+    ),
   ).action(async (context) => {
     const [from, to] = context.args;
     const noReplace = context.options['replace'] === false;
@@ -33,27 +35,29 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
   });
 
   verb(
-    program
-      .command('link')
-      .description('give a file another name')
-      .argument('<FROM>')
-      .argument('<TO>', 'the new name')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('link')
+        .description('give a file another name')
+        .argument('<FROM>')
+        .argument('<TO>', 'the new name'),
+    ),
   ).action(async (context) => {
     const [from, to] = context.args;
     await call(context, 'link', { from, to });
   });
 
   verb(
-    program
-      .command('mknod')
-      .description('make a device, fifo or socket')
-      .argument('<PATH>')
-      .argument('<TYPE>', 'char, block, fifo or socket')
-      .argument('[MAJOR]', 'of a device')
-      .argument('[MINOR]', 'of a device')
-      .option('--mode <OCTAL>', 'default: 0644')
-      .option('-p, --partition <NAME>', 'default: the only one mounted'),
+    withPartition(
+      program
+        .command('mknod')
+        .description('make a device, fifo or socket')
+        .argument('<PATH>')
+        .argument('<TYPE>', 'char, block, fifo or socket')
+        .argument('[MAJOR]', 'of a device')
+        .argument('[MINOR]', 'of a device')
+        .option('--mode <OCTAL>', 'default: 0644'),
+    ),
   ).action(async (context) => {
     const [path, type, major, minor] = context.args;
     const { mode } = context.options;
@@ -65,10 +69,6 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
       ...(minor !== undefined && { minor: countValue(minor, 'MINOR') }),
     });
   });
-}
-
-async function partitionOf({ client, options }: VerbContext): Promise<string> {
-  return choosePartition(client, textOption(options, 'partition'));
 }
 
 async function call(context: VerbContext, op: string, json: object): Promise<void> {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import { choosePartition, filePath } from '../partition-choice.js';
+import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
 import { readStandardInput } from '../source.js';
 import { textOption } from '../values.js';
@@ -61,9 +61,7 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
 }
 
 function common(command: Command): Command {
-  return command
-    .option('--no-follow', 'a symlink itself, not what it points to')
-    .option('-p, --partition <NAME>', 'default: the only one mounted');
+  return withPartition(command.option('--no-follow', 'a symlink itself, not what it points to'));
 }
 
 async function read(context: VerbContext): Promise<readonly Xattr[]> {
@@ -75,12 +73,12 @@ async function read(context: VerbContext): Promise<readonly Xattr[]> {
   return xattrs;
 }
 
-async function xattrCall({ client, args, options }: VerbContext): Promise<string> {
+async function xattrCall(context: VerbContext): Promise<string> {
+  const { args, options } = context;
   const [path = '', name] = args;
   const query = new URLSearchParams(name === undefined ? {} : { name });
   if (options['follow'] === false) query.set('follow', 'false');
-  const partition = await choosePartition(client, textOption(options, 'partition'));
-  return `${filePath(partition, 'xattrs', path)}?${query.toString()}`;
+  return `${filePath(await partitionOf(context), 'xattrs', path)}?${query.toString()}`;
 }
 
 function valueOf({ value_base64: value }: Xattr): Buffer {
