@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { KIB } from '../lib/units.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 
 /** What refusing needs beside the request. */
@@ -10,6 +11,7 @@ export interface RefusalOptions {
   readonly log: Logger;
   /** Told of what is neither the client's fault nor foreseen: a broken invariant above all. */
   readonly onFatal: (error: Error) => void;
+  readonly limits: { readonly jsonBodyBytesMax: number };
 }
 
 /** Statuses of HTTP's own that have an errno of the same meaning. */
@@ -24,9 +26,9 @@ export function refuse(
   error: Error,
   request: FastifyRequest,
   reply: FastifyReply,
-  { log, onFatal }: RefusalOptions,
+  { log, onFatal, limits }: RefusalOptions,
 ): FastifyReply {
-  const expected = foreseen(error);
+  const expected = foreseen(error, limits);
   if (expected === undefined) onFatal(error);
   const refusal = expected ?? new DaxdError('EIO', 'internal error: see the log of daxd');
   const problem = problemFor(refusal, request.url);
@@ -43,13 +45,13 @@ export function refuse(
 }
 
 /** The refusal that `error` stands for; undefined when it is a defect of daxd. */
-function foreseen(error: Error): DaxdError | undefined {
+function foreseen(error: Error, limits: RefusalOptions['limits']): DaxdError | undefined {
   if (error instanceof DaxdError) return error;
   const status = httpStatus(error);
   if (status === undefined) return undefined;
   // Fastify's own refusals: a schema, a malformed body, a body too large, a media type.
   const code = CODE_OF_STATUS[status] ?? 'EINVAL';
-  return new HttpRefusal({ status, code, message: adviceFor(error, status) });
+  return new HttpRefusal({ status, code, message: adviceFor(error, status, limits) });
 }
 
 function httpStatus(error: Error & Partial<FastifyError>): number | undefined {
@@ -58,8 +60,14 @@ function httpStatus(error: Error & Partial<FastifyError>): number | undefined {
   return statusCode;
 }
 
-function adviceFor(error: Error, status: number): string {
-  if (status === 413) return 'the body is larger than 64 KiB: only files may be';
+function adviceFor(
+  error: Error,
+  status: number,
+  { jsonBodyBytesMax }: RefusalOptions['limits'],
+): string {
+  if (status === 413) {
+    return `the body is larger than ${jsonBodyBytesMax / KIB} KiB: only files may be`;
+  }
   if (status === 415) {
     return 'this Content-Type is not taken: JSON is application/json, the bytes of a file are application/octet-stream';
   }

@@ -2,8 +2,9 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 import { DaxdError } from '../lib/errno.js';
 
+/** Bytes of a page of LMDB's file, and of the trees in it: those of the machine (mdb.c). */
+export const LMDB_PAGE_BYTES = 4096;
 /** LMDB's own numbers (lmdb.h and mdb.c of the version that the package builds, format 2). */
-const PAGE_BYTES = 4096;
 const MAGIC = 0xbeefc0de;
 const FORMAT = 2;
 /** A root that there is not. */
@@ -39,7 +40,7 @@ export function checkLmdbFile(path: string): void {
   try {
     const { size } = fstatSync(fd);
     // Made, and never written: LMDB lays down its meta pages.
-    if (size > 0) new FileCheck(path, fd, Math.floor(size / PAGE_BYTES)).run();
+    if (size > 0) new FileCheck(path, fd, Math.floor(size / LMDB_PAGE_BYTES)).run();
   } finally {
     closeSync(fd);
   }
@@ -89,12 +90,17 @@ class FileCheck {
     const lower = page.readUInt16LE(PageField.lower);
     const upper = page.readUInt16LE(PageField.upper);
     const isNodes = isBranch !== ((flags & PageFlag.leaf) !== 0);
-    if (!isNodes || lower > upper || upper > PAGE_BYTES - PAGE_HEADER_BYTES || lower % 2 === 1) {
+    if (
+      !isNodes ||
+      lower > upper ||
+      upper > LMDB_PAGE_BYTES - PAGE_HEADER_BYTES ||
+      lower % 2 === 1
+    ) {
       throw this.#damaged(`page ${number} is no page of a tree`);
     }
     for (let at = 0; at < lower; at += 2) {
       const node = PAGE_HEADER_BYTES + page.readUInt16LE(PAGE_HEADER_BYTES + at);
-      if (node + NODE_HEADER_BYTES > PAGE_BYTES) throw this.#damaged(`page ${number} is torn`);
+      if (node + NODE_HEADER_BYTES > LMDB_PAGE_BYTES) throw this.#damaged(`page ${number} is torn`);
       if (isBranch) this.#tree(childOf(page, node), depth + 1);
       else this.#leafNode(page, node, depth);
     }
@@ -105,7 +111,8 @@ class FileCheck {
     const value = node + NODE_HEADER_BYTES + page.readUInt16LE(node + NodeField.keyBytes);
     const isBig = (flags & NodeFlag.bigData) !== 0;
     const bytes = page.readUInt16LE(node + NodeField.low) + lengthHigh(page, node);
-    if (value + (isBig ? 8 : bytes) > PAGE_BYTES) throw this.#damaged('a record leaves its page');
+    if (value + (isBig ? 8 : bytes) > LMDB_PAGE_BYTES)
+      throw this.#damaged('a record leaves its page');
     if (isBig) {
       this.#overflow(page.readBigUInt64LE(value), bytes, depth + 1);
       return;
@@ -119,7 +126,7 @@ class FileCheck {
     const page = this.#read(number, depth);
     const pages = page.readUInt32LE(PageField.overflowPages);
     const isOverflow = (page.readUInt16LE(PageField.flags) & PageFlag.overflow) !== 0;
-    const fits = PAGE_HEADER_BYTES + bytes <= pages * PAGE_BYTES;
+    const fits = PAGE_HEADER_BYTES + bytes <= pages * LMDB_PAGE_BYTES;
     if (!isOverflow || !fits || Number(number) + pages > this.#pages) {
       throw this.#damaged(`page ${number} does not hold the ${bytes} bytes that it should`);
     }
@@ -129,8 +136,8 @@ class FileCheck {
     if (number >= BigInt(this.#pages)) {
       throw this.#damaged(`page ${number} is beyond its end, at ${this.#pages} pages`);
     }
-    const buffer = (this.#buffers[depth] ??= Buffer.alloc(PAGE_BYTES));
-    readSync(this.#fd, buffer, 0, PAGE_BYTES, Number(number) * PAGE_BYTES);
+    const buffer = (this.#buffers[depth] ??= Buffer.alloc(LMDB_PAGE_BYTES));
+    readSync(this.#fd, buffer, 0, LMDB_PAGE_BYTES, Number(number) * LMDB_PAGE_BYTES);
     if (buffer.readBigUInt64LE(PageField.number) !== number) {
       throw this.#damaged(`page ${number} is not where it says`);
     }

@@ -1,17 +1,16 @@
 import { encodeJson } from './kept-json.js';
 import type { KeptKey, LeaseRecord, LeaseTombstone } from './lease-record.js';
 import type { StoreChange } from './lease-store.js';
+import { LMDB_PAGE_BYTES } from './lmdb-file-check.js';
 
-/** Pages of an LMDB file, and of the trees in it. */
-const PAGE_BYTES = 4096;
 /**
  * What one key that is written or removed copies of its tree at most, beside what a whole
  * transaction does: its leaf and the branch above, and those beside them that it is split into
  * or merged with.
  */
-const PATH_BYTES = 4 * PAGE_BYTES;
+const PATH_BYTES = 4 * LMDB_PAGE_BYTES;
 /** Of each transaction: the upper levels of each tree, and of the one that lists free pages. */
-const TRANSACTION_BYTES = 32 * PAGE_BYTES;
+const TRANSACTION_BYTES = 32 * LMDB_PAGE_BYTES;
 /** The list of free pages takes no more of the file than one part in so many. */
 const FREE_LIST_PART = 64;
 /** A leaf is half full after it was split. */
@@ -112,5 +111,5 @@ function escapedBytes(text: string | undefined): number {
 function valueBytes(bytes: number): number {
   const entryBytes = bytes + ENTRY_BYTES;
   if (entryBytes < OWN_PAGES_FROM_BYTES) return entryBytes * SPLIT_FACTOR;
-  return Math.ceil(entryBytes / PAGE_BYTES) * PAGE_BYTES + SPLIT_FACTOR * ENTRY_BYTES;
+  return Math.ceil(entryBytes / LMDB_PAGE_BYTES) * LMDB_PAGE_BYTES + SPLIT_FACTOR * ENTRY_BYTES;
 }
