@@ -3,9 +3,9 @@ import { basename, join, resolve as resolvePath } from 'node:path';
 
 import type { ServeConfig } from '../config/load.js';
 import type { LeaseStore } from '../lease/lease-store.js';
-import { lockDirectory } from '../lease/lmdb-directory.js';
-import { unwritable } from '../lease/lmdb-errors.js';
-import { LmdbStore } from '../lease/lmdb-store.js';
+import { lockDirectory } from '../lease/lmdb/directory.js';
+import { unwritable } from '../lease/lmdb/errors.js';
+import { LmdbStore } from '../lease/lmdb/lmdb-store.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Backing } from '../media/backing.js';

@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import type { FastifyReply } from 'fastify';
 
 import { DaxdError } from '../lib/errno.js';
-import type { LeaseCheck } from '../lease/lease-check.js';
+import type { LeaseCheck } from '../lease/lease-steps.js';
 import { hasEnded } from '../lease/lease-state.js';
 import type { Lease } from '../lease/lease.js';
 import type { RecalledView } from '../lease/recalls.js';

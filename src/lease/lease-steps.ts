@@ -4,7 +4,6 @@ import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
-import type { LeaseCheck } from './lease-check.js';
 import type { QuarantineCause } from './lease-record.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
 import { hasEnded } from './lease-state.js';
@@ -13,6 +12,12 @@ import type { Lease } from './lease.js';
 import type { GrantKey } from './lease-terms.js';
 import { LEASE_RANGES_MAX } from './limits.js';
 import { placesOf } from './quarantined-pages.js';
+
+/**
+ * Looks at a lease right before it is changed, when no other durable step of it is under way.
+ * What it throws refuses the change.
+ */
+export type LeaseCheck = (lease: Lease) => void;
 
 /** What {@link LeaseSteps} stand on. */
 export interface LeaseStepsOptions {

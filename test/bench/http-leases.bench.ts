@@ -12,7 +12,7 @@ import { Daemon } from '../../src/daemon/daemon.js';
 import { openLog } from '../../src/daemon/log.js';
 import type { DaemonLog } from '../../src/daemon/log.js';
 import { AcquireLease, GrantedLease, LeaseParams } from '../../src/http/schemas/lease.js';
-import { LmdbStore } from '../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../src/lease/lmdb/lmdb-store.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { medianRow } from './bench-row.js';
 import type { BenchRow } from './bench-row.js';

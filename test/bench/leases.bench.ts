@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { newLeaseSecret } from '../../src/http/lease-secret.js';
 import type { LeaseRecord } from '../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange } from '../../src/lease/lease-store.js';
-import { LmdbStore } from '../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../src/lease/lmdb/lmdb-store.js';
 import { systemClock } from '../../src/lib/clock.js';
 import { PAGE_SIZE } from '../../src/lib/units.js';
 import { ask, setUpLeases } from '../unit/lease/set-up.js';

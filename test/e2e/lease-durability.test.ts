@@ -153,14 +153,14 @@ t.test('each grant, release and 202 is on the disk before its reply', async (t) 
 t.test('control: without the sync, replies are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
   const text = 'overlappingSync: false,';
-  const program = mutant(t, 'lease/lmdb-store.js', text, 'noSync: true,');
+  const program = mutant(t, 'lease/lmdb/lmdb-store.js', text, 'noSync: true,');
   const { replies, early } = await judge(t, program);
   t.ok(early > replies / 2, `${early} of ${replies} are early`);
 });
 
 t.test('control: with the reply before the commit, replies are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const program = mutant(t, 'lease/lmdb-store.js', 'await written;', 'void written;');
+  const program = mutant(t, 'lease/lmdb/lmdb-store.js', 'await written;', 'void written;');
   const { replies, early } = await judge(t, program);
   t.ok(early > replies / 2, `${early} of ${replies} are early`);
 });

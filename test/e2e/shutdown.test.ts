@@ -88,7 +88,7 @@ async function endUnkept(t: Test, ...args: string[]) {
   const slowly = `if (changes.some(({ kind }) => kind === 'put'))
     await new Promise((resolve) => setTimeout(resolve, 4_000));
   await written;`;
-  const program = mutant(t, 'lease/lmdb-store.js', 'await written;', slowly);
+  const program = mutant(t, 'lease/lmdb/lmdb-store.js', 'await written;', slowly);
   const { path: image } = kernelImage(t);
   const serve = ['--backing', image, ...args];
   const daxd = await startDaxd(t, serve, undefined, [process.execPath, program]);

@@ -1,5 +1,5 @@
 /** Grants and removes leases in a store until it is killed; prints each change once it is durable. */
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { recordOf } from './records.js';
 
 const store = LmdbStore.open(process.argv[2] ?? '');

@@ -7,7 +7,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import type { StoreChange } from '../../../src/lease/lease-store.js';
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { requires } from '../../support/requires.js';
 import { mountSmallTmpfs } from '../media/mounts.js';

@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { endOf, recordOf } from './records.js';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import type { KeptOperation } from '../../../src/lease/kept-operation.js';
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { mountSmallTmpfs } from '../media/mounts.js';

@@ -5,8 +5,8 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import type { StoreChange } from '../../../src/lease/lease-store.js';
-import { growthBytes } from '../../../src/lease/lmdb-growth.js';
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
+import { growthBytes } from '../../../src/lease/lmdb/growth.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { FallocateMode, fallocate } from '../../../src/media/fallocate.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { endOf, recordOf } from './records.js';

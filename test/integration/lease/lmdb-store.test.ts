@@ -12,8 +12,8 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import t from 'tap';
 
-import { LmdbStore } from '../../../src/lease/lmdb-store.js';
-import { summedBytes } from '../../../src/lease/summed-bytes.js';
+import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
+import { summedBytes } from '../../../src/lease/lmdb/summed-bytes.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { spawnScript } from '../media/children.js';

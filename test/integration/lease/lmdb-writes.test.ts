@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import t from 'tap';
 
-import { LmdbWrites } from '../../../src/lease/lmdb-writes.js';
-import { SUMMED } from '../../../src/lease/summed-bytes.js';
-import type { SummedValue } from '../../../src/lease/summed-bytes.js';
+import { LmdbWrites } from '../../../src/lease/lmdb/lmdb-writes.js';
+import { SUMMED } from '../../../src/lease/lmdb/summed-bytes.js';
+import type { SummedValue } from '../../../src/lease/lmdb/summed-bytes.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 
 t.test('a key is removed where it stands, and nowhere else', async (t) => {

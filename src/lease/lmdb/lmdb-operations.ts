@@ -1,8 +1,8 @@
 import type { Database, RootDatabase } from 'lmdb';
 
 import { decodeJson, encodeJson } from './kept-json.js';
-import type { KeptOperation } from './kept-operation.js';
-import type { StoreChange } from './lease-store.js';
+import type { KeptOperation } from '../kept-operation.js';
+import type { StoreChange } from '../lease-store.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
-import { DaxdError } from '../lib/errno.js';
+import { DaxdError } from '../../lib/errno.js';
 
 /** Bytes of a page of LMDB's file, and of the trees in it: those of the machine (mdb.c). */
 export const LMDB_PAGE_BYTES = 4096;

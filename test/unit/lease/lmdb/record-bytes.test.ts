@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import t from 'tap';
 
-import type { LeaseRecord } from '../../../src/lease/lease-record.js';
-import { RecordReader, recordBytes } from '../../../src/lease/record-bytes.js';
-import { summedBytes } from '../../../src/lease/summed-bytes.js';
-import { testSeed, times } from '../../support/random-test.js';
+import type { LeaseRecord } from '../../../../src/lease/lease-record.js';
+import { RecordReader, recordBytes } from '../../../../src/lease/lmdb/record-bytes.js';
+import { summedBytes } from '../../../../src/lease/lmdb/summed-bytes.js';
+import { testSeed, times } from '../../../support/random-test.js';
 
 const seed = testSeed(t);
 

@@ -1,5 +1,5 @@
-import { CRC_INIT, crc32c } from '../lib/crc32c.js';
-import { DaxdError } from '../lib/errno.js';
+import { CRC_INIT, crc32c } from '../../lib/crc32c.js';
+import { DaxdError } from '../../lib/errno.js';
 
 const SUM_BYTES = 4;
 

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
 
-import { DaxdError } from '../lib/errno.js';
-import { FallocateMode, fallocate } from '../media/fallocate.js';
+import { DaxdError } from '../../lib/errno.js';
+import { FallocateMode, fallocate } from '../../media/fallocate.js';
 
 /**
  * Kept behind the end of the file for what is to go on while the disk is full: removals, and the

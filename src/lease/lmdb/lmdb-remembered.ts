@@ -1,9 +1,9 @@
 import type { Database, RootDatabase } from 'lmdb';
 
 import { decodeJson, encodeJson } from './kept-json.js';
-import type { KeptKey, LeaseTombstone, RememberedRound } from './lease-record.js';
-import type { StoreChange } from './lease-store.js';
-import { REMEMBERED_MS } from './limits.js';
+import type { KeptKey, LeaseTombstone, RememberedRound } from '../lease-record.js';
+import type { StoreChange } from '../lease-store.js';
+import { REMEMBERED_MS } from '../limits.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';

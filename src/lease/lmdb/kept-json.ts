@@ -1,5 +1,5 @@
-import type { KeptOperation } from './kept-operation.js';
-import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from './lease-record.js';
+import type { KeptOperation } from '../kept-operation.js';
+import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from '../lease-record.js';
 import { wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 

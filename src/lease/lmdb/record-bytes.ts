@@ -1,8 +1,8 @@
-import type { ByteRange } from './byte-ranges.js';
-import { isOfAllPages, rangesOf, runsIn } from './holding.js';
-import type { LeaseRecord } from './lease-record.js';
-import type { LeaseTerms } from './lease-terms.js';
-import type { PageRun } from './page-runs.js';
+import type { ByteRange } from '../byte-ranges.js';
+import { isOfAllPages, rangesOf, runsIn } from '../holding.js';
+import type { LeaseRecord } from '../lease-record.js';
+import type { LeaseTerms } from '../lease-terms.js';
+import type { PageRun } from '../page-runs.js';
 
 /*
  * How a lease stands in a store under its id. A restart reads a million of them: what they have

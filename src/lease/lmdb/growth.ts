@@ -1,7 +1,7 @@
 import { encodeJson } from './kept-json.js';
-import type { KeptKey, LeaseRecord, LeaseTombstone } from './lease-record.js';
-import type { StoreChange } from './lease-store.js';
-import { LMDB_PAGE_BYTES } from './lmdb-file-check.js';
+import type { KeptKey, LeaseRecord, LeaseTombstone } from '../lease-record.js';
+import type { StoreChange } from '../lease-store.js';
+import { LMDB_PAGE_BYTES } from './file-check.js';
 
 /**
  * What one key that is written or removed copies of its tree at most, beside what a whole

@@ -1,9 +1,9 @@
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { DaxdError, systemCodeOf } from '../lib/errno.js';
-import { tryFlock } from '../media/lock.js';
-import { unwritable } from './lmdb-errors.js';
+import { DaxdError, systemCodeOf } from '../../lib/errno.js';
+import { tryFlock } from '../../media/lock.js';
+import { unwritable } from './errors.js';
 
 /**
  * Opens and locks the directory of a store, which is made where it is not there. One daemon a

@@ -1,9 +1,9 @@
 import type { Database, RootDatabase } from 'lmdb';
 
-import { DaxdError } from '../lib/errno.js';
-import type { LeaseRecord } from './lease-record.js';
-import type { StoreChange, StoredLease } from './lease-store.js';
-import { grantedDeadlineMs } from './lease-terms.js';
+import { DaxdError } from '../../lib/errno.js';
+import type { LeaseRecord } from '../lease-record.js';
+import type { StoreChange, StoredLease } from '../lease-store.js';
+import { grantedDeadlineMs } from '../lease-terms.js';
 import { LmdbWrites } from './lmdb-writes.js';
 import { RecordReader, recordBytes } from './record-bytes.js';
 import { SUMMED, wholeBytes } from './summed-bytes.js';

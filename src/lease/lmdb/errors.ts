@@ -1,5 +1,5 @@
-import { DaxdError } from '../lib/errno.js';
-import { fileSystemError } from '../media/system-call-error.js';
+import { DaxdError } from '../../lib/errno.js';
+import { fileSystemError } from '../../media/system-call-error.js';
 
 /** Starting without it would forget who still has pages for DMA. */
 export function unusable(directory: string, why: unknown): DaxdError {
