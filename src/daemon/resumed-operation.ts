@@ -19,7 +19,7 @@ import type { Operations } from './operations.js';
 /** What a {@link ResumedOperation} works with. */
 export interface ResumePorts extends KeptChangePorts {
   readonly operations: Operations;
-  readonly leases: { readonly revocation: Pick<Leases['revocation'], 'evict'> };
+  readonly leases: { readonly revocation: Pick<Leases['revocation'], 'revokeFor'> };
   /** The boot of the machine. */
   readonly bootId: string;
 }

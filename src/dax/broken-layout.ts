@@ -80,7 +80,7 @@ export class BrokenLayout {
       await change.turn();
     }
     change.breaking();
-    if (change.evicts) waited = await evictHolders(change, options, waited);
+    if (change.revokes) waited = await revokeHolders(change, options, waited);
     let latencyMs: number | undefined;
     for (;;) {
       const pfn = device === undefined ? undefined : awaitedPage(change, device.pgmap);
@@ -144,7 +144,7 @@ export class BrokenLayout {
 }
 
 /** Has the holders of pinned pages lose them; whether the change has waited by then. */
-async function evictHolders(
+async function revokeHolders(
   change: LayoutChange,
   { device, onWait }: BreakOptions,
   waited: boolean,
@@ -152,7 +152,7 @@ async function evictHolders(
   if (device === undefined) return waited;
   if (daxLayoutBusyPage(device.pgmap, change.pages()) === undefined) return waited;
   if (!waited) onWait(change);
-  await change.evicted();
+  await change.revoked();
   return true;
 }
 

@@ -47,7 +47,7 @@ export interface LayoutChangeRequest {
    * Awaited when the change's turn has come and pages are pinned: gets them back from their
    * holders, or ends these holders' rights. To go with `defer`.
    */
-  readonly evict?: Evict | undefined;
+  readonly revoke?: Revoke | undefined;
   /** Where it is one that an earlier daemon began to wait with. */
   readonly resumed?: ResumedChange | undefined;
 }
@@ -61,7 +61,7 @@ export interface ResumedChange {
 }
 
 /** Settles when no holder of the change's pages has rights any more, and soon after an abort. */
-export type Evict = (change: PendingChange, signal: AbortSignal) => Promise<void>;
+export type Revoke = (change: PendingChange, signal: AbortSignal) => Promise<void>;
 
 /** A layout change as others see it, from its barrier going up until it comes down. */
 export interface PendingChange {
@@ -75,7 +75,7 @@ export interface PendingChange {
   /** Whether it waits for no page: see {@link LayoutChangeRequest.defer}. */
   readonly defers: boolean;
   /** Whether holders have `deadlineMs` each, and then lose their leases. */
-  readonly evicts: boolean;
+  readonly revokes: boolean;
   /** Whether its wait ended well: no page was pinned, or it defers. */
   readonly wasBroken: boolean;
   /** Why it was given up, if it was; what else went wrong does not stand here. */
@@ -105,15 +105,15 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
   readonly op: LayoutOp;
   readonly path: string | undefined;
   readonly defers: boolean;
-  readonly evicts: boolean;
+  readonly revokes: boolean;
   readonly pages: () => Iterable<PfnRun>;
   readonly deadlineMs: number | undefined;
   readonly onWait: ((change: PendingChange) => void) | undefined;
   readonly startedWallMs: number;
   readonly #clock: Clock;
-  readonly #evict: Evict | undefined;
+  readonly #revoke: Revoke | undefined;
   readonly #startedMs: number;
-  /** Made for whoever evicts: nothing else needs one. */
+  /** Made for whoever revokes: nothing else needs one. */
   #abort: AbortController | undefined;
   #state: LayoutChangeState = 'queued';
   #wasBroken = false;
@@ -121,15 +121,15 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
   #tookMs: number | undefined;
 
   constructor(id: string, request: LayoutChangeRequest, clock: Clock) {
-    const { op, inode, path, from, to, pages, defer = false, evict } = request;
+    const { op, inode, path, from, to, pages, defer = false, revoke } = request;
     assert(from >= 0 && to >= from, `${op} changes bytes ${from} to ${to}, in this order`);
     super(inode, from, to);
     this.id = id;
     this.op = op;
     this.path = path;
     this.defers = defer;
-    this.#evict = evict;
-    this.evicts = evict !== undefined;
+    this.#revoke = revoke;
+    this.revokes = revoke !== undefined;
     this.pages = pages;
     this.deadlineMs = request.deadlineMs;
     this.onWait = request.onWait;
@@ -152,7 +152,7 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
     return this.#wasBroken ? undefined : this.aborted?.code;
   }
 
-  /** Aborted, with a DaxdError as its reason, when the eviction is to be given up. */
+  /** Aborted, with a DaxdError as its reason, when the revocation is to be given up. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
     if (this.aborted !== undefined) this.#abort.abort(this.aborted);
@@ -185,8 +185,8 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
    *
    * @throws DaxdError the reason of an abort meanwhile, and what ending a lease throws.
    */
-  async evicted(): Promise<void> {
-    await this.#evict?.(this, this.signal);
+  async revoked(): Promise<void> {
+    await this.#revoke?.(this, this.signal);
     if (this.aborted !== undefined) throw this.aborted;
   }
 

@@ -52,7 +52,7 @@ export interface LeaseControl extends Pick<
   Leases,
   'acknowledge' | 'acquire' | 'get' | 'list' | 'release' | 'renew' | 'view'
 > {
-  readonly revocation: Pick<Leases['revocation'], 'evict' | 'proven' | 'revoke'>;
+  readonly revocation: Pick<Leases['revocation'], 'proven' | 'revoke' | 'revokeFor'>;
 }
 
 /** A mounted filesystem, and where its partition lies. */

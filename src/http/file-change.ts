@@ -1,7 +1,7 @@
-import type { Evict, PendingChange, ResumedChange } from '../dax/layout-change.js';
+import type { PendingChange, ResumedChange, Revoke } from '../dax/layout-change.js';
 import type { ChangeResult } from '../fs/ext4/layout-break.js';
 import type { FileChange } from '../lease/kept-operation.js';
-import type { Evicted } from '../lease/revocation.js';
+import type { RevokedLease } from '../lease/revocation.js';
 import type { FileSystem, LeaseControl } from './control.js';
 import type { LayoutChanged } from './schemas/file.js';
 
@@ -14,7 +14,7 @@ export interface ChangeOptions {
   /** What is pinned goes into quarantine instead. */
   readonly defer: boolean;
   /** Takes the leases in the way from their holders first. */
-  readonly evict?: Evict | undefined;
+  readonly revoke?: Revoke | undefined;
   /** Told when the change has to wait. */
   readonly onWait?: (change: PendingChange) => void;
   /** Awaited right before the file changes. */
@@ -69,26 +69,26 @@ export class ConflictTerms {
   /** Whether it waits for no page: what is pinned goes into quarantine. */
   readonly defer: boolean;
   /** Takes the leases first; undefined where it takes none. */
-  readonly evict: Evict | undefined;
-  #evicted: readonly Evicted[] = [];
+  readonly revoke: Revoke | undefined;
+  #revoked: readonly RevokedLease[] = [];
 
   constructor(
-    revocation: Pick<LeaseControl['revocation'], 'evict'>,
+    revocation: Pick<LeaseControl['revocation'], 'revokeFor'>,
     partition: string,
     onConflict: 'wait' | 'fail' | 'defer' | 'revoke' = 'wait',
   ) {
     this.defer = onConflict === 'defer' || onConflict === 'revoke';
     if (onConflict !== 'revoke') return;
-    this.evict = async (pending, aborted) => {
-      const taken = await revocation.evict(partition, pending, aborted);
-      this.#evicted = [...this.#evicted, ...taken];
+    this.revoke = async (pending, aborted) => {
+      const taken = await revocation.revokeFor(partition, pending, aborted);
+      this.#revoked = [...this.#revoked, ...taken];
     };
   }
 
   /** What the change answers in all, once it has settled as `work` does. */
   async answer(work: Promise<LayoutChanged>): Promise<LayoutChanged> {
     const changed = await work;
-    return this.evict === undefined ? changed : { ...changed, evicted: [...this.#evicted] };
+    return this.revoke === undefined ? changed : { ...changed, evicted: [...this.#revoked] };
   }
 }
 

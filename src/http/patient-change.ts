@@ -38,14 +38,14 @@ export class PatientChange {
   /** What it is run with. */
   get options(): ChangeOptions {
     const { path, terms, limit, kept, resumed } = this.#parts;
-    const { defer, evict } = terms;
+    const { defer, revoke } = terms;
     const { signal, deadlineMs } = limit;
     return {
       path,
       signal,
       deadlineMs,
       defer,
-      evict,
+      revoke,
       ...(kept !== undefined && { onBegin: kept.onBegin }),
       ...(resumed !== undefined && { resumed }),
     };

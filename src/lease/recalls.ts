@@ -91,7 +91,7 @@ function restOf(
 ): number | undefined {
   const { deadlineMs } = change;
   if (deadlineMs === undefined) return undefined;
-  if (change.evicts) return Math.max(0, Math.floor(recallClock.restMs(lease, change)));
+  if (change.revokes) return Math.max(0, Math.floor(recallClock.restMs(lease, change)));
   return Math.max(0, Math.floor(deadlineMs - change.waitedMs()));
 }
 

@@ -3,7 +3,7 @@ import { withResolvers } from '../lib/with-resolvers.js';
 import { Fencing } from './fencing.js';
 import type { FencingOptions } from './fencing.js';
 import type { HeldLeases } from './held-leases.js';
-import { EvictionStop } from './eviction-stop.js';
+import { RevocationStop } from './revocation-stop.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseCheck, LeaseSteps } from './lease-steps.js';
 import type { Lease } from './lease.js';
@@ -22,7 +22,7 @@ export interface RevocationOptions extends FencingOptions {
 }
 
 /** A change that leases are in the way of. */
-export interface EvictingChange extends RecallingChange {
+export interface RevokingChange extends RecallingChange {
   readonly op: string;
   readonly inode: number;
   /** The bytes of the file that change, half open; `to` may be Infinity. */
@@ -31,7 +31,7 @@ export interface EvictingChange extends RecallingChange {
 }
 
 /** What became of a lease that was in the way. */
-export interface Evicted {
+export interface RevokedLease {
   readonly lease: string;
   /** `active` where its holder gave the pages back and kept others. */
   readonly state: LeaseState;
@@ -65,14 +65,18 @@ export class Revocation {
    *
    * @throws DaxdError ENOSPC, EIO when the store fails: no other lease is taken then.
    */
-  async evict(partition: string, change: EvictingChange, signal: AbortSignal): Promise<Evicted[]> {
+  async revokeFor(
+    partition: string,
+    change: RevokingChange,
+    signal: AbortSignal,
+  ): Promise<RevokedLease[]> {
     const { inode, from, to } = change;
     const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
-    const stop = new EvictionStop(signal);
-    const evictions = leases.map(async (lease) => this.#evictOne(lease, change, stop));
-    await Promise.allSettled(evictions);
+    const stop = new RevocationStop(signal);
+    const revocations = leases.map(async (lease) => this.#revokeOne(lease, change, stop));
+    await Promise.allSettled(revocations);
     stop.forget();
-    return Promise.all(evictions);
+    return Promise.all(revocations);
   }
 
   /**
@@ -90,7 +94,7 @@ export class Revocation {
    * Revokes the leases in the way of a change that have lapsed, where a fence command may free
    * their pages: their holders have no rights left, and somebody waits.
    */
-  blocked(partition: string, { op, id, inode, from, to }: EvictingChange): void {
+  blocked(partition: string, { op, id, inode, from, to }: RevokingChange): void {
     if (!this.#fencing.isPossible) return;
     for (const lease of this.#options.held.index.pinning(partition, inode, from, to)) {
       if (lease.state === 'suspect') this.lapsed(lease, `${op} ${id}`);
@@ -140,7 +144,11 @@ export class Revocation {
   }
 
   /** @throws DaxdError ENOSPC, EIO when the store fails: the others stop then. */
-  async #evictOne(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<Evicted> {
+  async #revokeOne(
+    lease: Lease,
+    change: RevokingChange,
+    stop: RevocationStop,
+  ): Promise<RevokedLease> {
     try {
       await this.#climb(lease, change, stop);
     } catch (error) {
@@ -152,7 +160,7 @@ export class Revocation {
   }
 
   /** Goes up the ladder until a lease is out of the way, or nobody can do more. */
-  async #climb(lease: Lease, change: EvictingChange, stop: EvictionStop): Promise<void> {
+  async #climb(lease: Lease, change: RevokingChange, stop: RevocationStop): Promise<void> {
     while (!stop.isNow && isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
       if (restMs <= 0) {
@@ -165,7 +173,7 @@ export class Revocation {
   }
 
   /** Gives the holder of a lease its time; over once it has given pages back. */
-  async #untilLess(lease: Lease, restMs: number, stop: EvictionStop): Promise<void> {
+  async #untilLess(lease: Lease, restMs: number, stop: RevocationStop): Promise<void> {
     const { clock, held } = this.#options;
     const { promise: over, resolve } = withResolvers();
     const cancelTimer = clock.setTimer(resolve, restMs);
@@ -189,8 +197,8 @@ export class Revocation {
     });
   }
 
-  /** Fences a holder; where the eviction stops, without anybody who waits. */
-  async #fenceUntil(lease: Lease, stop: EvictionStop): Promise<void> {
+  /** Fences a holder; where the revocation stops, without anybody who waits. */
+  async #fenceUntil(lease: Lease, stop: RevocationStop): Promise<void> {
     const fencing = this.#fencing.now(lease);
     await stop.race(fencing);
     if (stop.isNow) this.#fencing.leave(lease, fencing);
@@ -198,7 +206,7 @@ export class Revocation {
 }
 
 /** The pages of a lease that a change went on without are no file's any more. */
-function isInTheWay({ runs, quarantined }: Lease, { from, to }: EvictingChange): boolean {
+function isInTheWay({ runs, quarantined }: Lease, { from, to }: RevokingChange): boolean {
   return (
     quarantined?.cause !== 'deferred' && runs.some((run) => run.offset < to && runEnd(run) > from)
   );

@@ -1,6 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import type {
-  Evict,
+  Revoke,
   LayoutChangeRequest,
   PendingChange,
   ResumedChange,
@@ -28,8 +28,8 @@ export interface Change {
    * the file for the quarantine, with what their holders see in them.
    */
   readonly defer?: boolean | undefined;
-  /** Takes the leases of those blocks from their holders first: see `LayoutChangeRequest.evict`. */
-  readonly evict?: Evict | undefined;
+  /** Takes the leases of those blocks from their holders first: see `LayoutChangeRequest.revoke`. */
+  readonly revoke?: Revoke | undefined;
   /**
    * Awaited once the wait is over, right before the file changes; where it throws, the file is as
    * it was. A change that does not happen after all, for what the file is by then, has called it too.

@@ -105,7 +105,7 @@ export function setUp(
       identify: (name) => (name === 'pmem0p1' ? MEDIA : undefined),
       mountOf: () => mount,
     },
-    leases: { revocation: { evict: async () => [] } },
+    leases: { revocation: { revokeFor: async () => [] } },
     ids: new SortableIds(() => clock.wallMs()),
     clock,
     bootId,

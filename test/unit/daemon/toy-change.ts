@@ -11,7 +11,7 @@ export class ToyChange implements PendingChange {
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
   defers = false;
-  readonly evicts = false;
+  readonly revokes = false;
   wasBroken = false;
   givenUp: PendingChange['givenUp'];
   deadlineMs: number | undefined;

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 
 import type { FenceOutcome } from '../../../src/lease/fence.js';
-import type { EvictingChange } from '../../../src/lease/revocation.js';
+import type { RevokingChange } from '../../../src/lease/revocation.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
@@ -13,7 +13,7 @@ import type { LeaseSetUp } from './set-up.js';
 
 const FULL = new DaxdError('ENOSPC', 'full');
 
-function change({ fs }: LeaseSetUp, waitedMs = () => 0): EvictingChange {
+function change({ fs }: LeaseSetUp, waitedMs = () => 0): RevokingChange {
   const { inode } = fs.fileAt('file');
   return { id: '01C', op: 'truncate', deadlineMs: 1_000, inode, from: 0, to: Infinity, waitedMs };
 }
@@ -24,7 +24,7 @@ async function setUp(options: Parameters<typeof setUpLeases>[0] = {}) {
   return set;
 }
 
-t.test('evict: where the store fails for one, no other is taken later', async (t) => {
+t.test('revokeFor: where the store fails for one, no other is taken later', async (t) => {
   const set = await setUp();
   const { leases, clock, store } = set;
   const lapsed = await leases.acquire(ask({ ttlMs: 1_000 }));
@@ -33,7 +33,10 @@ t.test('evict: where the store fails for one, no other is taken later', async (t
   t.equal(lapsed.state, 'suspect');
   store.failure = FULL;
   const never = new AbortController();
-  await t.rejects(leases.revocation.evict('pmem0p1', change(set), never.signal), refusal('ENOSPC'));
+  await t.rejects(
+    leases.revocation.revokeFor('pmem0p1', change(set), never.signal),
+    refusal('ENOSPC'),
+  );
   store.failure = undefined;
   clock.advance(120_000);
   await setImmediate();
@@ -41,7 +44,7 @@ t.test('evict: where the store fails for one, no other is taken later', async (t
   t.equal(set.pinnedPages(), 2);
 });
 
-t.test('evict: whoever gives up does not wait for a fence, which goes on', async (t) => {
+t.test('revokeFor: whoever gives up does not wait for a fence, which goes on', async (t) => {
   const gate = new Gate();
   const fence = {
     fence: async (): Promise<FenceOutcome> => {
@@ -55,11 +58,11 @@ t.test('evict: whoever gives up does not wait for a fence, which goes on', async
   const lease = await leases.acquire(ask({ ttlMs: 1_000 }));
   clock.advance(1_000);
   const asked = new AbortController();
-  const evicted = leases.revocation.evict('pmem0p1', change(set), asked.signal);
+  const revoked = leases.revocation.revokeFor('pmem0p1', change(set), asked.signal);
   await setImmediate();
   t.match(lease, { state: 'quarantined', quarantined: { isRevoked: true } });
   asked.abort();
-  t.match(await evicted, [{ lease: lease.id, state: 'quarantined' }]);
+  t.match(await revoked, [{ lease: lease.id, state: 'quarantined' }]);
   gate.open();
   await setImmediate();
   t.equal(lease.state, 'revoked');

@@ -1,10 +1,10 @@
 import { withResolvers } from '../lib/with-resolvers.js';
 
 /**
- * The end of an eviction before its time, for all leases of it: when its change is given up, or
+ * The end of a revocation before its time, for all leases of it: when its change is given up, or
  * once the store has failed for one. A signal would look through its listeners for each lease.
  */
-export class EvictionStop {
+export class RevocationStop {
   readonly #signal: AbortSignal;
   readonly #ports = new Set<() => void>();
   #isNow: boolean;
