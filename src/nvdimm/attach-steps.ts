@@ -56,6 +56,25 @@ export class AttachSteps {
 
   /** Runs one step and records it. What it throws passes through. */
   async run<T>(step: AttachStepName, work: () => T | Promise<T>): Promise<T> {
+    return this.#step(step, work, () => false);
+  }
+
+  /** As `run`, but ENODEV means "not this kind": the result is then undefined. */
+  async sniff<T>(step: AttachStepName, work: () => T): Promise<T | undefined> {
+    try {
+      return await this.#step(step, work, isOtherKind);
+    } catch (error) {
+      if (!isOtherKind(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** @param isFine whether the attach goes on after what `work` threw */
+  async #step<T>(
+    step: AttachStepName,
+    work: () => T | Promise<T>,
+    isFine: (error: unknown) => boolean,
+  ): Promise<T> {
     const startedMs = this.#clock.nowMs();
     try {
       this.#beforeStep?.(step);
@@ -63,24 +82,8 @@ export class AttachSteps {
       this.#record({ step, ok: true }, startedMs);
       return result;
     } catch (error) {
-      this.#record({ step, ok: false, ...errnoOf(error) }, startedMs);
+      this.#record({ step, ok: isFine(error), ...errnoOf(error) }, startedMs);
       throw error;
-    }
-  }
-
-  /** As `run`, but ENODEV means "not this kind": the result is then undefined. */
-  async sniff<T>(step: AttachStepName, work: () => T): Promise<T | undefined> {
-    const startedMs = this.#clock.nowMs();
-    try {
-      this.#beforeStep?.(step);
-      const result = work();
-      this.#record({ step, ok: true }, startedMs);
-      return result;
-    } catch (error) {
-      const isOtherKind = error instanceof DaxdError && error.code === 'ENODEV';
-      this.#record({ step, ok: isOtherKind, ...errnoOf(error) }, startedMs);
-      if (!isOtherKind) throw error;
-      return undefined;
     }
   }
 
@@ -91,4 +94,8 @@ export class AttachSteps {
 
 function errnoOf(error: unknown): { readonly errno?: ErrorCode } {
   return error instanceof DaxdError ? { errno: error.code } : {};
+}
+
+function isOtherKind(error: unknown): boolean {
+  return error instanceof DaxdError && error.code === 'ENODEV';
 }

@@ -12,7 +12,8 @@ import { AttachLife } from './attach-state.js';
 import { AttachSteps, type BeforeStep } from './attach-steps.js';
 import { NdNamespace } from './nd-namespace.js';
 import { type Personality, pmemAttachDisk } from './pmem-attach-disk.js';
-import { namespaceInfo, PmemDevice } from './pmem-device.js';
+import { namespaceInfo } from './namespace-info.js';
+import { PmemDevice } from './pmem-device.js';
 import { ndBttProbe, ndDaxProbe, ndPfnProbe } from './sniff.js';
 
 /** What a probe works on and with. */
