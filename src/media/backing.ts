@@ -4,7 +4,7 @@ import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import type { FileNote } from './file-note.js';
 import type { Mapping } from './mapping.js';
-import type { PersistenceKind } from './persistence.js';
+import type { PersistenceKind } from './persister.js';
 import type { RawMemory } from './raw-memory.js';
 
 /**

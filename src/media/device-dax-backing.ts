@@ -4,7 +4,6 @@ import type { FileHandle } from 'node:fs/promises';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
-import type { PersistenceKind } from './persistence.js';
 import { deviceNumber } from './device-number.js';
 import { type DeviceDaxGeometry, readDeviceDaxGeometry } from './device-dax-sysfs.js';
 import { FileNote } from './file-note.js';
@@ -13,7 +12,7 @@ import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
 import { openFile, unlockAndClose } from './open-file.js';
-import { Persister, type PersistView } from './persister.js';
+import { type PersistenceKind, Persister, type PersistView } from './persister.js';
 import { RawMapping, type RawMemory } from './raw-memory.js';
 
 /** How to open a device-dax node; the last two are for tests. */

@@ -6,6 +6,9 @@ import { roundDown, roundUp } from '../lib/units.js';
 import { UsageRef } from '../lib/usage-ref.js';
 import type { Mapping } from './mapping.js';
 
+/** How stores become durable: by msync, by libpmem's cache flushes, or not at all. */
+export type PersistenceKind = 'msync' | 'libpmem' | 'none';
+
 /**
  * Makes the stores to one view of a mapping durable, off the main thread. Whoever calls it
  * keeps the mapping until it settles: a flush of unmapped memory faults.

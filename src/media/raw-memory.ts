@@ -1,7 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { MIB } from '../lib/units.js';
 import { Advice, madviseAsync, munmap } from './mman.js';
-import type { PersistenceKind } from './persistence.js';
+import type { PersistenceKind } from './persister.js';
 import { mapWhole } from './whole-mapping.js';
 
 /**
