@@ -49,7 +49,7 @@ export function readGptCopy(disk: BackingRange, headerLba: number): GptCopy | Gp
     return { damage: `its header would be at LBA ${headerLba}, outside the disk` };
 
   const sector = Buffer.alloc(SECTOR_SIZE);
-  disk.pread(headerLba * SECTOR_SIZE, sector);
+  disk.read(headerLba * SECTOR_SIZE, sector);
   if (sector.toString('latin1', 0, GPT.SIGNATURE.length) !== GPT.SIGNATURE)
     return { damage: `no signature at LBA ${headerLba}` };
 
@@ -59,7 +59,7 @@ export function readGptCopy(disk: BackingRange, headerLba: number): GptCopy | Gp
 
   const tableLba = Number(header.tableOffset);
   const entries = Buffer.alloc(header.entries * GPT_ENTRY_BYTES);
-  disk.pread(tableLba * SECTOR_SIZE, entries);
+  disk.read(tableLba * SECTOR_SIZE, entries);
   if (crc32(entries) !== header.tableChecksum)
     return { damage: `checksum of the entries at LBA ${tableLba} does not match` };
 

@@ -164,7 +164,7 @@ export function scanPartitionTable(disk: BackingRange, log: Logger): TableScan {
   if (diskSectors <= GPT_PRIMARY_LBA) return { kind: 'none' };
 
   const sector = Buffer.alloc(SECTOR_SIZE);
-  disk.pread(0, sector);
+  disk.read(0, sector);
   const mbr = mbrKind(sector);
   const primary = readGptCopy(disk, GPT_PRIMARY_LBA);
   if (mbr !== 'protective') return scanWithoutMbr(mbr, primary);

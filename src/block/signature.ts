@@ -90,7 +90,7 @@ export function firstNonZero(
   const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, length));
   for (let at = offset; at < offset + length; at += chunk.length) {
     const piece = chunk.subarray(0, Math.min(chunk.length, offset + length - at));
-    range.pread(at, piece);
+    range.read(at, piece);
     if (!piece.equals(ZEROS.subarray(0, piece.length))) {
       return at + piece.findIndex((byte) => byte !== 0);
     }
@@ -122,6 +122,6 @@ function marked(named: Omit<Signature, 'offset'>, [offset, latin1]: Mark): Magic
 function isOn(range: BackingRange, { offset, bytes }: Magic): boolean {
   if (offset + bytes.length > range.length) return false;
   const found = Buffer.alloc(bytes.length);
-  range.pread(offset, found);
+  range.read(offset, found);
   return found.equals(bytes);
 }

@@ -192,7 +192,10 @@ export class DaemonControl implements Control {
     const foreign = this.leases.quarantined.filter((one) => one.quarantined?.cause === 'foreign');
     const held =
       foreign.length === 0 ? [] : [`the media were changed under ${foreign.length} leases`];
-    const reasons = [...(this.draining ? ['draining'] : []), ...failed, ...held];
+    const shrunk = reasonAgainst(() => {
+      this.#options.backing.checkSize();
+    });
+    const reasons = [...(this.draining ? ['draining'] : []), ...shrunk, ...failed, ...held];
     return { ready: reasons.length === 0, reasons };
   }
 
@@ -226,5 +229,16 @@ export class DaemonControl implements Control {
 
   #partition(name: string): PartitionBody {
     return partitionBody(this.#options.pmem.disk.partition(name), this.#options.mounts);
+  }
+}
+
+/** What a check says that fails. */
+function reasonAgainst(check: () => void): string[] {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    if (error instanceof DaxdError) return [error.message];
+    throw error;
   }
 }

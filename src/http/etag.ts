@@ -8,8 +8,8 @@ export interface TaggedFile {
 
 /**
  * An entity tag: every change that daxd makes itself moves the inode's ctime, which nobody can
- * set, as the mtime can be; and an inode that is used again has another generation. Two changes
- * within one tick of the clock that leave the size alone are not told apart, as in any ext4.
+ * set, as the mtime can be, also within one tick of the clock; and an inode that is used again has
+ * another generation.
  * What a device stores under a write lease moves neither, so a file has no tag while it is pinned.
  */
 export function etagOf({ inode, generation, size, ctimeNs }: TaggedFile): string {

@@ -39,40 +39,49 @@ export class BackingRange {
   }
 
   /**
-   * Copies `target.length` bytes from `offset` on into `target`.
+   * Copies `target.length` bytes from `offset` on into `target`, by a system call where the backing
+   * has one: a touch of the mapping would end the process where the backing has shrunk, and fill a
+   * hole that is looked at.
    *
+   * @throws DaxdError as `Backing.pread` does.
    * @hot Once a block read.
    */
   read(offset: number, target: Uint8Array): void {
     this.#assertInside(offset, target.length);
-    this.backing.mapping.read(this.start + offset, target);
+    const { backing } = this;
+    if (backing.pread === undefined) backing.mapping.read(this.start + offset, target);
+    else backing.pread(this.start + offset, target);
   }
 
   /**
-   * As {@link read}, but by a system call where the backing has one: for what must not end the
-   * process where the backing has shrunk, nor fill a hole that is looked at.
+   * Sees to it that stores to [offset, offset + length) find room on the disk.
    *
-   * @throws DaxdError as `Backing.pread` does.
+   * @throws DaxdError ENOSPC as `Backing.allocate` does.
+   * @hot Once a block write.
    */
-  pread(offset: number, target: Uint8Array): void {
-    this.#assertInside(offset, target.length);
-    if (this.backing.pread === undefined) this.read(offset, target);
-    else this.backing.pread(this.start + offset, target);
+  allocate(offset: number, length: number): void {
+    this.#assertInside(offset, length);
+    this.backing.allocate?.(this.start + offset, length);
   }
 
   /**
    * Copies `source` to `offset`. Durable only after {@link persist}.
    *
+   * @throws DaxdError ENOSPC as {@link allocate} does.
    * @hot Once a block write.
    */
   write(offset: number, source: Uint8Array): void {
-    this.#assertInside(offset, source.length);
+    this.allocate(offset, source.length);
     this.backing.mapping.write(this.start + offset, source);
   }
 
-  /** Sets every byte of [offset, offset + length) to `value`, 0 to 255. */
+  /**
+   * Sets every byte of [offset, offset + length) to `value`, 0 to 255.
+   *
+   * @throws DaxdError ENOSPC as {@link allocate} does.
+   */
   fill(offset: number, length: number, value: number): void {
-    this.#assertInside(offset, length);
+    this.allocate(offset, length);
     this.backing.mapping.fill(this.start + offset, length, value);
   }
 

@@ -56,6 +56,15 @@ export interface Backing {
   pread?(offset: number, target: Uint8Array): void;
 
   /**
+   * Called before stores to [offset, offset + length): fills the holes of a sparse file there, where
+   * a full disk would end the process with SIGBUS. What the file holds is not changed. Does not
+   * wait. Missing where there are no holes.
+   *
+   * @throws DaxdError ENOSPC when the disk is full, EIO.
+   */
+  allocate?(offset: number, length: number): void;
+
+  /**
    * The parts of [offset, offset + length) that may hold anything but zeros, ascending and
    * inside that range. Missing where the media cannot tell: any part may.
    *

@@ -7,6 +7,7 @@ import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import { isAligned, PAGE_SIZE } from '../lib/units.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
 import { createFile } from './create-file.js';
+import { FallocateMode, fallocate } from './fallocate.js';
 import { FileNote } from './file-note.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
@@ -53,6 +54,7 @@ export class FileBacking implements Backing {
   readonly #handle: FileHandle;
   readonly #persister: Persister;
   #raw: RawMapping | undefined;
+  #canAllocate = true;
 
   private constructor(parts: FileBackingParts) {
     this.path = parts.path;
@@ -139,7 +141,7 @@ export class FileBacking implements Backing {
     if (sparse && !readOnly) {
       options.log.warn(
         { path, sizeBytes: stat.size, allocatedBytes },
-        'the backing is sparse: a store to a hole while the disk is full kills daxd; ' +
+        'the backing is sparse: where the disk is full, changes are refused; ' +
           'fallocate(1) fills the holes',
       );
     }
@@ -165,6 +167,23 @@ export class FileBacking implements Backing {
       `${this.path} shrank from ${this.sizeBytes} to ${sizeNowBytes} bytes while daxd has it ` +
         'mapped: stop daxd and restore the file from a backup',
     );
+  }
+
+  allocate(offset: number, length: number): void {
+    if (!this.sparse || this.readOnly || length === 0 || !this.#canAllocate) return;
+    const { path } = this;
+    try {
+      fallocate({ fd: this.#handle.fd, path, offset, length }, FallocateMode.KeepSize);
+    } catch (cause) {
+      if (!(cause instanceof DaxdError)) throw cause;
+      // Its filesystem cannot say: then a store to a hole is as dangerous as it was.
+      if (cause.code === 'EOPNOTSUPP') this.#canAllocate = false;
+      else if (cause.code !== 'ENOSPC') throw cause;
+      else {
+        const message = `the disk under ${path}, which is sparse, is full: free some of it`;
+        throw new DaxdError('ENOSPC', message, { cause });
+      }
+    }
   }
 
   pread(offset: number, target: Uint8Array): void {

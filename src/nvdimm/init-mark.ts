@@ -11,7 +11,7 @@ const MARK = Buffer.from('daxd --init was cut short here: give --init again.'.pa
  */
 export function isInitCut(backing: Backing): boolean {
   const found = Buffer.alloc(MARK.length);
-  new BackingRange(backing, MARK_OFFSET, MARK.length).pread(0, found);
+  new BackingRange(backing, MARK_OFFSET, MARK.length).read(0, found);
   return found.equals(MARK);
 }
 

@@ -60,6 +60,8 @@ function storeChangedLines(
   stores: Store[],
 ): void {
   const blockOffset = blockNumber * BLOCK_SIZE;
+  // Already a look at a hole through the map would fill it.
+  range.allocate(blockOffset, BLOCK_SIZE);
   const before = wordsOf(blockAt(range, blockOffset));
   const after = wordsOf(changed);
   for (let line = 0; line < BLOCK_SIZE;) {

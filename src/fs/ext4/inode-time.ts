@@ -6,6 +6,8 @@
  */
 
 const NS_PER_SECOND = 1_000_000_000n;
+const NS_PER_TICK = 1_000_000;
+const NS_PER_STEP = 1000;
 const EPOCH_BITS = 2;
 const EPOCH_MASK = 3;
 const SECONDS_MIN = -(2n ** 31n);
@@ -63,6 +65,17 @@ export function encodeWallTime(wallMs: number, width: TimeWidth = 'wide'): Encod
   const seconds = bounded | 0;
   const epoch = Math.round((bounded - seconds) / 2 ** 32);
   return { seconds, extra: ((ns << EPOCH_BITS) | epoch) >>> 0 };
+}
+
+/**
+ * `now`, or where that is the same tick of a clock of milliseconds as the time before, a microsecond
+ * behind that one.
+ */
+export function laterInTick(now: EncodedTime, seconds: number, extra: number): EncodedTime {
+  const isSameSecond = seconds === now.seconds && (extra & EPOCH_MASK) === (now.extra & EPOCH_MASK);
+  const behindNs = (extra >>> EPOCH_BITS) - (now.extra >>> EPOCH_BITS);
+  if (!isSameSecond || behindNs < 0 || behindNs >= NS_PER_TICK - NS_PER_STEP) return now;
+  return { seconds, extra: (extra + (NS_PER_STEP << EPOCH_BITS)) >>> 0 };
 }
 
 /** The clock's seconds in a field of 32 bits, from 1970 to 2106; at least 1, for 0 says "never". */

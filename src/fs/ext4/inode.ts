@@ -4,8 +4,8 @@ import { DaxdError } from '../../lib/errno.js';
 import { randomU32 } from '../../lib/random.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { inodeChecksumSeed } from './checksum.js';
-import { readGroup } from './group.js';
-import { decodeTime, encodeTime, encodeWallTime } from './inode-time.js';
+import { locateInode } from './inode-place.js';
+import { decodeTime, encodeTime, encodeWallTime, laterInTick } from './inode-time.js';
 import type { EncodedTime, TimeWidth } from './inode-time.js';
 import {
   BLOCK_SIZE,
@@ -221,9 +221,7 @@ export class Inode {
 
   /** Sets mtime and ctime to now. */
   touch(): void {
-    const now = this.#now();
-    this.#putTime(InodeField.Mtime, InodeField.MtimeExtra, now);
-    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
+    this.#putChangeTimes(this.#now());
   }
 
   /** Sets ctime to now: owner, links or permissions changed, the content did not. */
@@ -233,8 +231,8 @@ export class Inode {
 
   /** Sets all four times to now: the inode is new. */
   touchAll(): void {
-    this.touch();
     const now = this.#now();
+    this.#putChangeTimes(now);
     this.#putTime(InodeField.Atime, InodeField.AtimeExtra, now);
     if (this.#has(InodeField.CrtimeExtra)) {
       this.#putTime(InodeField.Crtime, InodeField.CrtimeExtra, now);
@@ -252,8 +250,22 @@ export class Inode {
     this.#bytes.copy(txn.modify(blockNumber), offset);
   }
 
+  #putChangeTimes(now: EncodedTime): void {
+    this.#putTime(InodeField.Mtime, InodeField.MtimeExtra, now);
+    this.#putTime(InodeField.Ctime, InodeField.CtimeExtra, now);
+  }
+
+  /**
+   * Later than the ctime also where the clock has not ticked since: what a reader was shown with
+   * that time is another file by now.
+   *
+   * @kernel inode_set_ctime_current (fs/inode.c), since 6.13: likewise, of times that were asked for
+   */
   #now(): EncodedTime {
-    return encodeWallTime(this.#volume.clock.wallMs(), this.#width(InodeField.CtimeExtra));
+    const now = encodeWallTime(this.#volume.clock.wallMs(), this.#width(InodeField.CtimeExtra));
+    if (!this.#has(InodeField.CtimeExtra)) return now;
+    const last = this.#bytes.readInt32LE(InodeField.Ctime);
+    return laterInTick(now, last, this.#bytes.readUInt32LE(InodeField.CtimeExtra));
   }
 
   #width(extraField: number): TimeWidth {
@@ -345,37 +357,6 @@ export function makeInode(volume: Volume, number: number, mode: number): Inode {
   inode.iBlock.writeUInt16LE(EXTENT_ROOT_MAX, 4);
   inode.touchAll();
   return inode;
-}
-
-/**
- * Where an inode lies.
- *
- * @throws DaxdError EUCLEAN when there is no such inode
- */
-export function locateInode(
-  volume: Volume,
-  number: number,
-): { blockNumber: number; offset: number } {
-  const { inodesCount, inodesPerGroup, inodeSize } = volume.superblock;
-  if (!Number.isInteger(number) || number < 1 || number > inodesCount) {
-    throw new DaxdError('EUCLEAN', `inode ${number} is named, the filesystem has ${inodesCount}`);
-  }
-  const table = inodeTable(volume, Math.floor((number - 1) / inodesPerGroup));
-  const byte = ((number - 1) % inodesPerGroup) * inodeSize;
-  return {
-    blockNumber: table + Math.floor(byte / BLOCK_SIZE),
-    offset: byte % BLOCK_SIZE,
-  };
-}
-
-function inodeTable(volume: Volume, group: number): number {
-  const known = volume.inodeTables[group] ?? 0;
-  if (known !== 0) return known;
-  const table = readGroup(volume, volume, group).inodeTable;
-  const { inodeTableBlocks } = volume.superblock;
-  volume.assertBlocks(table, inodeTableBlocks, `inode table of group ${group}`);
-  volume.inodeTables[group] = table;
-  return table;
 }
 
 /** @kernel ext4_inode_csum_verify (fs/ext4/inode.c) */

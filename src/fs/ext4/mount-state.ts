@@ -184,7 +184,10 @@ async function startWriting(
   const { numbers, damage } = findOrphans(volume);
   if (damage !== undefined) return damage;
   volume.range.backing.checkSize();
-  if (journal !== undefined) checkLogLength(journal);
+  if (journal !== undefined) {
+    checkLogLength(journal);
+    journal.allocate();
+  }
   // What a log holds although the flag is clear is in its place: whoever cleared it saw to that.
   await journal?.empty();
   await storeMountState(volume, 'mounted');

@@ -51,7 +51,7 @@ const TOO_WEAK: ReadonlySet<string> = new Set(['dos', 'backup-gpt']);
 function probeExt(range: BackingRange): ProbedFilesystem | undefined {
   if (SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE > range.length) return undefined;
   const sb = Buffer.alloc(SUPERBLOCK_SIZE);
-  range.pread(SUPERBLOCK_OFFSET, sb);
+  range.read(SUPERBLOCK_OFFSET, sb);
   const blockBytes = 1024 * 2 ** (sb.readUInt32LE(SuperField.LogBlockSize) % 32);
   const wide = (lo: number, hi: number): number => {
     const is64 = (sb.readUInt32LE(SuperField.FeatureIncompat) & FeatureIncompat.Bit64) !== 0;

@@ -308,12 +308,19 @@ export class Volume implements BlockSource {
         continue;
       }
       for (const layout of txn.layouts) layout.assertIdle();
+      this.#allocateHomes(txn);
       const durable = this.#commits.join(txn);
       txn.runStored();
       if (txn.changesNames) this.paths.clear();
       await durable;
       return result;
     }
+  }
+
+  /** Where there is no room for its blocks an operation is refused, and the others go on. */
+  #allocateHomes({ changes }: Transaction): void {
+    if (!this.range.backing.sparse) return;
+    for (const block of changes.keys()) this.range.allocate(block * BLOCK_SIZE, BLOCK_SIZE);
   }
 
   #load(blockNumber: number): Buffer {

@@ -102,6 +102,16 @@ export class Journal {
     await this.superblock.moveStart(0);
   }
 
+  /**
+   * Sees to it that the stretches of the log that take turns find room on the disk.
+   *
+   * @throws DaxdError ENOSPC
+   */
+  allocate(): void {
+    const { first } = this.superblock;
+    this.#area.allocate(first, Math.min(this.#capacity, 2 * Math.ceil(this.#stretch)));
+  }
+
   /** Begins logging with an empty log. The filesystem says durably by then that it needs recovery. */
   async start(): Promise<void> {
     assert(this.#state === 'loaded' && this.superblock.start === 0, 'a log starts empty');

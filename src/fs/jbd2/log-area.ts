@@ -1,5 +1,6 @@
-import { partitionPoint } from '../../lib/partition-point.js';
 import { assert } from '../../lib/assert.js';
+import type { ByteRange } from '../../lib/byte-range.js';
+import { partitionPoint } from '../../lib/partition-point.js';
 import type { BackingRange } from '../../media/backing-range.js';
 import type { BlockRun } from '../block-run.js';
 import { LOG_BLOCK_SIZE } from './layout.js';
@@ -68,12 +69,26 @@ export class LogArea {
     this.#range.write(this.#offset(index) + within, bytes);
   }
 
+  /** Sees to it that log blocks [index, index + count) find room on the disk. @throws DaxdError ENOSPC */
+  allocate(index: number, count: number): void {
+    for (const { offset, length } of this.#stretches(index, count)) {
+      this.#range.allocate(offset, length);
+    }
+  }
+
   /**
    * Makes the stores to log blocks [index, index + count) durable.
    *
    * @throws DaxdError EIO
    */
   async persist(index: number, count: number): Promise<void> {
+    for (const { offset, length } of this.#stretches(index, count)) {
+      await this.#range.persist(offset, length);
+    }
+  }
+
+  /** Where log blocks [index, index + count) lie on the partition. */
+  *#stretches(index: number, count: number): Generator<ByteRange> {
     const end = index + count;
     for (let i = lastUpTo(this.#runs, 'first', index); ; i++) {
       const run = this.#runs[i];
@@ -82,7 +97,7 @@ export class LogArea {
       const to = Math.min(end, run.first + run.count);
       if (from >= to) continue;
       const offset = (run.start + from - run.first) * LOG_BLOCK_SIZE;
-      await this.#range.persist(offset, (to - from) * LOG_BLOCK_SIZE);
+      yield { offset, length: (to - from) * LOG_BLOCK_SIZE };
     }
   }
 

@@ -1,8 +1,10 @@
-import { statSync, truncateSync } from 'node:fs';
+import { rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 
+import { requires } from '../../support/requires.js';
+import { fillDisk, mountSmallTmpfs } from '../media/mounts.js';
 import { openDaemon, scratch } from './set-up.js';
 
 const P1 = '/v1/partitions/pmem0p1';
@@ -18,7 +20,7 @@ t.test('readyz: after an error of the media it says which filesystem is read-onl
   t.match(await daemon.post(`${P1}/mkdir`, { path: 'b' }), { status: 500, body: { code: 'EIO' } });
   t.match(await daemon.get('/readyz'), {
     status: 503,
-    body: { ready: false, reasons: [/pmem0p1 is read-only: .*media failed/] },
+    body: { ready: false, reasons: [/shrank from/, /pmem0p1 is read-only: .*media failed/] },
   });
   const metrics: string = (await daemon.get('/metrics')).body;
   t.match(metrics, /daxd_filesystem_read_only\{partition="pmem0p1"\} 1/);
@@ -28,4 +30,52 @@ t.test('readyz: after an error of the media it says which filesystem is read-onl
   });
   t.equal((await daemon.get(`${P1}/files/a`)).body, 'hello', 'what is there is read');
   t.equal((await daemon.get(`${P1}/files/b`)).status, 404, 'what failed is not');
+});
+
+t.test(
+  'a backing that shrank: reads and grants are EIO, readyz says so, daxd goes on',
+  async (t) => {
+    const backing = join(scratch(t), 'pmem0.img');
+    const daemon = await openDaemon(t, { backing, size: '64M', init: true });
+    const content = 'x'.repeat(1024 * 1024);
+    for (let i = 0; i < 30; i++) await daemon.put(`${P1}/files/${i}`, content);
+    truncateSync(backing, 20 * 1024 * 1024);
+    const found = await Promise.all(
+      Array.from({ length: 30 }, (_, i) => daemon.get(`${P1}/files/${i}`).catch(() => undefined)),
+    );
+    t.ok(
+      found.some((answer) => answer?.body === content),
+      'what is left can be read',
+    );
+    t.ok(
+      found.some((answer) => answer?.body !== content),
+      'what is gone cannot',
+    );
+    const lease = { partition: 'pmem0p1', path: '29', offset: 0, length: 4096, access: 'read' };
+    t.match(await daemon.post('/v1/leases', { ...lease, ttl_ms: 60_000 }), {
+      status: 500,
+      body: { code: 'EIO', detail: /shrank from 67108864 to 20971520/ },
+    });
+    t.match(await daemon.get('/readyz'), { status: 503, body: { reasons: [/shrank from/] } });
+  },
+);
+
+t.test('a sparse backing on a full disk: changes are ENOSPC until there is room', async (t) => {
+  if (!requires(t, { commands: ['mount'], root: true })) return;
+  const disk = mountSmallTmpfs(t, '24M');
+  const backing = join(disk, 'pmem0.img');
+  const daemon = await openDaemon(t, { backing, size: '64M', sparse: true, init: true });
+  t.equal((await daemon.put(`${P1}/files/a`, 'hello')).status, 201);
+  const filler = join(disk, 'filler');
+  fillDisk(filler);
+  const full = { status: 507, body: { code: 'ENOSPC', detail: /which is sparse, is full/ } };
+  const large = 'x'.repeat(1024 * 1024);
+  t.equal((await daemon.put(`${P1}/files/b`, large)).status, 507);
+  t.match(await daemon.post(`${P1}/mkdir`, { path: 'c' }), full);
+  t.equal((await daemon.get(`${P1}/files/a`)).body, 'hello');
+  rmSync(filler);
+  t.equal((await daemon.get(`${P1}/files/a`)).body, 'hello');
+  t.equal((await daemon.put(`${P1}/files/b`, large)).status, 201);
+  t.equal((await daemon.post(`${P1}/mkdir`, { path: 'c' })).status, 201);
+  t.equal((await daemon.get('/readyz')).status, 200);
 });

@@ -1,6 +1,6 @@
 /** A store on a disk that is, or becomes, full. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -10,25 +10,13 @@ import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { requires } from '../../support/requires.js';
-import { mountSmallTmpfs } from '../media/mounts.js';
+import { fillDisk, mountSmallTmpfs } from '../media/mounts.js';
 import { endOf, recordOf } from './records.js';
 
 const HEADER = { media: 'namespace', bootId: 'boot', startsMs: [1, 2] };
 
 function ids(store: LmdbStore): string[] {
   return [...store.stored()].map(({ record }) => record.terms.id);
-}
-
-/** Writes a file until there is no room left. */
-function fillDisk(path: string): void {
-  const fd = openSync(path, 'w');
-  try {
-    for (;;) writeSync(fd, Buffer.alloc(4096, 1));
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
-  } finally {
-    closeSync(fd);
-  }
 }
 
 /** Puts leases until the disk is full, and gives those that it took. */

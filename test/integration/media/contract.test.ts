@@ -60,10 +60,10 @@ for (const [name, open] of Object.entries(backings)) {
       const range = new BackingRange(backing, 4096, SIZE - 4096);
       backing.mapping.fill(SIZE - 5000, 5000, 0xa5);
       const found = Buffer.alloc(6000);
-      range.pread(SIZE - 4096 - 6000, found);
+      range.read(SIZE - 4096 - 6000, found);
       t.ok(found.equals(Buffer.concat([Buffer.alloc(1000), Buffer.alloc(5000, 0xa5)])));
       t.throws(() => {
-        range.pread(SIZE - 4096, Buffer.alloc(1));
+        range.read(SIZE - 4096, Buffer.alloc(1));
       }, InvariantError);
     });
 

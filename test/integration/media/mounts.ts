@@ -1,5 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmdirSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  rmdirSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -14,9 +22,21 @@ export function mountSmallExt4(t: Test, directory: string): string {
   return mountForTest(t, ['-o', 'loop', disk]);
 }
 
-/** Mounts a filesystem in memory that is full at 2 MiB, and returns the mountpoint. */
-export function mountSmallTmpfs(t: Test): string {
-  return mountForTest(t, ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs']);
+/** Mounts a filesystem in memory that is full at `size`, and returns the mountpoint. */
+export function mountSmallTmpfs(t: Test, size = '2m'): string {
+  return mountForTest(t, ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs']);
+}
+
+/** Writes a file until there is no room left. */
+export function fillDisk(path: string): void {
+  const fd = openSync(path, 'w');
+  try {
+    for (;;) writeSync(fd, Buffer.alloc(4096, 1));
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOSPC')) throw error;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function mountForTest(t: Test, args: string[]): string {

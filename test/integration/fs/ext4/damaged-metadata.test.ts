@@ -14,7 +14,8 @@ import {
 import { Group, modifyGroup, readGroup } from '../../../../src/fs/ext4/group.js';
 import { freeInode } from '../../../../src/fs/ext4/inode-allocator.js';
 import { releaseInodeBlocks } from '../../../../src/fs/ext4/inode-release.js';
-import { locateInode, readInode } from '../../../../src/fs/ext4/inode.js';
+import { locateInode } from '../../../../src/fs/ext4/inode-place.js';
+import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { debugfsWrite, fsck, sha256Of } from '../../../support/ext4-image.js';

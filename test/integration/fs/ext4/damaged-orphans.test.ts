@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { locateInode, readAnyInode } from '../../../../src/fs/ext4/inode.js';
+import { locateInode } from '../../../../src/fs/ext4/inode-place.js';
+import { readAnyInode } from '../../../../src/fs/ext4/inode.js';
 import { PAGE_SIZE } from '../../../../src/lib/units.js';
 import { sha256Of, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';

@@ -1,6 +1,7 @@
 /** Images that no filesystem would write: what they hold is sealed, so that only its sense is wrong. */
 import { sealNode } from '../../../../src/fs/ext4/extent-node.js';
-import { Inode, locateInode } from '../../../../src/fs/ext4/inode.js';
+import { locateInode } from '../../../../src/fs/ext4/inode-place.js';
+import { Inode } from '../../../../src/fs/ext4/inode.js';
 import { BLOCK_SIZE, InodeField } from '../../../../src/fs/ext4/layout.js';
 import type { OpenImage } from './volume-set-up.js';
 

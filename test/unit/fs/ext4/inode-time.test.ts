@@ -4,8 +4,10 @@ import {
   decodeTime,
   encodeTime,
   encodeWallTime,
+  laterInTick,
   wallSeconds,
 } from '../../../../src/fs/ext4/inode-time.js';
+import type { EncodedTime } from '../../../../src/fs/ext4/inode-time.js';
 
 const SECOND = 1_000_000_000n;
 
@@ -64,4 +66,19 @@ t.test('wallSeconds: a clock that the field has no room for is put at its ends',
   t.equal(wallSeconds(YEARS[1965] * 1000), 1);
   t.equal(wallSeconds(YEARS[2026] * 1000 + 999), YEARS[2026]);
   t.equal(wallSeconds(YEARS[2107] * 1000), 0xffffffff);
+});
+
+t.test('laterInTick: behind the time before in the same millisecond, else as it is', async (t) => {
+  const at = (ms: number) => encodeWallTime(ms);
+  const later = (now: number, { seconds, extra }: EncodedTime) =>
+    laterInTick(at(now), seconds, extra);
+  const ns = ({ seconds, extra }: EncodedTime): bigint => decodeTime(seconds, extra);
+  t.equal(ns(later(1234, at(1234))), 1_234_001_000n);
+  t.equal(ns(later(1234, later(1234, at(1234)))), 1_234_002_000n);
+  for (const before of [1233, 1235, 234, 2234, 0, 2 ** 42]) {
+    t.strictSame(later(1234, at(before)), at(1234), String(before));
+  }
+  let time = at(999);
+  for (let i = 0; i < 2000; i++) time = later(999, time);
+  t.ok(ns(time) < 1_000_000_000n, 'never into the next tick');
 });
