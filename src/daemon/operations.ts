@@ -233,7 +233,8 @@ export class Operations implements ChangeWatcher {
     const { partition, change, kept } = tracked;
     const { id, op, inode, path, from, to, deadlineMs } = change;
     const ended = isEnded(tracked);
-    const blockedBy = isWaiting(change) ? this.#options.blockedBy(partition, inode, from, to) : [];
+    const isBlocked = isWaiting(change) && !change.defers;
+    const blockedBy = isBlocked ? this.#options.blockedBy(partition, inode, from, to) : [];
     return {
       id,
       op,

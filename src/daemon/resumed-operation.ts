@@ -74,13 +74,13 @@ export class ResumedOperation {
     const startedMs = startedMsOf(record, bootId, clock);
     const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
     const restMs = isLimited ? startedMs + deadlineMs - clock.nowMs() : undefined;
-    const holders = (): string[] => holdersIn(operations.list(), partition, inode);
+    const holders = (changeId: string) => holdersIn(operations.list(), changeId);
     const patient = new PatientChange({
       inode,
       path,
       change,
       terms: new ConflictTerms(leases.revocation, partition, onConflict),
-      limit: WaitLimit.rest({ deadlineMs, restMs }, { clock, holders }),
+      limit: WaitLimit.rest(id, { deadlineMs, restMs }, { clock, holders }),
       kept: new DurableChange(ports, record),
       resumed: { id, startedMs, startedWallMs },
     });

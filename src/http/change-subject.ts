@@ -44,7 +44,7 @@ export function changeSubject(
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
-  const holders = (): string[] => holdersIn(control.operations(), partition, inode);
+  const holders = (changeId: string) => holdersIn(control.operations(), changeId);
   const limit = WaitLimit.of(asked, abortOnDisconnect(reply), { clock, holders });
   const terms = new ConflictTerms(control.leases.revocation, partition, asked.on_conflict);
   return { fs, inode, path, terms, limit };

@@ -22,8 +22,8 @@ export interface RestOfPatience {
 /** What a {@link WaitLimit} works with. */
 export interface WaitLimitPorts {
   readonly clock: Clock;
-  /** Ids of the leases that are in the way, asked for when the wait is given up. */
-  readonly holders: () => readonly string[];
+  /** Ids of the leases in the way of a change that waits, asked for when its wait is given up. */
+  readonly holders: (changeId: string) => readonly string[];
 }
 
 /**
@@ -38,6 +38,8 @@ export class WaitLimit {
   readonly #ports: WaitLimitPorts;
   readonly #over = new AbortController();
   #cancelTimer: CancelTimer = () => {};
+  /** The id of what waits. */
+  #waiting: string | undefined;
 
   private constructor(deadlineMs: number | undefined, ports: WaitLimitPorts, gone?: AbortSignal) {
     const { signal } = this.#over;
@@ -74,10 +76,20 @@ export class WaitLimit {
   }
 
   /** The limit of a change that waited already in an earlier daemon. */
-  static rest({ deadlineMs, restMs }: RestOfPatience, ports: WaitLimitPorts): WaitLimit {
+  static rest(
+    changeId: string,
+    { deadlineMs, restMs }: RestOfPatience,
+    ports: WaitLimitPorts,
+  ): WaitLimit {
     const limit = new WaitLimit(deadlineMs, ports);
+    limit.waits(changeId);
     limit.#giveUpAfter(restMs);
     return limit;
+  }
+
+  /** Tells which change it is that waits. */
+  waits(changeId: string): void {
+    this.#waiting = changeId;
   }
 
   /** Gives the wait up now. */
@@ -99,20 +111,14 @@ export class WaitLimit {
   #abortAfter(delayMs: number, reason: (holders: readonly string[]) => DaxdError): void {
     const { clock, holders } = this.#ports;
     this.#cancelTimer = clock.setTimer(() => {
-      this.cancel(reason(holders()));
+      this.cancel(reason(this.#waiting === undefined ? [] : holders(this.#waiting)));
     }, delayMs);
   }
 }
 
-/** The leases that changes of a file wait for. */
-export function holdersIn(
-  operations: readonly Operation[],
-  partition: string,
-  inode: number,
-): string[] {
-  return operations
-    .filter((one) => one.partition === partition && one.inode === inode)
-    .flatMap((one) => one.blocked_by);
+/** The leases that a change waits for. */
+export function holdersIn(operations: readonly Operation[], changeId: string): readonly string[] {
+  return operations.find(({ id }) => id === changeId)?.blocked_by ?? [];
 }
 
 function pagesPinned(holders: readonly string[]): HeldError {

@@ -58,9 +58,12 @@ export class PatientChange {
    * @throws DaxdError what the filesystem says.
    */
   async run(fs: LayoutChanger, onWait?: (change: PendingChange) => void): Promise<LayoutChanged> {
-    const { inode, change, terms } = this.#parts;
-    const options = { ...this.options, ...(onWait !== undefined && { onWait }) };
-    return terms.answer(changeFile(fs, inode, change, options));
+    const { inode, change, terms, limit } = this.#parts;
+    const waits = (waiting: PendingChange): void => {
+      limit.waits(waiting.id);
+      onWait?.(waiting);
+    };
+    return terms.answer(changeFile(fs, inode, change, { ...this.options, onWait: waits }));
   }
 
   /** Settles as `work` does, which runs it, once nothing is left of its wait. */

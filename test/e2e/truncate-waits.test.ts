@@ -204,3 +204,27 @@ t.test(
     t.equal(await metric(daxd.url, `${outcomes}"deadline"}`), 1);
   },
 );
+
+t.test('holders: those of the change that gives up, each once', async (t) => {
+  if (!requires(t, { commands: ['curl', 'e2fsck'], root: true })) return;
+  const { daxd, p1 } = await setUp(t);
+  const leases = `${daxd.url}/v1/leases`;
+  const first = (await curl(...post(leases, FIRST_PAGE))).json.id;
+  const second = (await curl(...post(leases, { ...FIRST_PAGE, offset: 40_960 }))).json.id;
+  const change = async (op: string, terms: object) =>
+    (await curl(...post(`${p1}/${op}`, { path: 'big.txt', ...terms }))).json;
+  const waiting = startCurl(
+    post(`${p1}/punch-hole`, { path: 'big.txt', offset: 0, length: 4096, deadline_ms: 60_000 }),
+  );
+  await pendingOperation(daxd);
+  const beside = { offset: 40_960, length: 4096 };
+  for (const terms of [{ on_conflict: 'fail' }, { deadline_ms: 100 }]) {
+    const { holders } = await change('zero-range', { ...beside, ...terms });
+    t.strictSame(holders, [second], 'the other change has a lease of its own in its way');
+  }
+  const behind = await change('truncate', { size: 0, on_conflict: 'defer', deadline_ms: 100 });
+  t.match(behind, { code: 'deadline', detail: /pinned by an earlier change after 100 ms/ });
+  t.strictSame(behind.holders, []);
+  await curl('-X', 'DELETE', `${leases}/${first}`);
+  t.equal((await waiting.answer).status, 200);
+});

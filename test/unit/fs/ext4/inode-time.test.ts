@@ -68,11 +68,17 @@ t.test('wallSeconds: a clock that the field has no room for is put at its ends',
   t.equal(wallSeconds(YEARS[2107] * 1000), 0xffffffff);
 });
 
+function at(ms: number): EncodedTime {
+  return encodeWallTime(ms);
+}
+
+function ns({ seconds, extra }: EncodedTime): bigint {
+  return decodeTime(seconds, extra);
+}
+
 t.test('laterInTick: behind the time before in the same millisecond, else as it is', async (t) => {
-  const at = (ms: number) => encodeWallTime(ms);
   const later = (now: number, { seconds, extra }: EncodedTime) =>
     laterInTick(at(now), seconds, extra);
-  const ns = ({ seconds, extra }: EncodedTime): bigint => decodeTime(seconds, extra);
   t.equal(ns(later(1234, at(1234))), 1_234_001_000n);
   t.equal(ns(later(1234, later(1234, at(1234)))), 1_234_002_000n);
   for (const before of [1233, 1235, 234, 2234, 0, 2 ** 42]) {
