@@ -4,6 +4,9 @@ import { UsageError } from './usage-error.js';
 import { sizeValue, textOption } from './values.js';
 import type { VerbContext } from './verb.js';
 
+/** What `--access` takes. */
+export const ACCESSES = ['read', 'write'] as const;
+
 /** A place in a file, or without `path` in a raw partition. */
 interface Place {
   readonly partition: string;

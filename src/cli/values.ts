@@ -34,6 +34,17 @@ export function modeValue(text: unknown, what: string): number {
   throw new UsageError(`${what}: "${value}" is not a mode such as 0644`);
 }
 
+/** One of some words. @throws UsageError naming `what`. */
+export function choiceValue<Word extends string>(
+  text: unknown,
+  what: string,
+  words: readonly Word[],
+): Word {
+  const found = words.find((word) => word === text);
+  if (found !== undefined) return found;
+  throw new UsageError(`${what}: "${String(text)}" is none of ${words.join(', ')}`);
+}
+
 /** An option that was given, as text. */
 export function textOption(
   options: Readonly<Record<string, unknown>>,

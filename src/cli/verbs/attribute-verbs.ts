@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import type { Cell } from '../table.js';
-import { countValue, modeValue, sizeValue } from '../values.js';
+import { choiceValue, countValue, modeValue, sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 interface Stat {
@@ -83,7 +83,10 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
   ).action(async (context) => {
     const { client, terminal, args } = context;
     const offset = String(sizeValue(args[1], 'OFFSET'));
-    const query = new URLSearchParams({ offset, what: args[2] ?? '' });
+    const query = new URLSearchParams({
+      offset,
+      what: choiceValue(args[2], 'WHAT', ['data', 'hole']),
+    });
     const path = `${filePath(await partitionOf(context), 'seek', args[0] ?? '')}?${query.toString()}`;
     const found = await client.json<{ readonly offset: number }>({ method: 'GET', path });
     await terminal.pairs(found, [['offset', found.offset]]);

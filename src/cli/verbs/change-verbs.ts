@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 
 import { partitionOf, partitionPath, withPartition } from '../partition-choice.js';
-import { countValue, sizeValue, textOption } from '../values.js';
+import { choiceValue, countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 interface Changed {
@@ -10,6 +10,8 @@ interface Changed {
   readonly freed_bytes: number;
   readonly quarantined_bytes: number;
 }
+
+const ON_CONFLICT = ['wait', 'fail', 'defer', 'revoke'] as const;
 
 /** The verbs about a range of a file, which wait until nobody has the pages concerned. */
 const RANGE_VERBS = [
@@ -69,7 +71,9 @@ async function change(context: VerbContext, op: string, asked: object): Promise<
   const deadline = textOption(options, 'deadlineMs');
   const json = {
     ...asked,
-    ...(onConflict !== undefined && { on_conflict: onConflict }),
+    ...(onConflict !== undefined && {
+      on_conflict: choiceValue(onConflict, '--on-conflict', ON_CONFLICT),
+    }),
     ...(deadline !== undefined && { deadline_ms: countValue(deadline, '--deadline-ms') }),
   };
   const path = `${partitionPath(await partitionOf(context))}/${op}`;

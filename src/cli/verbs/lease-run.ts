@@ -9,12 +9,12 @@ import { ClientError, Daxd } from '../../client/daxd.js';
 import type { Lease, LeaseRequest } from '../../client/daxd.js';
 import { systemCodeOf } from '../../lib/errno.js';
 import { RefusedError, UnreachableError } from '../client.js';
-import { lentRange } from '../lent-range.js';
+import { ACCESSES, lentRange } from '../lent-range.js';
 import { withPartition } from '../partition-choice.js';
 import { SignalRelay } from '../signal-relay.js';
 import type { Standard } from '../standard.js';
 import { UsageError } from '../usage-error.js';
-import { durationMsValue, textOption } from '../values.js';
+import { choiceValue, durationMsValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 /** As a shell has it: a command that is not there, and one that cannot be run. */
@@ -81,10 +81,7 @@ async function leaseAndRun(context: VerbContext): Promise<number> {
 
 async function requestOf(context: VerbContext): Promise<LeaseRequest> {
   const { options } = context;
-  const access = textOption(options, 'access');
-  if (access !== 'read' && access !== 'write') {
-    throw new UsageError(`--access: "${access}" is neither read nor write`);
-  }
+  const access = choiceValue(options['access'], '--access', ACCESSES);
   const { partition, path, offset, length } = await lentRange(context);
   const ttlMs = durationMsValue(options['ttl'], '--ttl');
   return { partition, path, offset, length, access, ttlMs };

@@ -5,9 +5,9 @@ import { HELD_STATES } from '../../lease/lease-state.js';
 import { RefusedError } from '../client.js';
 import { leaseSecretHeader } from '../credentials.js';
 import { partitionOf, withPartition } from '../partition-choice.js';
-import { lentRange } from '../lent-range.js';
+import { ACCESSES, lentRange } from '../lent-range.js';
 import { isBrokenPipe } from '../print.js';
-import { countValue, sizeValue, textOption } from '../values.js';
+import { choiceValue, countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { addLeaseRunVerb } from './lease-run.js';
 import { LEASE_HEADING, leasePath, leaseRow } from './lease-table.js';
@@ -105,7 +105,7 @@ async function acquire(context: VerbContext): Promise<void> {
     path,
     offset,
     length,
-    access: options['access'],
+    access: choiceValue(options['access'], '--access', ACCESSES),
     ttl_ms: countValue(options['ttlMs'], '--ttl-ms'),
     client: options['client'],
     cgroup: options['cgroup'],

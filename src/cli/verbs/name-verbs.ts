@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
-import { countValue, modeValue } from '../values.js';
+import { UsageError } from '../usage-error.js';
+import { choiceValue, countValue, modeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
 /** `rm`, `rename`, `link` and `mknod`. */
@@ -59,8 +60,12 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
         .option('--mode <OCTAL>', 'default: 0644'),
     ),
   ).action(async (context) => {
-    const [path, type, major, minor] = context.args;
+    const [path, asked, major, minor] = context.args;
     const { mode } = context.options;
+    const type = choiceValue(asked, 'TYPE', ['char', 'block', 'fifo', 'socket']);
+    if ((type === 'char' || type === 'block') && minor === undefined) {
+      throw new UsageError(`a ${type} device has a MAJOR and a MINOR`);
+    }
     await call(context, 'mknod', {
       path,
       type,

@@ -257,9 +257,8 @@ export class Inode {
 
   /**
    * Later than the ctime also where the clock has not ticked since: what a reader was shown with
-   * that time is another file by now.
-   *
-   * @kernel inode_set_ctime_current (fs/inode.c), since 6.13: likewise, of times that were asked for
+   * that time is another file by now. Since 6.13 the kernel does likewise with times that were asked
+   * for (inode_set_ctime_current in fs/inode.c).
    */
   #now(): EncodedTime {
     const now = encodeWallTime(this.#volume.clock.wallMs(), this.#width(InodeField.CtimeExtra));

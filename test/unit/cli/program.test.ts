@@ -129,6 +129,11 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
     ['lease', 'run'],
     ['lease', 'acquire', '-p', 'pmem0p1', '--length', '1', '--ttl-ms', 'x'],
     ['lease', 'acquire', '-p', 'pmem0p1'],
+    ['lease', 'acquire', '-p', 'pmem0p1', '--length', '1', '--access', 'rw'],
+    ['truncate', 'a', '0', '-p', 'pmem0p1', '--on-conflict', 'seize'],
+    ['seek', 'a', '0', 'end', '-p', 'pmem0p1'],
+    ['mknod', 'a', 'door', '-p', 'pmem0p1'],
+    ['mknod', 'a', 'char', '1', '-p', 'pmem0p1'],
     ['unknown'],
   ]) {
     const { exit, err } = await run(args);
