@@ -15,8 +15,8 @@ export interface CheckpointOptions {
 
 /**
  * Notes the deadlines of renewed leases in the store, CHECKPOINT_MS after the first renewal
- * that is not noted. A renewal itself commits nothing: expiry never frees a page, so what a
- * crash can lose is time.
+ * that is not noted. A renewal itself commits nothing: of a lease that was renewed before in this
+ * run a crash loses no more than that time, which a restart adds to what was left of its ttl.
  */
 export class Checkpoint {
   readonly #options: CheckpointOptions;

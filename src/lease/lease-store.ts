@@ -17,6 +17,8 @@ export interface StoredLease {
   readonly record: LeaseRecord;
   /** When its rights end, as it was noted last, on the clock of the header's boot. */
   readonly deadlineMs: number;
+  /** Whether that is only what {@link LeaseStore.renewed} was told: no commit says so yet. */
+  readonly isRenewed?: true;
 }
 
 /**
@@ -54,6 +56,11 @@ export interface LeaseStore {
    *   tombstones; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
+  /**
+   * Takes note of a deadline before this returns, so that it outlives the process, but not the
+   * machine. For few renewals: most are told by a commit, and so are these, before long.
+   */
+  renewed(id: string, deadlineMs: number): void;
   /**
    * How a lease ended: for a day, and as far as not too much is to be remembered since.
    *

@@ -214,7 +214,7 @@ export class Leases {
   /**
    * Gives a lease its full ttl again, from now. A suspect or reclaimable lease becomes active:
    * its pages were pinned all the time. The store hears of it within CHECKPOINT_MS: what is
-   * lost with a crash is time, never a page.
+   * lost with a crash is time, never a page. That it became active outlives a crash at once.
    *
    * @throws DaxdError ENOENT for a released lease as for one never known, so that the answer
    * stays the same when the release is forgotten; `lease-revoked` for one in quarantine;
@@ -225,8 +225,11 @@ export class Leases {
     refuseOver(lease);
     this.#refuseDraining();
     check?.(lease);
-    if (lease.state !== 'active') this.#held.move(lease, 'active');
+    const isActive = lease.state === 'active';
+    if (!isActive) this.#held.move(lease, 'active');
     this.#deadlines.set(lease, this.#options.clock.nowMs() + lease.terms.ttlMs);
+    // Else the next daemon takes it for one that was not renewed since a start, or that has lapsed.
+    if (!isActive) this.#options.store.renewed(id, lease.deadlineMs);
     this.#checkpoint.add(lease);
     // The reply will say who waits for it.
     for (const { id: change } of this.#recallsOf(lease)) this.recallClock.seen(lease, change);

@@ -54,5 +54,7 @@ export const FENCE_PAUSE_MS_MAX = 300_000;
 export const CHECKPOINT_MS = 5_000;
 /** How many deadlines one transaction of the store notes. */
 export const CHECKPOINT_BATCH = 5_000;
+/** How far the notes of renewals may be behind, in milliseconds: very many take time to write. */
+export const NOTE_LAG_MS = 2 * CHECKPOINT_MS;
 /** For how long a lease can be gone on with after a restart, in milliseconds, if its ttl is not shorter. */
 export const RESTART_GRACE_MS = 45_000;

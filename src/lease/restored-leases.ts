@@ -6,7 +6,7 @@ import type { LeaseRecord, StoreHeader } from './lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import type { LeaseTarget, LeaseTargets } from './lease-target.js';
 import { Lease } from './lease.js';
-import { RESTART_GRACE_MS } from './limits.js';
+import { NOTE_LAG_MS, RESTART_GRACE_MS } from './limits.js';
 import type { MediaIdentity } from './lease-terms.js';
 
 /** What is there when the daemon starts. */
@@ -66,6 +66,10 @@ export function restoredLeases(options: RestartOptions): Restored {
     }
     places.check(stored);
     if (isSameBoot) {
+      if (stored.isRenewed === true) {
+        const deadlineMs = Math.min(stored.deadlineMs, nowMs + terms.ttlMs);
+        changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
+      }
       leases.push(leaseOf(stored, deadlineAfter(stored, startsMs, nowMs), options));
       continue;
     }
@@ -92,7 +96,8 @@ export function logRestored(
 /**
  * The longer of what was left of its ttl and the grace, never more than the ttl. The grace
  * counts from the first start after its holder's last renewal, so that frequent restarts make
- * no lease immortal.
+ * no lease immortal. The first renewal in each run is noted before it is answered, so it is known
+ * in which run that was; later ones of the same run may have come NOTE_LAG_MS after the note.
  */
 function deadlineAfter(
   { record, deadlineMs }: StoredLease,
@@ -102,7 +107,7 @@ function deadlineAfter(
   const { ttlMs } = record.terms;
   const renewedMs = deadlineMs - ttlMs;
   const startMs = startsMs.find((ms) => ms > renewedMs) ?? nowMs;
-  return Math.min(nowMs + ttlMs, Math.max(deadlineMs, startMs + RESTART_GRACE_MS));
+  return Math.min(nowMs + ttlMs, Math.max(deadlineMs + NOTE_LAG_MS, startMs + RESTART_GRACE_MS));
 }
 
 /** Drops starts that no grace counts from any more, but for the newest of them. */

@@ -146,7 +146,11 @@ t.test('a damaged store refuses to serve, and says how to go on', async (t) => {
   await acquire(daxd);
   t.equal(await daxd.stop(), 0);
   const store = join(`${image}.leases`, 'leases.mdb');
-  t.strictSame(readdirSync(`${image}.leases`).toSorted(), ['leases.mdb', 'leases.mdb-lock']);
+  t.strictSame(readdirSync(`${image}.leases`).toSorted(), [
+    'leases.mdb',
+    'leases.mdb-lock',
+    'leases.renewed',
+  ]);
   const bytes = readFileSync(store);
   const middle = bytes.lastIndexOf('"partition"');
   writeFileSync(store, bytes.fill(0, middle - 8, middle));

@@ -11,6 +11,7 @@ import type { KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from '../lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../lease-store.js';
 import { REMEMBERED_MAX } from '../limits.js';
+import { fencingTokenOf, isRemoval, takesRoom } from './change-kinds.js';
 import { lockDirectory } from './directory.js';
 import { checkLmdbFile } from './file-check.js';
 import { growthBytes } from './growth.js';
@@ -21,6 +22,7 @@ import { LmdbRemembered } from './lmdb-remembered.js';
 import type { RememberedStep } from './lmdb-remembered.js';
 import { LmdbRoom, reserveFiles } from './lmdb-room.js';
 import { LmdbWrites } from './lmdb-writes.js';
+import { RenewalNotes } from './renewal-notes.js';
 import { SUMMED, wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
@@ -30,16 +32,10 @@ const HEADER_KEY = 'header';
 const ID_KEY = 'id';
 const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
+const RENEWALS_NAME = 'leases.renewed';
 
 /** How often a removal is tried: on a full disk one right after a failed put fails too. */
 const REMOVAL_TRIES = 3;
-
-/** What takes nothing of a full disk but for the tombstones, which can be left out. */
-const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set([
-  'remove',
-  'operation-ended',
-  'tombstone',
-]);
 
 /** A call of commit that was not written yet. */
 interface Waiting {
@@ -69,6 +65,7 @@ export class LmdbStore implements LeaseStore {
   readonly #records: LmdbRecords;
   readonly #remembered: LmdbRemembered;
   readonly #operations: LmdbOperations;
+  readonly #renewals: RenewalNotes;
   #fencingToken: number;
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
@@ -118,6 +115,7 @@ export class LmdbStore implements LeaseStore {
     this.#remembered = new LmdbRemembered(root, rememberedMax);
     this.#operations = new LmdbOperations(root);
     this.#room = new LmdbRoom(join(directory, FILE_NAME));
+    this.#renewals = new RenewalNotes(join(directory, RENEWALS_NAME));
   }
 
   get isEmpty(): boolean {
@@ -130,7 +128,11 @@ export class LmdbStore implements LeaseStore {
 
   *stored(): Generator<StoredLease> {
     try {
-      yield* this.#records.stored();
+      for (const stored of this.#records.stored()) {
+        const renewedMs = this.#renewals.deadlineMs(stored.record.terms.id) ?? -Infinity;
+        if (renewedMs <= stored.deadlineMs) yield stored;
+        else yield { record: stored.record, deadlineMs: renewedMs, isRenewed: true };
+      }
     } catch (error) {
       throw unusable(this.name, error);
     }
@@ -152,6 +154,10 @@ export class LmdbStore implements LeaseStore {
     await written;
   }
 
+  renewed(id: string, deadlineMs: number): void {
+    this.#renewals.add(id, deadlineMs);
+  }
+
   tombstone(id: string): LeaseTombstone | undefined {
     return this.#remembered.tombstone(id);
   }
@@ -164,6 +170,7 @@ export class LmdbStore implements LeaseStore {
     await this.#writing;
     await this.#root.close();
     this.#room.close();
+    this.#renewals.close();
     closeSync(this.#lock);
   }
 
@@ -245,6 +252,7 @@ export class LmdbStore implements LeaseStore {
       throw await reasonOf(error);
     }
     remembered?.done();
+    this.#renewals.kept(changes);
     this.#fencingToken = token;
   }
 
@@ -341,22 +349,6 @@ function readFencingToken(directory: string, value: SummedValue | undefined): nu
   }
 }
 
-function fencingTokenOf(change: StoreChange): number {
-  return change.kind === 'put' ? change.record.terms.fencingToken : 0;
-}
-
 function changesOf(round: readonly Waiting[]): StoreChange[] {
   return round.flatMap(({ changes }) => changes);
-}
-
-function isRemoval(changes: readonly StoreChange[]): boolean {
-  return changes.every(({ kind }) => REMOVALS.has(kind));
-}
-
-function takesRoom(changes: readonly StoreChange[]): boolean {
-  return changes.some((change) => {
-    // One that has ended stands in the place of what it was, and is removed next.
-    if (change.kind === 'put') return change.record.ended !== true;
-    return change.kind === 'key' || change.kind === 'operation';
-  });
 }

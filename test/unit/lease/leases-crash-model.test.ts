@@ -1,8 +1,9 @@
 /**
  * Random clients, changes, restarts, crashes, jumps of the clock and stalls of the store, against
  * a model that knows each lease as a set of pages. After each step: the page counts are those of
- * the leases, no acknowledged lease is forgotten and no released one is back, no change is through
- * while a page of it is pinned, and none waits past its deadline.
+ * the leases, no acknowledged lease is forgotten and no released one is back, none has lapsed whose
+ * holder renewed it in time, nor comes back for ever, no change is through while a page of it is
+ * pinned, and none waits past its deadline.
  */
 import t from 'tap';
 
@@ -14,6 +15,8 @@ import type { PfnRun } from '../../../src/mm/gup.js';
 import { testSeed, times } from '../../support/random-test.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 import { settle } from '../../support/settle.js';
+import type { LeaseState } from '../../../src/lease/lease-state.js';
+import { NOTE_LAG_MS, RESTART_GRACE_MS } from '../../../src/lease/limits.js';
 import { emptyDisk } from './memory-store.js';
 import { FS_START, HandClock, ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
@@ -29,6 +32,12 @@ interface Known {
   readonly pages: Set<number>;
   /** Its pages left the file: it keeps them, and cannot be renewed. */
   isQuarantined: boolean;
+  /** When it was renewed last, or granted. */
+  renewedMs: number;
+  /** The first start since. */
+  startMs?: number | undefined;
+  /** Whether some of it was released since: a sign of life, with which the grace counts anew. */
+  isShrunk?: boolean;
 }
 
 /** A change that waits, or is through and not lifted yet. */
@@ -51,6 +60,7 @@ class World {
   readonly #places: number[];
   readonly counts = { granted: 0, conflicts: 0, through: 0, late: 0, crashes: 0, quarantined: 0 };
   #clock = new HandClock();
+  #startMs = 0;
   #changes: Change[] = [];
   #set!: LeaseSetUp;
 
@@ -62,7 +72,10 @@ class World {
 
   /** A daemon on what the one before left; what it had in memory is gone. */
   async start(): Promise<void> {
-    const nowMs = this.#clock.nowMs();
+    // A renewal in the millisecond of a start would count as one behind it.
+    const nowMs = this.#clock.nowMs() + 1;
+    this.#startMs = nowMs;
+    for (const known of this.#known.values()) known.startMs ??= nowMs;
     // Timers of the process before went with it.
     this.#clock = new HandClock();
     this.#clock.advance(nowMs - this.#clock.nowMs());
@@ -95,11 +108,13 @@ class World {
     const { leases, pgmap, pinnedPages } = this.#set;
     assert(leases.size === this.#known.size, 'as many leases are held as are known');
     const pins = new Map<number, number>();
-    for (const [id, { pages, isQuarantined }] of this.#known) {
+    for (const [id, known] of this.#known) {
+      const { pages, isQuarantined } = known;
       const { state, pages: count } = leases.get(id).view();
       assert(state !== 'released', `${id} is held`);
       assert((state === 'quarantined') === isQuarantined, `${id} is ${state}`);
       assert(count === pages.size, `${id} has ${count} pages, not ${pages.size}`);
+      this.#checkRights(known, leases.get(id).state);
       for (const page of pages) pins.set(page, (pins.get(page) ?? 0) + 1);
     }
     for (let page = 0; page < PAGES; page++) {
@@ -113,6 +128,18 @@ class World {
       assert(this.#set.leases.get(id).state === 'released', `${id} is known to be released`);
     }
     for (const change of this.#changes) this.#checkChange(change, pins);
+  }
+
+  /** A holder has its ttl from the renewal, and the grace from the first start behind it. */
+  #checkRights({ renewedMs, startMs, isShrunk }: Known, state: LeaseState): void {
+    const nowMs = this.#clock.nowMs();
+    const graceEndMs = startMs === undefined ? 0 : startMs + RESTART_GRACE_MS;
+    const untilMs = Math.max(renewedMs + TTL_MS, Math.min(this.#startMs + TTL_MS, graceEndMs));
+    assert(state !== 'suspect' || nowMs >= untilMs, `lapsed at ${nowMs}, not ${untilMs}`);
+    // What is over at a start is so when time goes on.
+    const lastMs = Math.max(renewedMs + TTL_MS + NOTE_LAG_MS, graceEndMs, this.#startMs);
+    const isBack = state === 'reclaimable' && isShrunk !== true;
+    assert(!isBack || nowMs <= lastMs, `back for ever: ${nowMs}, not ${lastMs}`);
   }
 
   #checkChange({ from, to, deadlineMs }: Change, pins: ReadonlyMap<number, number>): void {
@@ -134,7 +161,8 @@ class World {
       assert(!isRecalled, 'no lease is granted over a change that waits');
       // A change that would not wait may have come while the store took its time.
       const isQuarantined = lease.state === 'quarantined';
-      this.#known.set(lease.id, { pages: new Set(expected), isQuarantined });
+      const { grantedMs: renewedMs } = lease.terms;
+      this.#known.set(lease.id, { pages: new Set(expected), isQuarantined, renewedMs });
       this.counts.granted++;
     } catch (error) {
       assert(isRecalled && error instanceof DaxdError, String(error));
@@ -154,6 +182,7 @@ class World {
     } else {
       await leases.release(id, [{ offset: page * P, length: P }]);
       known.pages.delete(page);
+      known.isShrunk = true;
     }
     if (leases.get(id).state !== 'released') return;
     this.#known.delete(id);
@@ -167,6 +196,9 @@ class World {
     try {
       assert(this.#set.leases.renew(id).state === 'active', 'renewed is active');
       assert(known?.isQuarantined === false, 'only a lease that has its file is renewed');
+      known.renewedMs = this.#clock.nowMs();
+      known.startMs = undefined;
+      known.isShrunk = false;
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       assert(known?.isQuarantined !== false, error.message);
@@ -255,8 +287,11 @@ class World {
   /** Ends in order, or not; sometimes with calls under way that are never answered. */
   async #restart(): Promise<void> {
     this.counts.crashes++;
-    if (this.#random.below(2) === 0) await this.#set.leases.close();
-    else await this.#begun();
+    const how = this.#random.below(4);
+    if (how < 2) await this.#set.leases.close();
+    else if (how === 2) await this.#begun();
+    // Right behind the answers to renewals: the store has not been told.
+    else for (let renewals = 0; renewals < 3; renewals++) this.#renew();
     await this.start();
   }
 

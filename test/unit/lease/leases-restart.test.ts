@@ -2,7 +2,7 @@ import { EventEmitter, once } from 'node:events';
 
 import t from 'tap';
 
-import { CHECKPOINT_MS, RESTART_GRACE_MS } from '../../../src/lease/limits.js';
+import { CHECKPOINT_MS, NOTE_LAG_MS, RESTART_GRACE_MS } from '../../../src/lease/limits.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
@@ -192,7 +192,7 @@ t.test('restore: the longer of rest and grace, and never more than the ttl', asy
   clock.advance(RESTART_GRACE_MS);
   const next = await start();
   const until = (id: string): number => next.leases.get(id).deadlineMs - clock.nowMs();
-  t.equal(until(long.id), 9 * RESTART_GRACE_MS, 'the rest');
+  t.equal(until(long.id), 9 * RESTART_GRACE_MS + NOTE_LAG_MS, 'the rest');
   t.equal(until(short.id), 2_000, 'no more than its ttl');
   t.equal(until(lapsed.id), RESTART_GRACE_MS, 'the grace');
   clock.advance(2_000);

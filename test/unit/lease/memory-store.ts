@@ -74,6 +74,10 @@ export class MemoryStore implements LeaseStore {
     for (const change of changes) this.#apply(change);
   }
 
+  renewed(id: string, deadlineMs: number): void {
+    if (this.disk.records.has(id)) this.disk.deadlines.set(id, deadlineMs);
+  }
+
   tombstone(id: string): LeaseTombstone | undefined {
     const text = this.disk.tombstones.get(id);
     return text === undefined ? undefined : (JSON.parse(text) as LeaseTombstone);

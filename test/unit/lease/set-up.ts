@@ -50,6 +50,11 @@ export class HandClock implements Clock {
     return this.#bootMs + this.#nowMs;
   }
 
+  /** The process was killed: its timers went with it. */
+  kill(): void {
+    this.#timers = [];
+  }
+
   /** Starts the clock anew, while the time on the wall goes on. */
   reboot(): void {
     this.#bootMs += this.#nowMs;

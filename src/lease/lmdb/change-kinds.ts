@@ -1,0 +1,27 @@
+import type { StoreChange } from '../lease-store.js';
+
+/** What takes nothing of a full disk but for the tombstones, which can be left out. */
+const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set([
+  'remove',
+  'operation-ended',
+  'tombstone',
+]);
+
+/** The fencing token of the lease that a change puts; else 0. */
+export function fencingTokenOf(change: StoreChange): number {
+  return change.kind === 'put' ? change.record.terms.fencingToken : 0;
+}
+
+/** Whether changes only remove, or remember what they removed. */
+export function isRemoval(changes: readonly StoreChange[]): boolean {
+  return changes.every(({ kind }) => REMOVALS.has(kind));
+}
+
+/** Whether changes are refused where the disk is full. */
+export function takesRoom(changes: readonly StoreChange[]): boolean {
+  return changes.some((change) => {
+    // One that has ended stands in the place of what it was, and is removed next.
+    if (change.kind === 'put') return change.record.ended !== true;
+    return change.kind === 'key' || change.kind === 'operation';
+  });
+}
