@@ -3,12 +3,13 @@ import { withResolvers } from '../lib/with-resolvers.js';
 import { Fencing } from './fencing.js';
 import type { FencingOptions } from './fencing.js';
 import type { HeldLeases } from './held-leases.js';
+import { placesInTheWay } from './in-the-way.js';
 import { RevocationStop } from './revocation-stop.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseCheck, LeaseSteps } from './lease-steps.js';
+import type { LeaseTargets } from './lease-target.js';
 import type { Lease } from './lease.js';
 import { FENCE_PAUSE_MS_MIN } from './limits.js';
-import { runEnd } from './page-runs.js';
 import { endOf } from './holder.js';
 import type { HolderTable } from './holder.js';
 import type { RecallClock, RecallingChange } from './recall-clock.js';
@@ -18,6 +19,7 @@ export interface RevocationOptions extends FencingOptions {
   readonly held: HeldLeases;
   readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
   readonly holders: HolderTable;
+  readonly targets: LeaseTargets;
   readonly recallClock: Pick<RecallClock, 'restMs'>;
 }
 
@@ -161,7 +163,7 @@ export class Revocation {
 
   /** Goes up the ladder until a lease is out of the way, or nobody can do more. */
   async #climb(lease: Lease, change: RevokingChange, stop: RevocationStop): Promise<void> {
-    while (!stop.isNow && isInTheWay(lease, change)) {
+    while (!stop.isNow && this.#isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
       if (restMs <= 0) {
         await this.#takeRights(lease, `revoked by ${change.op} ${change.id}`);
@@ -170,6 +172,10 @@ export class Revocation {
       }
       await this.#untilLess(lease, restMs, stop);
     }
+  }
+
+  #isInTheWay(lease: Lease, change: RevokingChange): boolean {
+    return placesInTheWay(this.#options.targets, lease, change).length > 0;
   }
 
   /** Gives the holder of a lease its time; over once it has given pages back. */
@@ -203,11 +209,4 @@ export class Revocation {
     await stop.race(fencing);
     if (stop.isNow) this.#fencing.leave(lease, fencing);
   }
-}
-
-/** The pages of a lease that a change went on without are no file's any more. */
-function isInTheWay({ runs, quarantined }: Lease, { from, to }: RevokingChange): boolean {
-  return (
-    quarantined?.cause !== 'deferred' && runs.some((run) => run.offset < to && runEnd(run) > from)
-  );
 }

@@ -8,7 +8,7 @@ import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
 import { Gate } from '../base/gate.js';
-import { ask, setUpLeases } from './set-up.js';
+import { FS_START, ask, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 
 const FULL = new DaxdError('ENOSPC', 'full');
@@ -231,4 +231,31 @@ t.test('close: the end of a holder is no longer looked for', async (t) => {
   clock.advance(10_000);
   await setImmediate();
   t.equal(store.disk.records.size, 1, 'the next daemon sees it');
+});
+
+t.test('revokeFor: of a lease that a change went on without, what is left is fenced', async (t) => {
+  const fence = willingFence();
+  const set = await setUp({ fence });
+  const { leases, clock, fs } = set;
+  const lease = await leases.acquire(ask({ length: 3 * PAGE_SIZE, ttlMs: 60_000 }));
+  const { inode } = fs.fileAt('file');
+  const runs = [fs.moveAway('file', 2)];
+  await leases.quarantine.deferred('pmem0p1', FS_START, {
+    change: 'x',
+    op: 'truncate',
+    inode,
+    runs,
+  });
+  t.equal(lease.state, 'quarantined');
+  const never = new AbortController().signal;
+  const gone = { ...change(set), from: 2 * PAGE_SIZE };
+  t.match(await leases.revocation.revokeFor('pmem0p1', gone, never), [{ state: 'quarantined' }]);
+  t.strictSame(fence.asked, [], 'what left the file is in nobody’s way');
+  clock.advance(1_000);
+  t.match(await leases.revocation.revokeFor('pmem0p1', change(set), never), [
+    { lease: lease.id, state: 'revoked', detail: 'fenced: shut' },
+  ]);
+  t.strictSame(fence.asked, [lease.id]);
+  t.equal(set.pinnedPages(), 0);
+  t.equal(fs.kept.length, 0, 'and what had left it is free, too');
 });
