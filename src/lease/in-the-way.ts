@@ -1,5 +1,6 @@
+import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE } from '../lib/units.js';
-import { subtract } from './byte-ranges.js';
+import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from './byte-ranges.js';
 import { mountedTarget } from './lease-place.js';
 import type { LeaseTargets } from './lease-target.js';
@@ -28,4 +29,29 @@ export function placesInTheWay(
   if (quarantined?.cause !== 'deferred' || places.length === 0) return places;
   const target = mountedTarget(targets, terms.partition);
   return target === undefined ? [] : subtract(places, quarantinedPlaces(target));
+}
+
+/**
+ * Checks that the filesystem may keep what leases have in the way of a change, for where nothing
+ * is to be expected that frees it: else their holders lose it, and the change is refused.
+ *
+ * @throws DaxdError `quarantine-full`.
+ */
+export function assertRoomFor(
+  targets: LeaseTargets,
+  partition: string,
+  leases: readonly Lease[],
+  change: ChangedBytes,
+): void {
+  const target = mountedTarget(targets, partition);
+  if (target === undefined) return;
+  // One page may be in several leases.
+  const places = coalesce(leases.flatMap((lease) => placesInTheWay(targets, lease, change)));
+  const bytes = places.reduce((sum, { length }) => sum + length, 0);
+  const { bytes: keptBytes, capBytes } = target.fs.quarantine;
+  if (keptBytes + bytes <= capBytes) return;
+  throw new DaxdError(
+    'quarantine-full',
+    `${bytes} bytes of ${leases.length} leases would be quarantined beside ${keptBytes}, ${capBytes} may be: no lease is taken, and the file is unchanged; release quarantined ranges, or wait for the pages`,
+  );
 }

@@ -26,6 +26,9 @@ export interface LeasableFile {
 
 /** Blocks that a filesystem keeps apart; all in bytes from the start of the partition. */
 interface LeasableQuarantine {
+  /** How many bytes are kept, and how many may be. */
+  readonly bytes: number;
+  readonly capBytes: number;
   /** Ascending. */
   extents(): readonly { readonly mediaOffset: number; readonly length: number }[];
   /** Zeroes and frees them, durably. @throws DaxdError EBUSY while one is pinned, ENOENT, EROFS. */

@@ -3,7 +3,7 @@ import { withResolvers } from '../lib/with-resolvers.js';
 import { Fencing } from './fencing.js';
 import type { FencingOptions } from './fencing.js';
 import type { HeldLeases } from './held-leases.js';
-import { placesInTheWay } from './in-the-way.js';
+import { assertRoomFor, placesInTheWay } from './in-the-way.js';
 import { RevocationStop } from './revocation-stop.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseCheck, LeaseSteps } from './lease-steps.js';
@@ -66,6 +66,8 @@ export class Revocation {
    * fenced then goes on being fenced.
    *
    * @throws DaxdError ENOSPC, EIO when the store fails: no other lease is taken then.
+   *   `quarantine-full` where there is nothing to fence with, and the filesystem may not keep all
+   *   of it: none is taken.
    */
   async revokeFor(
     partition: string,
@@ -75,10 +77,15 @@ export class Revocation {
     const { inode, from, to } = change;
     const leases = [...this.#options.held.index.pinning(partition, inode, from, to)];
     const stop = new RevocationStop(signal);
-    const revocations = leases.map(async (lease) => this.#revokeOne(lease, change, stop));
-    await Promise.allSettled(revocations);
-    stop.forget();
-    return Promise.all(revocations);
+    try {
+      if (!this.#fencing.isPossible) await this.#untilKeepable(partition, leases, change, stop);
+      const revocations = leases.map(async (lease) => this.#revokeOne(lease, change, stop));
+      await Promise.allSettled(revocations);
+      return await Promise.all(revocations);
+    } finally {
+      stop.now();
+      stop.forget();
+    }
   }
 
   /**
@@ -163,13 +170,34 @@ export class Revocation {
 
   /** Goes up the ladder until a lease is out of the way, or nobody can do more. */
   async #climb(lease: Lease, change: RevokingChange, stop: RevocationStop): Promise<void> {
+    await this.#untilDue(lease, change, stop);
+    if (stop.isNow || !this.#isInTheWay(lease, change)) return;
+    await this.#takeRights(lease, `revoked by ${change.op} ${change.id}`);
+    await this.#fenceUntil(lease, stop);
+  }
+
+  /** Gives all holders their time; then what is left has to fit into the quarantine. */
+  async #untilKeepable(
+    partition: string,
+    leases: readonly Lease[],
+    change: RevokingChange,
+    stop: RevocationStop,
+  ): Promise<void> {
+    await Promise.all(leases.map((lease) => this.#untilDue(lease, change, stop)));
+    if (stop.isNow) return;
+    const { targets, holders } = this.#options;
+    // The end of a holder is proof.
+    const kept = leases.filter(
+      ({ terms: { holder } }) => holder === undefined || holders.presence(holder) !== 'gone',
+    );
+    assertRoomFor(targets, partition, kept, change);
+  }
+
+  /** Settles when a lease is out of the way, or the time of its holder is up. */
+  async #untilDue(lease: Lease, change: RevokingChange, stop: RevocationStop): Promise<void> {
     while (!stop.isNow && this.#isInTheWay(lease, change)) {
       const restMs = this.#options.recallClock.restMs(lease, change);
-      if (restMs <= 0) {
-        await this.#takeRights(lease, `revoked by ${change.op} ${change.id}`);
-        await this.#fenceUntil(lease, stop);
-        return;
-      }
+      if (restMs <= 0) return;
       await this.#untilLess(lease, restMs, stop);
     }
   }

@@ -25,7 +25,7 @@ async function setUp(options: Parameters<typeof setUpLeases>[0] = {}) {
 }
 
 t.test('revokeFor: where the store fails for one, no other is taken later', async (t) => {
-  const set = await setUp();
+  const set = await setUp({ fence: willingFence() });
   const { leases, clock, store } = set;
   const lapsed = await leases.acquire(ask({ ttlMs: 1_000 }));
   const healthy = await leases.acquire(ask({ offset: PAGE_SIZE, ttlMs: 60_000 }));
@@ -259,3 +259,37 @@ t.test('revokeFor: of a lease that a change went on without, what is left is fen
   t.equal(set.pinnedPages(), 0);
   t.equal(fs.kept.length, 0, 'and what had left it is free, too');
 });
+
+t.test(
+  'revokeFor: what the quarantine may not take, with nothing to fence, is not taken',
+  async (t) => {
+    const set = await setUp();
+    const { leases, clock, fs, holders } = set;
+    holders.set(holders.process(7, 70), 'alive');
+    const lapsed = await leases.acquire(ask({ ttlMs: 1_000 }));
+    const healthy = await leases.acquire(ask({ length: 2 * PAGE_SIZE, ttlMs: 60_000 }));
+    const bound = await leases.acquire(ask({ offset: 2 * PAGE_SIZE, pid: 7, pidStart: 70 }));
+    fs.quarantine.bytes = PAGE_SIZE;
+    fs.quarantine.capBytes = 2 * PAGE_SIZE;
+    const never = new AbortController().signal;
+    const passMs = 60_000;
+    const startMs = clock.nowMs();
+    const waitedMs = (): number => clock.nowMs() - startMs;
+    const refused = leases.revocation.revokeFor('pmem0p1', change(set, waitedMs), never);
+    const rejected = t.rejects(refused, refusal('quarantine-full'));
+    await passSeconds(clock, passMs / 1_000);
+    await rejected;
+    t.equal(leases.renew(lapsed.id).state, 'active', 'all holders have what they had');
+    t.equal(leases.renew(healthy.id).state, 'active');
+    t.equal(set.pinnedPages(), 3);
+
+    fs.quarantine.capBytes = 3 * PAGE_SIZE;
+    holders.set(holders.process(7, 70), 'gone');
+    const again = leases.revocation.revokeFor('pmem0p1', change(set, waitedMs), never);
+    t.match(await again, [
+      { lease: lapsed.id, state: 'quarantined' },
+      { lease: healthy.id, state: 'quarantined' },
+      { lease: bound.id, state: 'released' },
+    ]);
+  },
+);

@@ -23,6 +23,8 @@ export class ToyFs implements LeasableFs {
   /** What is kept apart, and what of it was freed. */
   readonly kept: { mediaOffset: number; length: number }[] = [];
   readonly quarantine = {
+    bytes: 0,
+    capBytes: Infinity,
     extents: (): readonly { mediaOffset: number; length: number }[] =>
       this.kept.toSorted((a, b) => a.mediaOffset - b.mediaOffset),
     release: async (mediaOffset: number, length: number): Promise<void> => {
