@@ -181,7 +181,7 @@ export class DaemonControl implements Control {
   }
 
   async attest(id: string, reason: string): Promise<void> {
-    await attestEntry(this.leases, id);
+    await attestEntry(this.leases, id, reason);
     this.#options.log.warn({ quarantine: id, reason }, 'freed on the word of a caller');
   }
 

@@ -1,6 +1,5 @@
 import type { QuarantineEntry } from '../http/schemas/quarantine.js';
 import type { Leases } from '../lease/leases.js';
-import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE } from '../lib/units.js';
 
 /** Names what no lease speaks for. */
@@ -29,16 +28,13 @@ export function quarantineEntries(leases: Leases): QuarantineEntry[] {
 /**
  * Lets an entry go on somebody's word.
  *
- * @throws DaxdError ENOENT for what is not in quarantine, and what the release says.
+ * @throws DaxdError ENOENT for what is not in quarantine, and what the end of a lease says.
  */
-export async function attestEntry(leases: Leases, id: string): Promise<void> {
+export async function attestEntry(leases: Leases, id: string, reason: string): Promise<void> {
   const [, partition, offset] = UNKNOWN_ID.exec(id) ?? [];
   if (partition !== undefined) {
     await leases.quarantine.attest(partition, Number(offset));
     return;
   }
-  if (leases.get(id).state !== 'quarantined') {
-    throw new DaxdError('ENOENT', `lease ${id} is not in quarantine: GET /v1/quarantine lists it`);
-  }
-  await leases.release(id);
+  await leases.attest(id, reason);
 }

@@ -88,6 +88,10 @@ export class Leases {
   /** That of the lease granted last. */
   #fencingToken: number;
   #draining = false;
+  readonly #dropDeadline = (lease: Lease): void => {
+    this.#deadlines.delete(lease);
+    this.#checkpoint.delete(lease);
+  };
 
   constructor(options: LeasesOptions) {
     const { clock, holders } = options;
@@ -99,18 +103,14 @@ export class Leases {
     this.quarantine = new LeaseQuarantine({
       ...options,
       held: this.#held,
-      onQuarantine: (lease) => {
-        this.#dropDeadline(lease);
-      },
+      onQuarantine: this.#dropDeadline,
     });
     this.#steps = new LeaseSteps({
       held: this.#held,
       store: options.store,
       clock,
       quarantine: this.quarantine,
-      onQuarantine: (lease) => {
-        this.#dropDeadline(lease);
-      },
+      onQuarantine: this.#dropDeadline,
       onForget: (lease) => {
         this.#dropDeadline(lease);
         const { holder } = lease.terms;
@@ -269,6 +269,17 @@ export class Leases {
   }
 
   /**
+   * Ends a lease in quarantine on somebody's word, which is remembered.
+   *
+   * @param reason how it is known that its pages are used no more.
+   * @throws DaxdError ENOENT for a lease that is not in quarantine; EIO when the store fails.
+   */
+  async attest(id: string, reason: string): Promise<void> {
+    const lease = this.get(id);
+    await lease.inTurn(() => this.#steps.attest(lease, reason));
+  }
+
+  /**
    * Takes in what the store keeps: its pages are pinned when this settles. To be called before
    * anything is mounted, and before anybody is served.
    *
@@ -396,11 +407,6 @@ export class Leases {
 
   #recallsOf(lease: Lease): Iterable<PendingChange> {
     return recallsOf(lease, this.#targetOf(lease));
-  }
-
-  #dropDeadline(lease: Lease): void {
-    this.#deadlines.delete(lease);
-    this.#checkpoint.delete(lease);
   }
 
   #refuseUnfit(holder: Holder | undefined, signal: AbortSignal | undefined): void {

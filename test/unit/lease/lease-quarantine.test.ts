@@ -203,3 +203,29 @@ t.test('verify: a file that is free, another one, or no file', async (t) => {
     t.equal(set.leases.get(lease.id).quarantined?.reason, reason);
   }
 });
+
+t.test('attest: on whose word it ended is remembered, told and logged', async (t) => {
+  const { start } = runs();
+  const { leases, fs, lines, ring } = await start();
+  const lease = await leases.acquire(ask());
+  await t.rejects(leases.attest(lease.id, 'no'), refusal('ENOENT'));
+  const { inode } = fs.fileAt('file');
+  const moved = [fs.moveAway('file', 0)];
+  const move = { change: '01OP', op: 'truncate', inode, runs: moved };
+  await leases.quarantine.deferred('pmem0p1', FS_START, move);
+  const told: unknown[] = [];
+  const push = ring.push.bind(ring);
+  ring.push = (name, fields) => {
+    told.push([name, fields]);
+    push(name, fields);
+  };
+  await leases.attest(lease.id, 'its host was cut off');
+  const ended = 'attested: its host was cut off';
+  t.match(lease.view(), { state: 'released', ended, pages: 0 });
+  t.match(told, [['lease.released', { lease: lease.id, reason: ended }]]);
+  t.match(lines.findLast(({ message }) => message === 'lease released')?.fields, { reason: ended });
+  t.equal(fs.kept.length, 0);
+  await t.rejects(leases.attest(lease.id, 'again'), refusal('ENOENT'));
+  const next = await start();
+  t.match(next.leases.get(lease.id).view(), { state: 'released', ended });
+});
