@@ -135,13 +135,13 @@ export class JournalSuperblock implements JournalIdentity {
     assert(this.start === 0, 'an empty log is begun');
     const incompat = bytes.readUInt32BE(JsbField.FeatureIncompat);
     if (hasChecksum(bytes)) {
-      bytes.writeUInt32BE(incompat & ~JournalIncompat.CsumV3, JsbField.FeatureIncompat);
+      bytes.writeUInt32BE((incompat & ~JournalIncompat.CsumV3) >>> 0, JsbField.FeatureIncompat);
       await this.#store(FEATURES_WORD);
     }
     // What `mount -o journal_checksum` left. Beside a checksum of its own the kernel refuses it.
     if (hasOldChecksum(bytes)) {
       const compat = bytes.readUInt32BE(JsbField.FeatureCompat);
-      bytes.writeUInt32BE(compat & ~JOURNAL_COMPAT_CHECKSUM, JsbField.FeatureCompat);
+      bytes.writeUInt32BE((compat & ~JOURNAL_COMPAT_CHECKSUM) >>> 0, JsbField.FeatureCompat);
       await this.#store(COMPAT_WORD);
     }
     // The checksum of what it will be in the end.

@@ -1,6 +1,11 @@
 import t from 'tap';
 
-import { JBD2_MAGIC, JSB_BYTES, JsbField } from '../../../../src/fs/jbd2/layout.js';
+import {
+  JBD2_MAGIC,
+  JOURNAL_COMPAT_CHECKSUM,
+  JSB_BYTES,
+  JsbField,
+} from '../../../../src/fs/jbd2/layout.js';
 import { readLogged } from '../../../../src/fs/jbd2/recovery.js';
 import { InvariantError } from '../../../../src/lib/assert.js';
 import { CRC_INIT, crc32c } from '../../../../src/lib/crc32c.js';
@@ -18,6 +23,18 @@ t.test('commit: what was committed is what a replay finds, the newest copy of ea
   await journal.commit({ blocks: new Map([[3, filled(5)]]), revoked: NONE });
   t.strictSame(log.replayed(), [[3, 5], [4, 2]]); // prettier-ignore
   t.equal(log.plan().transactions, 2);
+});
+
+t.test('start: clears checksums of version 1, whatever else the word holds', async (t) => {
+  for (const compat of [0x1, 0x9e7dc80b, 0xffffffff, 0x80000000]) {
+    const log = newLog();
+    const word = Buffer.alloc(4);
+    word.writeUInt32BE(compat);
+    log.area.write(0, word, JsbField.FeatureCompat);
+    await log.open().start();
+    const found = log.area.read(0).readUInt32BE(JsbField.FeatureCompat);
+    t.equal(found, (compat & ~JOURNAL_COMPAT_CHECKSUM) >>> 0, compat.toString(16));
+  }
 });
 
 t.test('commit: a revoked block stays out, unless it is logged again later', async (t) => {
