@@ -50,7 +50,7 @@ export interface MountsOptions {
   readonly pageFreeLatency: LatencyHistogram;
   readonly truncateWait: LayoutsOptions['truncateWait'];
   /** Asked of each filesystem before anybody uses it, and told of what changes defer there. */
-  readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'verify'>;
+  readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'refusal' | 'verify'>;
   readonly changes: ChangeWatcher;
   /** Told of each mount before anybody else has it. */
   readonly onMount: (mount: Mount) => void;
@@ -168,8 +168,8 @@ export class Mounts implements LeaseTargets {
       mount.fs.quarantine.onMoved(async (move) => {
         await quarantine.deferred(name, mount.fs.range.start, move);
       });
-      const reason = await quarantine.verify(name, mount.leaseTarget);
-      if (reason !== undefined) mount.fs.refuseChanges(reason);
+      const refusal = await quarantine.verify(name, mount.leaseTarget);
+      if (refusal !== undefined) mount.fs.refuseChangesWhile(() => quarantine.refusal(name));
       this.#mounts.set(name, mount);
       this.#failures.delete(partition);
       if (this.#draining) mount.layouts.drain();

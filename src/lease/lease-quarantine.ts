@@ -50,6 +50,8 @@ export class LeaseQuarantine {
   readonly #options: LeaseQuarantineOptions;
   /** Leases that ended while their blocks could not be freed, by partition. */
   readonly #ended = new Buckets<string, LeaseRecord>();
+  /** Leases whose pages were not their files' any more when a partition was mounted. */
+  readonly #foreign = new Map<string, readonly Lease[]>();
   readonly #unknown = new Map<string, readonly ByteRange[]>();
 
   constructor(options: LeaseQuarantineOptions) {
@@ -90,8 +92,7 @@ export class LeaseQuarantine {
    * their leases pin, or those pages in the quarantine. Where not, the lease goes into
    * quarantine, durably. Then frees what ended leases left.
    *
-   * @returns why the filesystem must not change: its free blocks may be pinned. Undefined when
-   *   all is well.
+   * @returns as {@link refusal}.
    */
   async verify(partition: string, target: FilesystemTarget): Promise<string | undefined> {
     const { held, log } = this.#options;
@@ -102,11 +103,10 @@ export class LeaseQuarantine {
     }
     await this.#commit(moved.map(({ lease }) => lease));
     this.#findUnknown(partition, quarantined);
-    const foreign = moved.filter(({ isKept }) => !isKept);
-    const [first] = foreign;
-    if (first !== undefined) {
-      return `${foreign.length} leases pin pages that left their files, lease ${first.lease.id} the first: ${first.reason}`;
-    }
+    const foreign = moved.filter(({ isKept }) => !isKept).map(({ lease }) => lease);
+    this.#foreign.set(partition, foreign);
+    const refusal = this.refusal(partition);
+    if (refusal !== undefined) return refusal;
     // One that cannot be freed now comes back into the set.
     const ended = [...this.#ended.of(partition)];
     for (const record of ended) await this.#freeEnded(record, target);
@@ -117,6 +117,18 @@ export class LeaseQuarantine {
       );
     }
     return undefined;
+  }
+
+  /**
+   * Why the filesystem of a partition must not change: its free blocks may be pinned, since somebody
+   * else changed the files of leases that are held yet. Undefined when all is well.
+   */
+  refusal(partition: string): string | undefined {
+    const { quarantined } = this.#options.held;
+    const held = this.#foreign.get(partition)?.filter((lease) => quarantined.has(lease)) ?? [];
+    const [first] = held;
+    if (first === undefined) return undefined;
+    return `${held.length} leases pin pages that left their files, lease ${first.id} the first: ${first.quarantined?.reason}`;
   }
 
   /** Frees the blocks of a lease that ended, and then has the store forget it. */

@@ -95,9 +95,9 @@ export class Ext4 {
     return this.#volume.readOnly;
   }
 
-  /** Makes it read-only for a reason that is a part of a sentence. */
-  refuseChanges(reason: string): void {
-    this.#volume.refuseChanges(reason);
+  /** Makes it read-only while a reason is given, which is a part of a sentence. */
+  refuseChangesWhile(reason: () => string | undefined): void {
+    this.#volume.refuseChangesWhile(reason);
   }
 
   /** What went wrong with the media since the mount; read-only then. Undefined while nothing did. */

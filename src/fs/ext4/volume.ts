@@ -75,6 +75,7 @@ export class Volume implements BlockSource {
   /** Blocks, also of files, that the log replaces in the cache alone: the media may not change. */
   readonly replayed = new Set<number>();
   readonly #readOnlyReasons: string[];
+  #refusal: () => string | undefined = () => undefined;
   readonly #gates = new InodeGates();
   readonly #commits: Commits;
   /** Blocks whose freeing is not durable yet: they come back by waiting. */
@@ -105,7 +106,7 @@ export class Volume implements BlockSource {
   }
 
   get readOnly(): boolean {
-    return this.#readOnlyReasons.length > 0;
+    return this.#readOnlyReasons.length > 0 || this.#refusal() !== undefined;
   }
 
   /** What was committed since the mount. */
@@ -120,7 +121,8 @@ export class Volume implements BlockSource {
 
   /** Why it is read-only, each a part of a sentence. */
   get readOnlyReasons(): readonly string[] {
-    return this.#readOnlyReasons;
+    const refusal = this.#refusal();
+    return refusal === undefined ? this.#readOnlyReasons : [...this.#readOnlyReasons, refusal];
   }
 
   /**
@@ -170,7 +172,7 @@ export class Volume implements BlockSource {
    */
   assertWritable({ isUnderWay = false }: ChangeStage = {}): void {
     if (this.readOnly) {
-      throw new DaxdError('EROFS', `mounted read-only: ${this.#readOnlyReasons.join(', ')}`);
+      throw new DaxdError('EROFS', `mounted read-only: ${this.readOnlyReasons.join(', ')}`);
     }
     if (this.#closing && !isUnderWay) {
       throw new DaxdError('ESHUTDOWN', 'the filesystem is being unmounted');
@@ -180,6 +182,11 @@ export class Volume implements BlockSource {
   /** Makes it read-only for a reason that is a part of a sentence. */
   refuseChanges(reason: string): void {
     this.#readOnlyReasons.push(reason);
+  }
+
+  /** Makes it read-only while a reason is given, which is a part of a sentence. */
+  refuseChangesWhile(reason: () => string | undefined): void {
+    this.#refusal = reason;
   }
 
   /** Changed blocks that one transaction may have: what needs more is done in pieces. */
