@@ -1,7 +1,6 @@
 import { access, constants, stat } from 'node:fs/promises';
 
 import { systemClock } from '../lib/clock.js';
-import type { Clock } from '../lib/clock.js';
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Fence, FenceOutcome } from '../lease/fence.js';
 import type { Lease } from '../lease/lease.js';
@@ -29,15 +28,13 @@ const STOPPED: FenceOutcome = { isFenced: false, detail: 'daxd ends: the next on
 export class FenceCommand implements Fence {
   readonly #program: string;
   readonly #limitMs: number;
-  readonly #clock: Clock;
   #stopped = false;
   readonly #turns = new FenceTurns();
   readonly #running = new Set<RunningProgram>();
 
-  private constructor(program: string, limitMs: number, clock: Clock) {
+  private constructor(program: string, limitMs: number) {
     this.#program = program;
     this.#limitMs = limitMs;
-    this.#clock = clock;
   }
 
   /** @throws DaxdError ENOENT, EACCES where there is no program that may be run. */
@@ -48,7 +45,7 @@ export class FenceCommand implements Fence {
     try {
       await access(program, constants.X_OK);
       // The bit of a directory says something else.
-      if ((await stat(program)).isFile()) return new FenceCommand(program, limitMs, systemClock);
+      if ((await stat(program)).isFile()) return new FenceCommand(program, limitMs);
     } catch (error) {
       const isAbsent = systemCodeOf(error) === 'ENOENT';
       throw notRunnable(isAbsent ? 'ENOENT' : 'EACCES', program, error);
@@ -89,9 +86,9 @@ export class FenceCommand implements Fence {
     const args = client === undefined ? [lease.id] : [lease.id, client];
     const input = `${JSON.stringify(inputOf(lease))}\n`;
     const call = { args, env: environmentOf(lease), input };
-    const program = new RunningProgram(this.#program, call, this.#clock);
+    const program = new RunningProgram(this.#program, call);
     let isLate = false;
-    const cancel = this.#clock.setTimer(() => {
+    const cancel = systemClock.setTimer(() => {
       isLate = true;
       program.kill();
     }, this.#limitMs);

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 
-import type { Clock } from '../lib/clock.js';
+import { systemClock } from '../lib/clock.js';
 
 /** Where a fence command finds others: not where whoever started daxd did. */
 const COMMAND_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -34,7 +34,7 @@ export class RunningProgram {
   readonly ended: Promise<ProgramEnd>;
 
   /** @throws what spawn does of arguments that none can have. */
-  constructor(program: string, { args, env, input }: ProgramCall, clock: Clock) {
+  constructor(program: string, { args, env, input }: ProgramCall) {
     const child = spawn(program, args, { env: { PATH: COMMAND_PATH, ...env }, detached: true });
     this.#child = child;
     const said = beginningOf(child);
@@ -47,7 +47,7 @@ export class RunningProgram {
           child.stderr.destroy();
           resolve({ exit: exit ?? undefined, signal: signal ?? undefined, said: said() });
         };
-        const cancel = clock.setTimer(end, OUTPUT_MS_MAX);
+        const cancel = systemClock.setTimer(end, OUTPUT_MS_MAX);
         child.once('close', end);
       });
     });

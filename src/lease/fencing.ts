@@ -80,8 +80,8 @@ export class Fencing {
   }
 
   /**
-   * Ends all retries and what has not begun. Settles when no fence command runs any more: those
-   * that do, FENCES_MAX at most, have FENCE_MS_MAX.
+   * Ends all retries, and every attempt: the next daemon tries again. Settles when no fence
+   * command runs any more.
    */
   async close(): Promise<void> {
     this.#closed = true;
