@@ -22,7 +22,7 @@ const owners = {
   typebox: 'src/(http|config)/',
   'prom-client': 'src/telemetry/',
   commander: 'src/cli/',
-  lmdb: 'src/lease/lmdb/lmdb-(store|operations|records|remembered|writes)\\.ts',
+  lmdb: 'src/lease/lmdb/lmdb-(store|operations|records|remembered|self|writes)\\.ts',
 };
 
 /** Layers that read the configuration; the others get what they need as arguments. */

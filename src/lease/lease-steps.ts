@@ -57,7 +57,7 @@ export class LeaseSteps {
    */
   async keep(lease: Lease, key: GrantKey | undefined, until?: Promise<void>): Promise<void> {
     const { store, clock } = this.#options;
-    const changes = [putOf(lease)];
+    const changes: StoreChange[] = [putOf(lease)];
     if (key !== undefined) {
       const grantedMs = clock.wallMs();
       changes.push({ kind: 'key', key: { ...key, lease: lease.id, grantedMs } });
@@ -122,7 +122,7 @@ export class LeaseSteps {
       );
     }
     const { held, store, quarantine } = this.#options;
-    await store.commit([putOf(lease, rest)]);
+    await store.commit([{ ...putOf(lease, rest), isLess: true }]);
     const before = placesOf(lease.runs);
     held.shrink(lease, rest);
     if (lease.quarantined?.cause !== 'deferred') return;
@@ -178,7 +178,10 @@ function revokedCause({ quarantined }: Lease, reason: string): QuarantineCause {
   return { cause: 'revoked', reason, ...quarantined, isRevoked: true };
 }
 
-function putOf(lease: Lease, ranges?: readonly ByteRange[]): StoreChange {
+function putOf(
+  lease: Lease,
+  ranges?: readonly ByteRange[],
+): Extract<StoreChange, { readonly kind: 'put' }> {
   return { kind: 'put', record: lease.record(ranges), deadlineMs: lease.deadlineMs };
 }
 

@@ -3,7 +3,13 @@ import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-
 
 /** One change of what is kept. */
 export type StoreChange =
-  | { readonly kind: 'put'; readonly record: LeaseRecord; readonly deadlineMs: number }
+  | {
+      readonly kind: 'put';
+      readonly record: LeaseRecord;
+      readonly deadlineMs: number;
+      /** It holds less than what is kept under its id. */
+      readonly isLess?: true;
+    }
   | { readonly kind: 'deadline'; readonly id: string; readonly deadlineMs: number }
   | { readonly kind: 'remove'; readonly id: string }
   | { readonly kind: 'key'; readonly key: KeptKey }
@@ -52,8 +58,8 @@ export interface LeaseStore {
    * while others are being written share the next sync.
    *
    * @throws DaxdError ENOSPC on a disk that is nearly full, for what takes more of it: removals,
-   *   deadlines, headers and leases that have ended still go through, at the worst without their
-   *   tombstones; EIO.
+   *   leases that hold less or have ended, deadlines and headers still go through, at the worst
+   *   without their tombstones; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
   /**

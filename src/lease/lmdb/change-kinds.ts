@@ -21,7 +21,12 @@ export function isRemoval(changes: readonly StoreChange[]): boolean {
 export function takesRoom(changes: readonly StoreChange[]): boolean {
   return changes.some((change) => {
     // One that has ended stands in the place of what it was, and is removed next.
-    if (change.kind === 'put') return change.record.ended !== true;
+    if (change.kind === 'put') return change.record.ended !== true && change.isLess !== true;
     return change.kind === 'key' || change.kind === 'operation';
   });
+}
+
+/** Whether changes make a lease smaller: what is kept of it can grow, by a range and a run. */
+export function isLess(changes: readonly StoreChange[]): boolean {
+  return changes.some((change) => change.kind === 'put' && change.isLess === true);
 }

@@ -4,17 +4,20 @@ import { DaxdError } from '../../lib/errno.js';
 import { FallocateMode, fallocate } from '../../media/fallocate.js';
 
 /**
- * Kept behind the end of the file for what is to go on while the disk is full: removals, and the
- * notes of a start.
+ * Kept behind the end of the file for what is to go on while the disk is full, removals and the
+ * notes of a start: this much, and one part in so many of the file, for its list of free pages.
  */
 const RESERVED_BYTES = 1024 * 1024;
+const RESERVED_PART = 32;
+/** What makes a lease smaller may take this part of it: it can be written a few times, and removals go on. */
+const RESERVED_FOR_LESS = 1 / 2;
 /** Reserved at once, where there is room: not every transaction is to ask the filesystem. */
 const STEP_BYTES = 1024 * 1024;
 /** More than LMDB's table of readers and its locks take. */
 const LOCK_FILE_BYTES = 16 * 1024;
 /** stat(2) counts in these, whatever the filesystem has. */
 const STAT_BLOCK_BYTES = 512;
-/** What may stay reserved: this much where the store is opened or closed... */
+/** What may stay reserved: this much and that part where the store is opened or closed... */
 const IDLE_MAX_BYTES = 8 * 1024 * 1024;
 /** ...and while it is used this much, and half the file, since what was needed may be so again. */
 const USED_MAX_BYTES = 16 * 1024 * 1024;
@@ -60,18 +63,28 @@ export class LmdbRoom {
     this.#path = path;
     this.#fd = openSync(path, 'r+');
     const { size, blocks } = fstatSync(this.#fd);
-    if (blocks * STAT_BLOCK_BYTES - size > IDLE_MAX_BYTES) this.#giveBack(size);
+    const reserved = blocks * STAT_BLOCK_BYTES - size;
+    if (reserved > idleMaxBytes(size)) this.#giveBack(size);
   }
 
   /**
-   * Whether there is room to grow by so many bytes, and RESERVED_BYTES more. Where not, what takes
-   * no more room than it gives back can go on.
+   * Whether there is room to grow by so many bytes, beside all that is reserved. Where not, what
+   * takes no more room than it gives back can go on.
    *
    * @param growthOf how much the file may grow, by its size.
    */
   has(growthOf: (fileBytes: number) => number): boolean {
+    return this.#hasBeside(1, growthOf);
+  }
+
+  /** Whether there is room for what makes a lease smaller: as {@link has}, and a part of the reserve. */
+  hasForLess(growthOf: (fileBytes: number) => number): boolean {
+    return this.#hasBeside(1 - RESERVED_FOR_LESS, growthOf);
+  }
+
+  #hasBeside(reservedPart: number, growthOf: (fileBytes: number) => number): boolean {
     const { size } = fstatSync(this.#fd);
-    const wanted = size + growthOf(size) + RESERVED_BYTES;
+    const wanted = size + growthOf(size) + Math.ceil(reservedBytes(size) * reservedPart);
     if (wanted <= this.#end) return true;
     return this.#extend(size, wanted + STEP_BYTES) || this.#extend(size, wanted);
   }
@@ -86,7 +99,8 @@ export class LmdbRoom {
 
   /** Leaves room for the next start. To be called when the file is not written any more. */
   close(): void {
-    this.#keepAtMost(fstatSync(this.#fd).size, IDLE_MAX_BYTES);
+    const { size } = fstatSync(this.#fd);
+    this.#keepAtMost(size, idleMaxBytes(size));
     closeSync(this.#fd);
   }
 
@@ -103,7 +117,7 @@ export class LmdbRoom {
       return;
     }
     this.#end = size;
-    this.#extend(size, size + RESERVED_BYTES + STEP_BYTES);
+    this.#extend(size, size + reservedBytes(size) + STEP_BYTES);
   }
 
   #extend(offset: number, end: number): boolean {
@@ -120,4 +134,12 @@ export class LmdbRoom {
     }
     return true;
   }
+}
+
+function reservedBytes(fileBytes: number): number {
+  return RESERVED_BYTES + fileBytes / RESERVED_PART;
+}
+
+function idleMaxBytes(fileBytes: number): number {
+  return IDLE_MAX_BYTES + fileBytes / RESERVED_PART;
 }

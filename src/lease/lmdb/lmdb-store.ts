@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { closeSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -6,12 +5,11 @@ import { open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 
 import { DaxdError, systemCodeOf } from '../../lib/errno.js';
-import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from '../lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../lease-store.js';
 import { REMEMBERED_MAX } from '../limits.js';
-import { fencingTokenOf, isRemoval, takesRoom } from './change-kinds.js';
+import { isLess, isRemoval, takesRoom } from './change-kinds.js';
 import { lockDirectory } from './directory.js';
 import { checkLmdbFile } from './file-check.js';
 import { growthBytes } from './growth.js';
@@ -21,16 +19,11 @@ import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
 import type { RememberedStep } from './lmdb-remembered.js';
 import { LmdbRoom, reserveFiles } from './lmdb-room.js';
-import { LmdbWrites } from './lmdb-writes.js';
+import { LmdbSelf } from './lmdb-self.js';
 import { RenewalNotes } from './renewal-notes.js';
-import { SUMMED, wholeBytes } from './summed-bytes.js';
+import { SUMMED } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
-/** What this daxd writes, and the only one that it reads. */
-const VERSION = 4;
-const HEADER_KEY = 'header';
-const ID_KEY = 'id';
-const FENCING_KEY = 'fencing';
 const FILE_NAME = 'leases.mdb';
 const RENEWALS_NAME = 'leases.renewed';
 
@@ -56,17 +49,15 @@ interface Plan {
  */
 export class LmdbStore implements LeaseStore {
   readonly name: string;
-  readonly id: string;
-  readonly header: StoreHeader | undefined;
   /** The directory, open and locked. */
   readonly #lock: number;
   readonly #root: RootDatabase<SummedValue, string>;
+  readonly #self: LmdbSelf;
   readonly #room: LmdbRoom;
   readonly #records: LmdbRecords;
   readonly #remembered: LmdbRemembered;
   readonly #operations: LmdbOperations;
   readonly #renewals: RenewalNotes;
-  #fencingToken: number;
   #waiting: Waiting[] = [];
   /** Settles when nothing waits any more; undefined while nothing does. */
   #writing: Promise<void> | undefined;
@@ -108,9 +99,7 @@ export class LmdbStore implements LeaseStore {
     this.#lock = lock;
     this.#root = root;
     // One of another version is left as it is: these make what is not there.
-    this.header = readHeader(directory, root.get(HEADER_KEY));
-    this.id = readId(directory, root.get(ID_KEY)) ?? randomUUID();
-    this.#fencingToken = readFencingToken(directory, root.get(FENCING_KEY));
+    this.#self = new LmdbSelf(directory, root);
     this.#records = new LmdbRecords(root);
     this.#remembered = new LmdbRemembered(root, rememberedMax);
     this.#operations = new LmdbOperations(root);
@@ -118,12 +107,20 @@ export class LmdbStore implements LeaseStore {
     this.#renewals = new RenewalNotes(join(directory, RENEWALS_NAME));
   }
 
+  get id(): string {
+    return this.#self.id;
+  }
+
+  get header(): StoreHeader | undefined {
+    return this.#self.header;
+  }
+
   get isEmpty(): boolean {
     return this.#records.isEmpty && this.#operations.isEmpty;
   }
 
   get fencingToken(): number {
-    return this.#fencingToken;
+    return this.#self.fencingToken;
   }
 
   *stored(): Generator<StoredLease> {
@@ -189,7 +186,7 @@ export class LmdbStore implements LeaseStore {
     try {
       let plan = this.#planOf(asked);
       if (!this.#hasRoom(plan)) {
-        round = this.#refuseGrowth(asked);
+        round = this.#withoutGrowth(asked);
         if (round.length === 0) return;
         plan = this.#planOf(round);
       }
@@ -214,11 +211,34 @@ export class LmdbStore implements LeaseStore {
     return this.#room.has((fileBytes) => growthBytes(changes, { fileBytes, dropped }));
   }
 
-  /** Refuses what a full disk has no room for, and gives the rest. */
-  #refuseGrowth(round: readonly Waiting[]): Waiting[] {
+  /**
+   * Refuses what a full disk has no room for, and gives what is to be written now: what gives room
+   * back goes first, and leases become smaller one by one, each in pages that others left.
+   */
+  #withoutGrowth(round: readonly Waiting[]): readonly Waiting[] {
+    const going = this.#refuse(round, takesRoom);
+    const smaller = going.filter(({ changes }) => isLess(changes));
+    if (smaller.length < going.length) {
+      this.#waiting.unshift(...smaller);
+      return going.filter(({ changes }) => !isLess(changes));
+    }
+    const now = smaller.slice(0, 1);
+    this.#waiting.unshift(...smaller.slice(1));
+    const changes = changesOf(now);
+    const fits = this.#room.hasForLess((fileBytes) =>
+      growthBytes(changes, { fileBytes, dropped: 0 }),
+    );
+    return fits ? now : this.#refuse(now, isLess);
+  }
+
+  /** Refuses those that are such, for want of room; gives the others. */
+  #refuse(
+    round: readonly Waiting[],
+    isSuch: (changes: readonly StoreChange[]) => boolean,
+  ): readonly Waiting[] {
     const full = new DaxdError('ENOSPC', 'its disk is full');
-    for (const { changes, reject } of round) if (takesRoom(changes)) reject(this.#failure(full));
-    return round.filter(({ changes }) => !takesRoom(changes));
+    for (const { changes, reject } of round) if (isSuch(changes)) reject(this.#failure(full));
+    return round.filter(({ changes }) => !isSuch(changes));
   }
 
   async #remove(removals: readonly Waiting[]): Promise<void> {
@@ -238,11 +258,10 @@ export class LmdbStore implements LeaseStore {
 
   /** Settles once the transaction is on the disk. @throws what LMDB says. */
   async #transact({ changes, remembered }: Plan): Promise<void> {
-    let token = this.#fencingToken;
-    for (const change of changes) token = Math.max(token, fencingTokenOf(change));
+    let done: (() => void) | undefined;
     try {
       await this.#root.batch(() => {
-        this.#applyHeader(changes, token);
+        done = this.#self.write(changes);
         this.#records.write(changes);
         this.#operations.write(changes);
         remembered?.write();
@@ -253,19 +272,7 @@ export class LmdbStore implements LeaseStore {
     }
     remembered?.done();
     this.#renewals.kept(changes);
-    this.#fencingToken = token;
-  }
-
-  /** To be called within a transaction. */
-  #applyHeader(changes: readonly StoreChange[], fencingToken: number): void {
-    const root = new LmdbWrites(this.#root);
-    for (const change of changes) {
-      if (change.kind === 'header') {
-        root.put(HEADER_KEY, encodeJson({ version: VERSION, ...change.header }));
-        root.put(ID_KEY, Buffer.from(this.id));
-      }
-    }
-    if (fencingToken > this.#fencingToken) root.put(FENCING_KEY, encodeJson(fencingToken));
+    done?.();
   }
 
   #failure(error: unknown): DaxdError {
@@ -316,36 +323,6 @@ function checkExisting(path: string): void {
   } catch (error) {
     if (systemCodeOf(error) === 'ENOENT') return;
     throw error;
-  }
-}
-
-function readHeader(directory: string, value: SummedValue | undefined): StoreHeader | undefined {
-  if (value === undefined) return undefined;
-  // The checksum of version 1 was another one.
-  if (value === null) throw unusable(directory, 'its header is damaged, or of version 1');
-  const header = decodeJson('header', value, directory);
-  if (header.version === VERSION) return header;
-  const whose = header.version > VERSION ? 'a newer' : 'an older';
-  throw unusable(
-    directory,
-    `${whose} daxd wrote it, in version ${header.version}, and this one reads version ${VERSION}`,
-  );
-}
-
-function readId(directory: string, value: SummedValue | undefined): string | undefined {
-  if (value === undefined) return undefined;
-  try {
-    return wholeBytes(value, 'its id').toString();
-  } catch (error) {
-    throw unusable(directory, error);
-  }
-}
-
-function readFencingToken(directory: string, value: SummedValue | undefined): number {
-  try {
-    return value === undefined ? 0 : decodeJson('fencingToken', value, `of ${directory}`);
-  } catch (error) {
-    throw unusable(directory, error);
   }
 }
 

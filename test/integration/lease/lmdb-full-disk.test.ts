@@ -109,3 +109,46 @@ t.test('a store: a disk that others fill to the brim has room for ends all the s
   t.match(store.tombstone('000000'), { state: 'released' });
   await store.close();
 });
+
+/** What is left of a lease after the release of every other page: its record is longer than before. */
+function less(id: string, ranges: number): StoreChange {
+  const record = recordOf(id, 'x'.repeat(2_000));
+  const left = Array.from({ length: ranges }, (_, index) => ({
+    offset: index * 8_192,
+    deviceOffset: index * 8_192,
+    length: 4_096,
+  }));
+  const holding = { ranges: left.map(({ offset, length }) => ({ offset, length })), runs: left };
+  return { kind: 'put', record: { ...record, holding }, deadlineMs: 1, isLess: true };
+}
+
+t.test('a store: leases become smaller on a full disk, for as long as one likes', async (t) => {
+  if (!requires(t, { commands: ['mount'], root: true })) return;
+  const disk = mountSmallTmpfs(t);
+  const directory = join(disk, 'state');
+  const store = LmdbStore.open(directory);
+  const kept = await fillUp(t, store);
+  t.throws(
+    () => {
+      writeFileSync(join(disk, 'filler'), Buffer.alloc(4 * 2 ** 20));
+    },
+    { code: 'ENOSPC' },
+  );
+  for (let round = 1; round <= 40; round++) {
+    const [grant, ...releases] = await Promise.allSettled([
+      store.commit([large('zzz')]),
+      ...kept.slice(0, 8).map((id) => store.commit([less(id, round)])),
+      store.commit([{ kind: 'deadline', id: kept[9] ?? '', deadlineMs: round }]),
+    ]);
+    t.match(grant, { status: 'rejected', reason: { code: 'ENOSPC' } });
+    const failed = releases.filter(({ status }) => status === 'rejected');
+    t.strictSame(failed, [], `round ${round}`);
+  }
+  for (const id of kept.slice(20)) await store.commit([{ kind: 'remove', id }, endOf(id, 1)]);
+  await store.close();
+  const again = LmdbStore.open(directory);
+  const [first] = [...again.stored()];
+  t.match(first?.record.holding, { ranges: { length: 40 } });
+  t.strictSame(ids(again), kept.slice(0, 20));
+  await again.close();
+});
