@@ -212,7 +212,8 @@ export const ServeOptions = Type.Object(
       default: '1000000',
       pattern: MILLION_PATTERN,
       placeholder: 'N',
-      description: 'ended leases and idempotency keys that are remembered, for a day',
+      description:
+        'ended leases and operations and idempotency keys that are remembered, for a day',
       give: 'a number from 1 to 1000000',
     }),
     drainTimeout: Type.String({

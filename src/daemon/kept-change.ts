@@ -1,8 +1,9 @@
 import type { PendingChange } from '../dax/layout-change.js';
 import type { KeptChange } from '../http/control.js';
+import { HeldError, INTERNAL_ERROR } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
-import type { KeptOperation } from '../lease/kept-operation.js';
+import type { KeptOperation, OperationOutcome } from '../lease/kept-operation.js';
 import type { LeaseStore } from '../lease/lease-store.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
@@ -84,7 +85,7 @@ export class DurableChange implements KeptChange {
       throw error;
     }
     try {
-      await this.#forget();
+      await this.#forget({ result: changed });
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       // The next daemon finds that it had begun, and does not run it again.
@@ -104,7 +105,7 @@ export class DurableChange implements KeptChange {
       return;
     }
     try {
-      await this.#forget();
+      await this.#forget({ error: refusalOf(reason) });
     } catch (cause) {
       if (!(cause instanceof DaxdError)) throw cause;
       throw new DaxdError(
@@ -116,9 +117,25 @@ export class DurableChange implements KeptChange {
   }
 
   /** Also where the store failed to take it: what failed may be there all the same. */
-  async #forget(): Promise<void> {
+  async #forget(outcome: OperationOutcome): Promise<void> {
     if (this.#kept === undefined) return;
     await Promise.allSettled([this.#storing]);
-    await this.#ports.store.commit([{ kind: 'operation-ended', id: this.#kept.id }]);
+    const { store, clock } = this.#ports;
+    const { begun: _, ...kept } = this.#kept;
+    const waitedMs =
+      'result' in outcome ? outcome.result.waited_ms : clock.nowMs() - kept.startedMs;
+    await store.commit([
+      { kind: 'operation-ended', id: kept.id },
+      { kind: 'outcome', operation: { ...kept, outcome, waitedMs, endedMs: clock.wallMs() } },
+    ]);
   }
+}
+
+/** A refusal as it is remembered; anything else ends daxd, and its log says what it was. */
+function refusalOf(
+  reason: unknown,
+): Extract<OperationOutcome, { readonly error: object }>['error'] {
+  if (!(reason instanceof DaxdError)) return { code: 'EIO', detail: INTERNAL_ERROR };
+  const { code, message: detail } = reason;
+  return { code, detail, ...(reason instanceof HeldError && { holders: reason.holders }) };
 }

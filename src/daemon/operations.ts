@@ -1,14 +1,16 @@
 import type { PendingChange } from '../dax/layout-change.js';
-import { problemFor } from '../http/problem.js';
+import { INTERNAL_ERROR, problemFor } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
 import type { Acknowledgement } from '../lease/recall-clock.js';
 import type { Recall } from '../lease/recalls.js';
+import type { LeaseStore } from '../lease/lease-store.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
+import { endedOperation, shownBytes } from './ended-operation.js';
 import type { ChangeWatcher } from './mounts.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
@@ -20,6 +22,8 @@ export interface OperationsOptions {
   readonly log: Logger;
   /** Ended waits that are remembered; the oldest is forgotten first. */
   readonly finishedMax: number;
+  /** Operations that ended longer ago than those, or in an earlier daemon. */
+  readonly store: Pick<LeaseStore, 'outcomeOf'>;
   /** Ids of the leases that pin a page of these bytes of a file. */
   readonly blockedBy: (partition: string, inode: number, from: number, to: number) => string[];
   /** What those leases are asked for. */
@@ -130,7 +134,8 @@ export class Operations implements ChangeWatcher {
    * @throws DaxdError ENOENT when it neither waits nor waited lately.
    */
   keep(id: string, work: Promise<LayoutChanged>, cancel: (reason: DaxdError) => void): Operation {
-    const tracked = this.#find(id);
+    const tracked = this.#known(id);
+    if (tracked === undefined) throw noOperation(id);
     const kept: Kept = { cancel };
     tracked.kept = kept;
     this.#finished.delete(id);
@@ -158,18 +163,21 @@ export class Operations implements ChangeWatcher {
   /**
    * One operation, when it has ended, at the latest after `waitMs` or when `signal` aborts.
    *
-   * @throws DaxdError ENOENT when it neither waits nor waited lately.
+   * @throws DaxdError ENOENT when it neither waits nor waited lately; EBADMSG where the store is
+   *   damaged there.
    */
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
-    const tracked = this.#find(id);
+    const tracked = this.#known(id);
+    if (tracked === undefined) return this.#earlier(id);
     const isDone = isEnded(tracked) || signal.aborted;
     if (!isDone && waitMs > 0) await this.#endOrAfter(tracked, waitMs, signal);
     return this.#show(tracked);
   }
 
-  /** Ends a wait; does nothing once it is over. @throws DaxdError ENOENT. */
+  /** Ends a wait; does nothing once it is over. @throws DaxdError ENOENT; EBADMSG. */
   cancel(id: string): Operation {
-    const tracked = this.#find(id);
+    const tracked = this.#known(id);
+    if (tracked === undefined) return this.#earlier(id);
     const { change, kept } = tracked;
     change.cancel();
     // Its work may have begun another wait by now.
@@ -195,10 +203,14 @@ export class Operations implements ChangeWatcher {
     }
   }
 
-  #find(id: string): Tracked {
-    const tracked = this.#pending.get(id) ?? this.#finished.get(id);
-    if (tracked !== undefined) return tracked;
-    throw new DaxdError('ENOENT', `no operation ${id} waits: see GET /v1/operations`);
+  #known(id: string): Tracked | undefined {
+    return this.#pending.get(id) ?? this.#finished.get(id);
+  }
+
+  #earlier(id: string): Operation {
+    const ended = this.#options.store.outcomeOf(id);
+    if (ended !== undefined) return endedOperation(ended);
+    throw noOperation(id);
   }
 
   async #untilSettled(kept: Kept, work: Promise<LayoutChanged>): Promise<void> {
@@ -212,7 +224,7 @@ export class Operations implements ChangeWatcher {
   #refusalOf(error: unknown): DaxdError {
     if (error instanceof DaxdError) return error;
     this.#options.onFatal(error instanceof Error ? error : new TypeError(String(error)));
-    return new DaxdError('EIO', 'internal error: see the log of daxd');
+    return new DaxdError('EIO', INTERNAL_ERROR);
   }
 
   async #endOrAfter({ onEnd }: Tracked, delayMs: number, signal: AbortSignal): Promise<void> {
@@ -243,8 +255,7 @@ export class Operations implements ChangeWatcher {
       partition,
       inode,
       ...(path !== undefined && { path }),
-      offset: from,
-      end: Number.isSafeInteger(to) ? to : null,
+      ...shownBytes(from, to),
       started: timestampFromMs(change.startedWallMs),
       waited_ms: change.waitedMs(),
       blocked_by: blockedBy,
@@ -283,6 +294,10 @@ export class Operations implements ChangeWatcher {
       'waits for pinned pages for over a second',
     );
   }
+}
+
+function noOperation(id: string): DaxdError {
+  return new DaxdError('ENOENT', `no operation ${id} waits: see GET /v1/operations`);
 }
 
 function isWaiting({ state }: PendingChange): boolean {

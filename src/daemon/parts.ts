@@ -60,7 +60,7 @@ export function assemble(
   const events = new EventStreams(ring, clock);
   const truncateWaits = new TruncateWaits();
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
-  const operations = operationsOn({ clock, log, events: ring, onFatal }, () => leases);
+  const operations = operationsOn({ store, clock, log, events: ring, onFatal }, () => leases);
   const mounts = new Mounts({
     pmem,
     memremap,
@@ -118,7 +118,7 @@ export function assemble(
 
 /** The changes that wait for leases, which come to be later. */
 function operationsOn(
-  ports: Pick<OperationsOptions, 'clock' | 'events' | 'log' | 'onFatal'>,
+  ports: Pick<OperationsOptions, 'clock' | 'events' | 'log' | 'onFatal' | 'store'>,
   leases: () => Leases,
 ): Operations {
   return new Operations({

@@ -5,7 +5,8 @@ import type { LayoutChanger } from '../http/file-change.js';
 import { WaitLimit, holdersIn } from '../http/patience.js';
 import { PatientChange } from '../http/patient-change.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
-import type { FileChange, KeptOperation } from '../lease/kept-operation.js';
+import { bytesOf } from '../lease/kept-operation.js';
+import type { KeptOperation } from '../lease/kept-operation.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
 import type { Leases } from '../lease/leases.js';
 import { whyOther } from '../lease/restored-leases.js';
@@ -134,14 +135,6 @@ function parkedRequest(
   { options }: PatientChange,
 ): LayoutChangeRequest {
   return { ...options, op: change.op, inode, ...bytesOf(change), pages: () => [] };
-}
-
-/** The bytes that a change is about, as far as that is known without the file. */
-function bytesOf(change: FileChange): { readonly from: number; readonly to: number } {
-  if (change.op === 'truncate') return { from: change.size, to: Infinity };
-  const { op, offset, length } = change;
-  const isShift = op === 'collapse-range' || op === 'insert-range';
-  return { from: offset, to: isShift ? Infinity : offset + length };
 }
 
 /** When it was asked for, on the clock of this boot. */

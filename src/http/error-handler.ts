@@ -4,7 +4,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { KIB } from '../lib/units.js';
-import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
+import { HttpRefusal, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 
 /** What refusing needs beside the request. */
 export interface RefusalOptions {
@@ -30,7 +30,7 @@ export function refuse(
 ): FastifyReply {
   const expected = foreseen(error, limits);
   if (expected === undefined) onFatal(error);
-  const refusal = expected ?? new DaxdError('EIO', 'internal error: see the log of daxd');
+  const refusal = expected ?? new DaxdError('EIO', INTERNAL_ERROR);
   const problem = problemFor(refusal, request.url);
 
   const level = problem.status >= 500 ? 'warn' : 'info';

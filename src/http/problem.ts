@@ -52,6 +52,9 @@ const PROBLEM_KINDS: Readonly<Record<ErrorCode, ProblemKind>> = {
   'stale-generation': { status: 412, title: 'It has changed since' },
 };
 
+/** What a client is told of a defect of daxd's own. */
+export const INTERNAL_ERROR = 'internal error: see the log of daxd';
+
 /** What a client gone before the answer counts as in metrics; nobody reads it. */
 export const STATUS_CLIENT_GONE = 499;
 

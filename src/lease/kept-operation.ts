@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../lib/errno.js';
 import type { MediaIdentity } from './lease-terms.js';
 
 /** What a change does to a file; offsets, lengths and sizes are bytes. */
@@ -39,4 +40,46 @@ export interface KeptOperation {
   readonly startedWallMs: number;
   /** Its wait was over, and the file about to change: what became of it only the file tells. */
   readonly begun: boolean;
+}
+
+/** What became of such a change; sizes are bytes. */
+export type OperationOutcome =
+  | {
+      readonly result: {
+        readonly size: number;
+        readonly waited_ms: number;
+        readonly freed_bytes: number;
+        readonly quarantined_bytes: number;
+        /** What became of the leases that it took. */
+        readonly evicted?: readonly {
+          readonly lease: string;
+          readonly state: string;
+          readonly detail?: string;
+        }[];
+      };
+    }
+  | {
+      readonly error: {
+        readonly code: ErrorCode;
+        readonly detail: string;
+        /** Ids of the leases in the way. */
+        readonly holders?: readonly string[];
+      };
+    };
+
+/** An operation that has ended: remembered, so that its client can ask how. */
+export interface EndedOperation extends Omit<KeptOperation, 'begun'> {
+  readonly outcome: OperationOutcome;
+  /** In milliseconds. */
+  readonly waitedMs: number;
+  /** In milliseconds since the epoch. */
+  readonly endedMs: number;
+}
+
+/** The bytes that a change is about, as far as that is known without the file; `to` may be Infinity. */
+export function bytesOf(change: FileChange): { readonly from: number; readonly to: number } {
+  if (change.op === 'truncate') return { from: change.size, to: Infinity };
+  const { op, offset, length } = change;
+  const isShift = op === 'collapse-range' || op === 'insert-range';
+  return { from: offset, to: isShift ? Infinity : offset + length };
 }

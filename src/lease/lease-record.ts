@@ -50,6 +50,8 @@ export interface RememberedRound {
   readonly ids: readonly string[];
   /** Ids of keys. */
   readonly keys: readonly string[];
+  /** Operations that ended; absent where there are none, as in rounds of earlier versions. */
+  readonly operations?: readonly string[];
 }
 
 /** What a store says of itself: whose leases it keeps, and when. */

@@ -1,4 +1,4 @@
-import type { KeptOperation } from './kept-operation.js';
+import type { EndedOperation, KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
 
 /** One change of what is kept. */
@@ -15,6 +15,7 @@ export type StoreChange =
   | { readonly kind: 'key'; readonly key: KeptKey }
   | { readonly kind: 'operation'; readonly operation: KeptOperation }
   | { readonly kind: 'operation-ended'; readonly id: string }
+  | { readonly kind: 'outcome'; readonly operation: EndedOperation }
   | { readonly kind: 'tombstone'; readonly tombstone: LeaseTombstone }
   | { readonly kind: 'header'; readonly header: StoreHeader };
 
@@ -59,7 +60,7 @@ export interface LeaseStore {
    *
    * @throws DaxdError ENOSPC on a disk that is nearly full, for what takes more of it: removals,
    *   leases that hold less or have ended, deadlines and headers still go through, at the worst
-   *   without their tombstones; EIO.
+   *   without what is remembered of them; EIO.
    */
   commit(changes: readonly StoreChange[]): Promise<void>;
   /**
@@ -75,6 +76,8 @@ export interface LeaseStore {
   tombstone(id: string): LeaseTombstone | undefined;
   /** What a key was granted: remembered as long. @throws DaxdError EBADMSG. */
   grantOf(key: string): KeptKey | undefined;
+  /** How an operation ended: remembered as long. @throws DaxdError EBADMSG. */
+  outcomeOf(operation: string): EndedOperation | undefined;
   /** Settles when what was asked for is done, and the store is free for another user. */
   close(): Promise<void>;
 }

@@ -94,7 +94,9 @@ for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
     t.equal((await acquire(next, 0)).status, 201);
     await next.stop('SIGKILL');
     const last = await startDaxd(t, ['--backing', image]);
-    t.match(await operation(last, begun.id), { status: 404 }, 'nobody remembers how it ended');
+    // Where its bytes begin in full pages only the file could tell.
+    const { offset: _, ...outcome } = done;
+    t.match(await operation(last, begun.id), outcome, 'how it ended is remembered');
     t.strictSame(await waiting(last), []);
     t.match(await judged(t, last, image, place), /Size: 100\b/);
   });
@@ -120,7 +122,7 @@ t.test('restart: DELETE cancels it for good', async (t) => {
 
   const last = await startDaxd(t, ['--backing', image]);
   t.strictSame(await waiting(last), []);
-  t.match(await operation(last, id), { status: 404 });
+  t.match(await operation(last, id), { done: true, error: { code: 'cancelled', status: 409 } });
   await release(last, lease.id);
   t.match(await judged(t, last, image, place), /Size: 65536\b[^]*\(0-15\)/);
 });

@@ -1,11 +1,10 @@
 import type { StoreChange } from '../lease-store.js';
 
-/** What takes nothing of a full disk but for the tombstones, which can be left out. */
-const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set([
-  'remove',
-  'operation-ended',
-  'tombstone',
-]);
+/** What is only remembered: it can be left out. */
+const MEMORIES: ReadonlySet<StoreChange['kind']> = new Set(['tombstone', 'outcome']);
+
+/** What takes nothing of a full disk. */
+const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set(['remove', 'operation-ended']);
 
 /** The fencing token of the lease that a change puts; else 0. */
 export function fencingTokenOf(change: StoreChange): number {
@@ -14,7 +13,12 @@ export function fencingTokenOf(change: StoreChange): number {
 
 /** Whether changes only remove, or remember what they removed. */
 export function isRemoval(changes: readonly StoreChange[]): boolean {
-  return changes.every(({ kind }) => REMOVALS.has(kind));
+  return changes.every(({ kind }) => REMOVALS.has(kind) || MEMORIES.has(kind));
+}
+
+/** Changes without what is only remembered of them. */
+export function withoutMemories(changes: readonly StoreChange[]): readonly StoreChange[] {
+  return changes.filter(({ kind }) => !MEMORIES.has(kind));
 }
 
 /** Whether changes are refused where the disk is full. */

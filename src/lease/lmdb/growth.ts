@@ -34,6 +34,7 @@ const KEYS = {
   key: 1,
   operation: 1,
   'operation-ended': 1,
+  outcome: 1,
   tombstone: 1,
   header: 1,
 } as const satisfies Record<StoreChange['kind'], number>;
@@ -74,6 +75,8 @@ function bytesOf(change: StoreChange): number {
       return keyBytes(change.key);
     case 'operation':
       return valueBytes(encodeJson(change.operation).length);
+    case 'outcome':
+      return valueBytes(encodeJson(change.operation).length) + ENTRY_BYTES;
     case 'header':
       return valueBytes(encodeJson({ version: 0, ...change.header }).length);
     case 'remove':

@@ -1,4 +1,4 @@
-import type { KeptOperation } from '../kept-operation.js';
+import type { EndedOperation, KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from '../lease-record.js';
 import { wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
@@ -10,6 +10,7 @@ export interface KeptJson {
   readonly tombstone: LeaseTombstone;
   readonly key: KeptKey;
   readonly operation: KeptOperation;
+  readonly outcome: EndedOperation;
   readonly round: RememberedRound;
 }
 

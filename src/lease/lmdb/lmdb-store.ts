@@ -5,11 +5,11 @@ import { open } from 'lmdb';
 import type { RootDatabase } from 'lmdb';
 
 import { DaxdError, systemCodeOf } from '../../lib/errno.js';
-import type { KeptOperation } from '../kept-operation.js';
+import type { EndedOperation, KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from '../lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../lease-store.js';
 import { REMEMBERED_MAX } from '../limits.js';
-import { isLess, isRemoval, takesRoom } from './change-kinds.js';
+import { isLess, isRemoval, takesRoom, withoutMemories } from './change-kinds.js';
 import { lockDirectory } from './directory.js';
 import { checkLmdbFile } from './file-check.js';
 import { growthBytes } from './growth.js';
@@ -70,7 +70,7 @@ export class LmdbStore implements LeaseStore {
   /**
    * Opens the store in a directory, which is made where it does not exist.
    *
-   * @param rememberedMax how many ended leases and keys it remembers.
+   * @param rememberedMax how many ended leases, ended operations and keys it remembers.
    * @throws DaxdError EBADMSG for a damaged one and for one of another version, saying how
    *   to go on; EBUSY where another daemon has it; the errno of the system where the directory
    *   cannot be made or written.
@@ -163,6 +163,10 @@ export class LmdbStore implements LeaseStore {
     return this.#remembered.grantOf(key);
   }
 
+  outcomeOf(operation: string): EndedOperation | undefined {
+    return this.#remembered.outcomeOf(operation);
+  }
+
   async close(): Promise<void> {
     await this.#writing;
     await this.#root.close();
@@ -180,7 +184,7 @@ export class LmdbStore implements LeaseStore {
     this.#writing = undefined;
   }
 
-  /** One transaction for all; where it fails, removals get one of their own, without tombstones. */
+  /** One transaction for all; where it fails, removals get one of their own, without memories. */
   async #writeRound(asked: readonly Waiting[]): Promise<void> {
     let round = asked;
     try {
@@ -242,7 +246,7 @@ export class LmdbStore implements LeaseStore {
   }
 
   async #remove(removals: readonly Waiting[]): Promise<void> {
-    const changes = changesOf(removals).filter(({ kind }) => kind !== 'tombstone');
+    const changes = withoutMemories(changesOf(removals));
     for (let tries = 1; ; tries++) {
       try {
         await this.#transact({ changes, remembered: this.#remembered.step(changes) });

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
+import type { EndedOperation } from '../../../src/lease/kept-operation.js';
 import { REMEMBERED_MS } from '../../../src/lease/limits.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
@@ -16,6 +17,25 @@ function ids(store: LmdbStore): string[] {
 function known(store: LmdbStore, names: readonly string[]): string {
   return names.filter((id) => store.tombstone(id) !== undefined).join('');
 }
+
+/** An operation that gave up at such a time. */
+const ended = (id: string, endedMs: number): EndedOperation => ({
+  id,
+  partition: 'pmem0p1',
+  media: { partition: 'guid' },
+  inode: 12,
+  generation: 1,
+  path: 'file',
+  change: { op: 'truncate', size: 5 },
+  onConflict: 'wait',
+  deadlineMs: 7,
+  bootId: 'boot',
+  startedMs: 1,
+  startedWallMs: 2,
+  outcome: { error: { code: 'deadline', detail: 'pinned', holders: ['a'] } },
+  waitedMs: 3,
+  endedMs,
+});
 
 t.test('a store: remembers ends, the newest, for a day', async (t) => {
   const directory = scratchDirectory(t);
@@ -101,5 +121,50 @@ t.test('a store: a damaged end is refused alone, and dropped in its time', async
   t.match(store.tombstone('kept'), { state: 'released' });
   await store.commit([endOf('next', 2)]);
   t.match(store.tombstone('next'), { state: 'released' });
+  await store.close();
+});
+
+t.test('a store: remembers how operations ended, with what else it remembers', async (t) => {
+  const directory = scratchDirectory(t);
+  let store = LmdbStore.open(directory, 2);
+  await store.commit([endOf('lost', 1)]);
+  await store.commit([endOf('kept', 1)]);
+  await store.close();
+  const path = join(directory, 'leases.mdb');
+  const bytes = readFileSync(path);
+  // The end itself, and the round that says when it came.
+  for (const text of ['"id":"lost"', '"ids":["lost"]']) {
+    for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) {
+      bytes.write(text.replace('lost', 'last'), at);
+    }
+  }
+  writeFileSync(path, bytes);
+  store = LmdbStore.open(directory, 2);
+  t.throws(() => store.tombstone('lost'), { code: 'EBADMSG', message: /tombstone of lease lost/ });
+  t.match(store.tombstone('kept'), { state: 'released' });
+  await store.commit([endOf('next', 2)]);
+  t.match(store.tombstone('next'), { state: 'released' });
+  await store.close();
+});
+
+t.test('a store: remembers how operations ended, with what else it remembers', async (t) => {
+  const directory = scratchDirectory(t);
+  let store = LmdbStore.open(directory, 2);
+  await store.commit([
+    { kind: 'operation-ended', id: 'o' },
+    { kind: 'outcome', operation: ended('o', 1) },
+  ]);
+  await store.close();
+  store = LmdbStore.open(directory, 2);
+  t.strictSame(store.outcomeOf('o'), ended('o', 1));
+  t.equal(store.outcomeOf('a'), undefined);
+  t.ok(store.isEmpty, 'that keeps no operation');
+  await store.commit([endOf('a', 2)]);
+  t.ok(store.outcomeOf('o'));
+  await store.commit([{ kind: 'outcome', operation: ended('p', 3) }]);
+  t.equal(store.outcomeOf('o'), undefined, 'the oldest is dropped first');
+  t.equal(known(store, ['a']), 'a');
+  await store.commit([endOf('b', 4), endOf('c', 4)]);
+  t.equal(store.outcomeOf('p'), undefined);
   await store.close();
 });

@@ -2,6 +2,7 @@ import { EventEmitter, once } from 'node:events';
 
 import t from 'tap';
 
+import { HeldError } from '../../../src/http/problem.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { settle } from '../../support/settle.js';
 import { HandClock } from '../lease/set-up.js';
@@ -43,6 +44,38 @@ t.test('keep: all of it is durable when it is answered, and gone when it has end
   t.strictSame(await work, RESULT);
   t.match(await operations.get(ID, 0, never), { done: true, result: RESULT });
   t.equal(disk.operations.size, 0);
+});
+
+t.test('how an operation ended is known to the next daemon, as to this one', async (t) => {
+  const daemon = setUp(t);
+  const { operations, clock } = daemon;
+  // What the toy change is.
+  const change = { op: 'truncate', size: 4096 };
+  const done = begin(daemon, { change });
+  await done.keep();
+  await done.durable.onBegin();
+  done.end();
+  await done.work;
+  const refused = begin(daemon, { change }, NEXT_ID);
+  for (const { change: toy } of [done, refused]) toy.deadlineMs = ASKED.deadlineMs;
+  await refused.keep();
+  clock.advance(60_000);
+  refused.cancel(new HeldError('deadline', 'pages are pinned by lease a', ['a']));
+  await t.rejects(refused.work, { code: 'deadline' });
+  const next = setUp(t, daemon.disk, clock);
+  await next.kept.restore();
+  for (const [id, outcome] of [
+    [ID, { done: true, result: RESULT }],
+    [NEXT_ID, { done: true, error: { code: 'deadline', status: 504, holders: ['a'] } }],
+  ] as const) {
+    const seen = await next.operations.get(id, 0, never);
+    t.match(seen, outcome);
+    const { blocked_by: _, ...known } = await operations.get(id, 0, never);
+    t.match(seen, { ...known, waited_ms: Number });
+    t.strictSame(next.operations.cancel(id), seen, 'there is nothing to cancel');
+  }
+  t.strictSame(next.operations.list(), []);
+  await t.rejects(next.operations.get('none', 0, never), { code: 'ENOENT' });
 });
 
 t.test('keep: what has begun ends with its call, and the store hears nothing', async (t) => {

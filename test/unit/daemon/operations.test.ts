@@ -8,6 +8,7 @@ import { DaxdError } from '../../../src/lib/errno.js';
 import type { RingEvent } from '../../../src/lib/event-ring.js';
 import type { LogFields } from '../../../src/lib/logger.js';
 import { settle } from '../../support/settle.js';
+import { MemoryStore } from '../lease/memory-store.js';
 import { HandClock } from '../lease/set-up.js';
 import { ToyChange } from './toy-change.js';
 
@@ -24,6 +25,7 @@ function setUp(finishedMax = 10) {
     clock,
     log: { debug: log, info: log, warn: log, error: log },
     finishedMax,
+    store: new MemoryStore(),
     blockedBy: (partition, inode, from, to) => [`${partition}/${inode}/${from}/${to}`],
     recalls: (change, leases) =>
       leases.map((lease) => ({

@@ -90,6 +90,7 @@ export function setUp(
     clock,
     log: silentLogger,
     finishedMax: 10,
+    store,
     blockedBy: () => ['a lease'],
     recalls: () => [],
     acknowledgements: () => [],

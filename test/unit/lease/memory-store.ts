@@ -1,4 +1,4 @@
-import type { KeptOperation } from '../../../src/lease/kept-operation.js';
+import type { EndedOperation, KeptOperation } from '../../../src/lease/kept-operation.js';
 import type {
   KeptKey,
   LeaseRecord,
@@ -16,6 +16,7 @@ export interface MemoryDisk {
   readonly tombstones: Map<string, string>;
   readonly keys: Map<string, KeptKey>;
   readonly operations: Map<string, KeptOperation>;
+  readonly outcomes: Map<string, string>;
 }
 
 export function emptyDisk(): MemoryDisk {
@@ -26,6 +27,7 @@ export function emptyDisk(): MemoryDisk {
     tombstones: new Map(),
     keys: new Map(),
     operations: new Map(),
+    outcomes: new Map(),
   };
 }
 
@@ -87,6 +89,11 @@ export class MemoryStore implements LeaseStore {
     return this.disk.keys.get(key);
   }
 
+  outcomeOf(operation: string): EndedOperation | undefined {
+    const text = this.disk.outcomes.get(operation);
+    return text === undefined ? undefined : (JSON.parse(text) as EndedOperation);
+  }
+
   close(): Promise<void> {
     return Promise.resolve();
   }
@@ -103,6 +110,8 @@ export class MemoryStore implements LeaseStore {
       this.disk.operations.set(change.operation.id, change.operation);
     } else if (change.kind === 'operation-ended') {
       this.disk.operations.delete(change.id);
+    } else if (change.kind === 'outcome') {
+      this.disk.outcomes.set(change.operation.id, JSON.stringify(change.operation));
     } else if (change.kind === 'remove') {
       records.delete(change.id);
       deadlines.delete(change.id);
