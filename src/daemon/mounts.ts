@@ -51,6 +51,8 @@ export interface MountsOptions {
   readonly truncateWait: LayoutsOptions['truncateWait'];
   /** Asked of each filesystem before anybody uses it, and told of what changes defer there. */
   readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'refusal' | 'verify'>;
+  /** Has the store know the media as daxd leaves them, so that it takes no older copy later. */
+  readonly noteLeft: (partition: string, media: MediaIdentity) => Promise<void>;
   readonly changes: ChangeWatcher;
   /** Told of each mount before anybody else has it. */
   readonly onMount: (mount: Mount) => void;
@@ -170,6 +172,7 @@ export class Mounts implements LeaseTargets {
       });
       const refusal = await quarantine.verify(name, mount.leaseTarget);
       if (refusal !== undefined) mount.fs.refuseChangesWhile(() => quarantine.refusal(name));
+      await this.#options.noteLeft(name, mount.leaseTarget.media);
       this.#mounts.set(name, mount);
       this.#failures.delete(partition);
       if (this.#draining) mount.layouts.drain();
@@ -242,6 +245,7 @@ export class Mounts implements LeaseTargets {
     try {
       await mount.unmount();
       this.#options.log.info({ partition: name }, 'unmounted');
+      await this.#options.noteLeft(name, mediaIdentity(mount.partition));
     } finally {
       if (!mount.live && this.#mounts.get(name) === mount) this.#mounts.delete(name);
     }

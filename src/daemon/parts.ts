@@ -21,6 +21,7 @@ import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
 import { KeptOperations } from './kept-operations.js';
+import { noteLeft } from './media-identity.js';
 import { Mounts } from './mounts.js';
 import type { OpenStore } from './open-store.js';
 import { Operations } from './operations.js';
@@ -72,6 +73,9 @@ export function assemble(
     pageFreeLatency,
     truncateWait: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
+    },
+    noteLeft: async (partition, media) => {
+      await noteLeft({ store, log }, partition, media);
     },
     changes: operations,
     quarantine: () => leases.quarantine,

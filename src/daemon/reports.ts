@@ -26,7 +26,7 @@ const UNKNOWN: ProbedFilesystem = {
   uuid: '',
   totalBytes: undefined,
   freeBytes: undefined,
-  writtenSeconds: undefined,
+  usage: undefined,
 };
 
 /** The device as `GET /v1/device` shows it. */

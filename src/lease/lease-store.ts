@@ -1,5 +1,6 @@
 import type { EndedOperation, KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
+import type { MediaIdentity } from './lease-terms.js';
 
 /** One change of what is kept. */
 export type StoreChange =
@@ -17,7 +18,8 @@ export type StoreChange =
   | { readonly kind: 'operation-ended'; readonly id: string }
   | { readonly kind: 'outcome'; readonly operation: EndedOperation }
   | { readonly kind: 'tombstone'; readonly tombstone: LeaseTombstone }
-  | { readonly kind: 'header'; readonly header: StoreHeader };
+  | { readonly kind: 'header'; readonly header: StoreHeader }
+  | { readonly kind: 'left'; readonly partition: string; readonly media: MediaIdentity };
 
 /** A lease that a store kept. */
 export interface StoredLease {
@@ -42,6 +44,12 @@ export interface LeaseStore {
   readonly isEmpty: boolean;
   /** The largest fencing token of a lease that it ever kept; 0 before the first. */
   readonly fencingToken: number;
+  /**
+   * What lay on a partition when it was mounted or unmounted last; undefined where it never was.
+   *
+   * @throws DaxdError EBADMSG where that is damaged.
+   */
+  left(partition: string): MediaIdentity | undefined;
   /**
    * All leases, ascending by id.
    *

@@ -8,6 +8,10 @@ export interface MediaIdentity {
   readonly filesystem?: string | undefined;
   /** When that was written last, as its superblock says, in seconds since the epoch. */
   readonly writtenSeconds?: number | undefined;
+  /** How often it was mounted for writing since it was made or checked, modulo 65536. */
+  readonly mountCount?: number | undefined;
+  /** When e2fsck checked it last, and began to count its mounts anew; in seconds since the epoch. */
+  readonly checkedSeconds?: number | undefined;
 }
 
 /** What a lease lets its holder do with the pages. */

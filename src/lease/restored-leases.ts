@@ -9,6 +9,9 @@ import { Lease } from './lease.js';
 import { NOTE_LAG_MS, RESTART_GRACE_MS } from './limits.js';
 import type { MediaIdentity } from './lease-terms.js';
 
+/** A superblock counts mounts in 16 bits. */
+const MOUNT_COUNT_MASK = 0xffff;
+
 /** What is there when the daemon starts. */
 export interface RestartOptions {
   readonly store: LeaseStore;
@@ -135,7 +138,7 @@ function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOpti
 /** Looks once at each partition whether it is the one that leases were granted on. */
 class Places {
   readonly #options: RestartOptions;
-  readonly #found = new Map<string, MediaIdentity | undefined>();
+  readonly #found = new Map<string, FoundMedia>();
   /** What raw leases take their claims from. */
   readonly rawTargets = new Map<string, LeaseTarget>();
 
@@ -147,20 +150,40 @@ class Places {
   check({ record }: StoredLease): void {
     const { id, partition, media, inode } = record.terms;
     const { store, targets } = this.#options;
-    const now = this.#identify(partition);
-    // What the bytes of a raw lease hold is its holder's affair.
-    const then = inode === undefined ? { partition: media.partition } : media;
-    const why = now === undefined ? `there is no ${partition} here` : whyOther(then, now);
+    const why = this.#find(partition).whyOther(media, inode !== undefined);
     if (why !== undefined) throw otherMedia(store, id, `${partition} of other media: ${why}`);
     if (inode !== undefined || this.rawTargets.has(partition)) return;
     this.rawTargets.set(partition, targets.target(partition));
   }
 
-  #identify(partition: string): MediaIdentity | undefined {
-    if (!this.#found.has(partition)) {
-      this.#found.set(partition, this.#options.targets.identify(partition));
-    }
-    return this.#found.get(partition);
+  #find(partition: string): FoundMedia {
+    const known = this.#found.get(partition);
+    if (known !== undefined) return known;
+    const { store, targets } = this.#options;
+    const found = new FoundMedia(partition, targets.identify(partition), store.left(partition));
+    this.#found.set(partition, found);
+    return found;
+  }
+}
+
+/** What lies on a partition, and what daxd left there. */
+class FoundMedia {
+  readonly #partition: string;
+  readonly #now: MediaIdentity | undefined;
+  /** Why it is not what was left; undefined where it is, and where nothing is known of that. */
+  readonly #whyNotLeft: string | undefined;
+
+  constructor(partition: string, now: MediaIdentity | undefined, left: MediaIdentity | undefined) {
+    this.#partition = partition;
+    this.#now = now;
+    if (now !== undefined && left !== undefined) this.#whyNotLeft = whyOther(left, now);
+  }
+
+  /** Why it is not what a lease was granted on: its file, or the bytes, which are its holder's affair. */
+  whyOther(granted: MediaIdentity, isOfFile: boolean): string | undefined {
+    if (this.#now === undefined) return `there is no ${this.#partition} here`;
+    if (!isOfFile) return whyOther({ partition: granted.partition }, this.#now);
+    return whyOther(granted, this.#now) ?? this.#whyNotLeft;
   }
 }
 
@@ -173,9 +196,17 @@ export function whyOther(then: MediaIdentity, now: MediaIdentity): string | unde
   if (then.filesystem !== now.filesystem) {
     return `the uuid of its ext4 was ${then.filesystem} and is ${now.filesystem ?? 'gone'}`;
   }
-  return (then.writtenSeconds ?? 0) > (now.writtenSeconds ?? 0)
-    ? 'its ext4 is an older state of the one that was leased'
-    : undefined;
+  return isOlder(then, now) ? 'its ext4 is an older state of the one that was leased' : undefined;
+}
+
+/** Whether media are a copy from before: e2fsck alone sets the count of mounts back. */
+function isOlder(then: MediaIdentity, now: MediaIdentity): boolean {
+  const { writtenSeconds = 0, mountCount } = then;
+  if (writtenSeconds > (now.writtenSeconds ?? 0)) return true;
+  if (mountCount === undefined || now.mountCount === undefined) return false;
+  const fewer = (mountCount - now.mountCount) & MOUNT_COUNT_MASK;
+  const isFewer = fewer > 0 && fewer <= MOUNT_COUNT_MASK / 2;
+  return isFewer && (now.checkedSeconds ?? 0) < writtenSeconds;
 }
 
 function otherMedia({ name }: LeaseStore, id: string, whose: string): DaxdError {

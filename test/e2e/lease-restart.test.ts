@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { fsck } from '../support/ext4-image.js';
+import { fsck, runJudge } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, startCurl, startDaxd, startRefused, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
@@ -127,6 +128,40 @@ t.test('leases of other media are refused, and nothing is touched', async (t) =>
   t.equal(await free.stop(), 0, 'without a lease a store belongs to nobody');
 });
 
+t.test('a copy of the media from before daxd left them last is refused', async (t) => {
+  if (!requires(t, { root: true, commands: ['curl', 'mount', 'losetup', 'e2fsck'] })) return;
+  const { directory, path: image } = kernelImage(t);
+  const live = join(directory, 'live.img');
+  const args = ['--state-dir', join(directory, 'state')];
+  const daxd = await startDaxd(t, ['--backing', image, ...args]);
+  const place = await partitionOffset(daxd.url, 'pmem0p1');
+  const { id } = await acquire(daxd);
+  // The leased file stays as it is: nothing but the superblock tells that the copy is an older one.
+  copySparse(image, live);
+  // Superblocks count in seconds.
+  await setTimeout(1_100);
+  t.equal(await daxd.stop(), 0);
+  t.match(startRefused(['--backing', live, ...args]).stderr, new RegExp(`${id}.*older state`));
+
+  const left = join(directory, 'left.img');
+  copySparse(image, left);
+  const next = await startDaxd(t, ['--backing', image, ...args]);
+  await next.stop('SIGKILL');
+  t.match(startRefused(['--backing', left, ...args]).stderr, new RegExp(`${id}.*older state`));
+
+  withKernel(t, image, place, 'touch by-the-kernel');
+  const { status, output } = runJudge('e2fsck', ['-fy', `${image}?offset=${place[0]}`]);
+  t.equal(status, 0, output);
+  const last = await startDaxd(t, ['--backing', image, ...args]);
+  t.match(
+    (await curl(`${last.url}/v1/leases/${id}`)).json,
+    { id, state: 'reclaimable' },
+    'the kernel mounted it, and e2fsck counted the mounts anew',
+  );
+  await curl('-X', 'DELETE', `${last.url}/v1/leases/${id}`);
+  t.equal(await last.stop(), 0);
+});
+
 t.test('a backing under another name has the leases that it had', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { directory, path: image } = kernelImage(t);
@@ -152,7 +187,7 @@ t.test('a damaged store refuses to serve, and says how to go on', async (t) => {
     'leases.renewed',
   ]);
   const bytes = readFileSync(store);
-  const middle = bytes.lastIndexOf('"partition"');
+  const middle = bytes.lastIndexOf('"nic0"');
   writeFileSync(store, bytes.fill(0, middle - 8, middle));
   const { exit, stderr } = startRefused(['--backing', image]);
   t.equal(exit, 1);

@@ -20,8 +20,18 @@ export interface ProbedFilesystem {
   /** Of ext2 to ext4 only. */
   readonly totalBytes: number | undefined;
   readonly freeBytes: number | undefined;
-  /** When the superblock was written last, in seconds since the epoch; of ext2 to ext4 only. */
-  readonly writtenSeconds: number | undefined;
+  /** What the superblock says of its uses; of ext2 to ext4 only. */
+  readonly usage: SuperblockUsage | undefined;
+}
+
+/** Tells an older copy of a filesystem from the newer one; times are seconds since the epoch. */
+interface SuperblockUsage {
+  /** When it was written last. */
+  readonly writtenSeconds: number;
+  /** Mounts for writing since it was made or checked, modulo 65536. */
+  readonly mountCount: number;
+  /** When e2fsck checked it last, and began to count its mounts anew. */
+  readonly checkedSeconds: number;
 }
 
 /**
@@ -41,7 +51,7 @@ export function probeSuperblock(range: BackingRange): ProbedFilesystem | undefin
     uuid: '',
     totalBytes: undefined,
     freeBytes: undefined,
-    writtenSeconds: undefined,
+    usage: undefined,
   };
 }
 
@@ -66,7 +76,11 @@ function probeExt(range: BackingRange): ProbedFilesystem | undefined {
     uuid: formatUuid(sb, SuperField.Uuid),
     totalBytes: wide(SuperField.BlocksCountLo, SuperField.BlocksCountHi),
     freeBytes: wide(SuperField.FreeBlocksLo, SuperField.FreeBlocksHi),
-    writtenSeconds: sb.readUInt32LE(SuperField.WriteTime),
+    usage: {
+      writtenSeconds: sb.readUInt32LE(SuperField.WriteTime),
+      mountCount: sb.readUInt16LE(SuperField.MountCount),
+      checkedSeconds: sb.readUInt32LE(SuperField.LastCheck),
+    },
   };
 }
 

@@ -37,6 +37,7 @@ const KEYS = {
   outcome: 1,
   tombstone: 1,
   header: 1,
+  left: 1,
 } as const satisfies Record<StoreChange['kind'], number>;
 
 /**
@@ -79,6 +80,8 @@ function bytesOf(change: StoreChange): number {
       return valueBytes(encodeJson(change.operation).length) + ENTRY_BYTES;
     case 'header':
       return valueBytes(encodeJson({ version: 0, ...change.header }).length);
+    case 'left':
+      return valueBytes(encodeJson(change.media).length);
     case 'remove':
     case 'operation-ended':
       break;

@@ -1,5 +1,6 @@
 import type { EndedOperation, KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from '../lease-record.js';
+import type { MediaIdentity } from '../lease-terms.js';
 import { wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 
@@ -7,6 +8,7 @@ import type { SummedValue } from './summed-bytes.js';
 export interface KeptJson {
   readonly header: VersionedHeader;
   readonly fencingToken: number;
+  readonly left: MediaIdentity;
   readonly tombstone: LeaseTombstone;
   readonly key: KeptKey;
   readonly operation: KeptOperation;

@@ -6,6 +6,7 @@ import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptJson } from './kept-json.js';
 import type { StoreHeader } from '../lease-record.js';
 import type { StoreChange } from '../lease-store.js';
+import type { MediaIdentity } from '../lease-terms.js';
 import { fencingTokenOf } from './change-kinds.js';
 import { unusable } from './errors.js';
 import { LmdbWrites } from './lmdb-writes.js';
@@ -17,8 +18,10 @@ const VERSION = 4;
 const HEADER_KEY = 'header';
 const ID_KEY = 'id';
 const FENCING_KEY = 'fencing';
+/** Before the name of a partition. */
+const LEFT_KEY = 'left ';
 
-/** What an LMDB file says of itself. */
+/** What an LMDB file says of itself, and of the media whose leases it keeps. */
 export class LmdbSelf {
   readonly id: string;
   readonly header: StoreHeader | undefined;
@@ -40,6 +43,11 @@ export class LmdbSelf {
     return this.#fencingToken;
   }
 
+  /** As {@link LeaseStore.left}. */
+  left(partition: string): MediaIdentity | undefined {
+    return this.#read('left', LEFT_KEY + partition);
+  }
+
   /** What one transaction changes of it: to be called within that, and its result once it is durable. */
   write(changes: readonly StoreChange[]): () => void {
     const root = new LmdbWrites(this.#root);
@@ -49,6 +57,8 @@ export class LmdbSelf {
       if (change.kind === 'header') {
         root.put(HEADER_KEY, encodeJson({ version: VERSION, ...change.header }));
         root.put(ID_KEY, Buffer.from(this.id));
+      } else if (change.kind === 'left') {
+        root.put(LEFT_KEY + change.partition, encodeJson(change.media));
       }
     }
     if (token > this.#fencingToken) root.put(FENCING_KEY, encodeJson(token));

@@ -43,6 +43,21 @@ function ids(store: LmdbStore): string[] {
   return [...store.stored()].map(({ record }) => record.terms.id);
 }
 
+t.test('a store: how a partition was left', async (t) => {
+  const directory = scratchDirectory(t);
+  const media = { partition: 'guid', filesystem: 'uuid', writtenSeconds: 7, mountCount: 3 };
+  const store = LmdbStore.open(directory);
+  t.equal(store.left('pmem0p1'), undefined);
+  await store.commit([{ kind: 'left', partition: 'pmem0p1', media: { partition: 'guid' } }]);
+  await store.commit([{ kind: 'left', partition: 'pmem0p1', media }]);
+  t.ok(store.isEmpty, 'that keeps no lease');
+  await store.close();
+  const again = LmdbStore.open(directory);
+  t.strictSame(again.left('pmem0p1'), media);
+  t.equal(again.left('pmem0p2'), undefined);
+  await again.close();
+});
+
 t.test('a store: what was committed is there when it is opened again', async (t) => {
   const directory = join(scratchDirectory(t), 'not', 'made');
   const store = LmdbStore.open(directory);

@@ -7,7 +7,7 @@ import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
 import type { MemoryDisk, MemoryStore } from './memory-store.js';
-import { runs } from './restarts.js';
+import { other, runs } from './restarts.js';
 import { ask, askRaw, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 
@@ -19,11 +19,6 @@ function shut(store: MemoryStore): () => void {
   store.gate = once(gate, 'open');
   return () => gate.emit('open');
 }
-
-const other = (name: string, media: object) => (set: LeaseSetUp) => {
-  const target = set.targets.get(name);
-  if (target !== undefined) Object.assign(target, { media: { ...target.media, ...media } });
-};
 
 t.test('grant: durable before the answer, and undone where the store fails', async (t) => {
   const { disk, start } = runs();

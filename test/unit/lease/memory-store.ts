@@ -6,6 +6,7 @@ import type {
   StoreHeader,
 } from '../../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/lease-store.js';
+import type { MediaIdentity } from '../../../src/lease/lease-terms.js';
 
 /** What a store holds; it outlives the store, as a disk does. */
 export interface MemoryDisk {
@@ -17,6 +18,7 @@ export interface MemoryDisk {
   readonly keys: Map<string, KeptKey>;
   readonly operations: Map<string, KeptOperation>;
   readonly outcomes: Map<string, string>;
+  readonly left: Map<string, MediaIdentity>;
 }
 
 export function emptyDisk(): MemoryDisk {
@@ -28,6 +30,7 @@ export function emptyDisk(): MemoryDisk {
     keys: new Map(),
     operations: new Map(),
     outcomes: new Map(),
+    left: new Map(),
   };
 }
 
@@ -56,6 +59,10 @@ export class MemoryStore implements LeaseStore {
 
   get fencingToken(): number {
     return this.disk.fencingToken;
+  }
+
+  left(partition: string): MediaIdentity | undefined {
+    return this.disk.left.get(partition);
   }
 
   *stored(): Generator<StoredLease> {
@@ -112,6 +119,8 @@ export class MemoryStore implements LeaseStore {
       this.disk.operations.delete(change.id);
     } else if (change.kind === 'outcome') {
       this.disk.outcomes.set(change.operation.id, JSON.stringify(change.operation));
+    } else if (change.kind === 'left') {
+      this.disk.left.set(change.partition, change.media);
     } else if (change.kind === 'remove') {
       records.delete(change.id);
       deadlines.delete(change.id);

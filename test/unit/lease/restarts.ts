@@ -31,3 +31,11 @@ export const verify = async ({ leases, targets }: LeaseSetUp): Promise<string | 
     ? await leases.quarantine.verify('pmem0p1', target)
     : undefined;
 };
+
+/** Has other media lie on a partition. */
+export function other(name: string, media: object): (set: LeaseSetUp) => void {
+  return ({ targets }) => {
+    const target = targets.get(name);
+    if (target !== undefined) Object.assign(target, { media: { ...target.media, ...media } });
+  };
+}
