@@ -8,7 +8,7 @@ import type { Ext4 } from '../fs/ext4/ext4.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
-import { mediaIdentity } from './media-identity.js';
+import { mediaIdentity } from './partition-media.js';
 
 /** What a mount works with. */
 export interface MountPorts extends LayoutsOptions {

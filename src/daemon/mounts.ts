@@ -18,9 +18,9 @@ import { PAGE_SIZE } from '../lib/units.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { PageWaiters } from '../mm/page-waiters.js';
 import type { PmemDevice } from '../nvdimm/pmem-device.js';
-import { mediaIdentity } from './media-identity.js';
+import { mediaIdentity } from './partition-media.js';
 import { Mount } from './mount.js';
-import type { MediaIdentity } from '../lease/lease-terms.js';
+import type { MediaIdentity } from '../lease/media-identity.js';
 
 /** Why a mount failed, kept until the next try. */
 export interface MountFailure {

@@ -21,7 +21,7 @@ import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
 import { KeptOperations } from './kept-operations.js';
-import { noteLeft } from './media-identity.js';
+import { noteLeft } from './partition-media.js';
 import { Mounts } from './mounts.js';
 import type { OpenStore } from './open-store.js';
 import { Operations } from './operations.js';

@@ -9,7 +9,7 @@ import { bytesOf } from '../lease/kept-operation.js';
 import type { KeptOperation } from '../lease/kept-operation.js';
 import type { FilesystemTarget } from '../lease/lease-target.js';
 import type { Leases } from '../lease/leases.js';
-import { whyOther } from '../lease/restored-leases.js';
+import { whyOther } from '../lease/media-identity.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { withResolvers } from '../lib/with-resolvers.js';

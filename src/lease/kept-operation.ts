@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../lib/errno.js';
-import type { MediaIdentity } from './lease-terms.js';
+import type { MediaIdentity } from './media-identity.js';
 
 /** What a change does to a file; offsets, lengths and sizes are bytes. */
 export type FileChange =

@@ -1,6 +1,6 @@
 import type { EndedOperation, KeptOperation } from './kept-operation.js';
 import type { KeptKey, LeaseRecord, LeaseTombstone, StoreHeader } from './lease-record.js';
-import type { MediaIdentity } from './lease-terms.js';
+import type { MediaIdentity } from './media-identity.js';
 
 /** One change of what is kept. */
 export type StoreChange =

@@ -1,7 +1,8 @@
 import type { Claim } from '../block/claims.js';
 import type { Layouts } from '../dax/layouts.js';
 import type { BackingRange } from '../media/backing-range.js';
-import type { LeaseAccess, MediaIdentity } from './lease-terms.js';
+import type { LeaseAccess } from './lease-terms.js';
+import type { MediaIdentity } from './media-identity.js';
 
 /** A piece of a file; all in bytes, `mediaOffset` from the start of the partition. */
 export interface LeasableExtent {

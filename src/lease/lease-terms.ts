@@ -1,18 +1,5 @@
 import type { Holder } from './holder.js';
-
-/** Tells media apart that may come to lie in the same place. */
-export interface MediaIdentity {
-  /** The unique partition GUID; empty where there is no table. */
-  readonly partition: string;
-  /** The uuid of the ext4 on it; absent where there is none. */
-  readonly filesystem?: string | undefined;
-  /** When that was written last, as its superblock says, in seconds since the epoch. */
-  readonly writtenSeconds?: number | undefined;
-  /** How often it was mounted for writing since it was made or checked, modulo 65536. */
-  readonly mountCount?: number | undefined;
-  /** When e2fsck checked it last, and began to count its mounts anew; in seconds since the epoch. */
-  readonly checkedSeconds?: number | undefined;
-}
+import type { MediaIdentity } from './media-identity.js';
 
 /** What a lease lets its holder do with the pages. */
 export type LeaseAccess = 'read' | 'write';

@@ -1,5 +1,4 @@
 import type { Clock } from '../lib/clock.js';
-import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { rememberEnd } from './ended-lease.js';
 import type { LeaseRecord, StoreHeader } from './lease-record.js';
@@ -7,10 +6,7 @@ import type { LeaseStore, StoreChange, StoredLease } from './lease-store.js';
 import type { LeaseTarget, LeaseTargets } from './lease-target.js';
 import { Lease } from './lease.js';
 import { NOTE_LAG_MS, RESTART_GRACE_MS } from './limits.js';
-import type { MediaIdentity } from './lease-terms.js';
-
-/** A superblock counts mounts in 16 bits. */
-const MOUNT_COUNT_MASK = 0xffff;
+import { RestoredPlaces, otherMedia } from './restored-places.js';
 
 /** What is there when the daemon starts. */
 export interface RestartOptions {
@@ -51,7 +47,7 @@ export function restoredLeases(options: RestartOptions): Restored {
   const startsMs = startsWith(isSameBoot ? header.startsMs : [], nowMs);
   const changes: StoreChange[] = [{ kind: 'header', header: { media, bootId, startsMs } }];
   const leases: Lease[] = [];
-  const places = new Places(options);
+  const places = new RestoredPlaces(options);
   const ended: LeaseRecord[] = [];
   let dead = 0;
   for (const stored of store.stored()) {
@@ -133,86 +129,4 @@ function leaseOf({ record }: StoredLease, deadlineMs: number, place: RestartOpti
   const { terms, holding, quarantined } = record;
   const state = quarantined === undefined ? 'reclaimable' : 'quarantined';
   return new Lease(terms, { state, holding, deadlineMs, quarantined }, place);
-}
-
-/** Looks once at each partition whether it is the one that leases were granted on. */
-class Places {
-  readonly #options: RestartOptions;
-  readonly #found = new Map<string, FoundMedia>();
-  /** What raw leases take their claims from. */
-  readonly rawTargets = new Map<string, LeaseTarget>();
-
-  constructor(options: RestartOptions) {
-    this.#options = options;
-  }
-
-  /** @throws DaxdError EBUSY for another partition. */
-  check({ record }: StoredLease): void {
-    const { id, partition, media, inode } = record.terms;
-    const { store, targets } = this.#options;
-    const why = this.#find(partition).whyOther(media, inode !== undefined);
-    if (why !== undefined) throw otherMedia(store, id, `${partition} of other media: ${why}`);
-    if (inode !== undefined || this.rawTargets.has(partition)) return;
-    this.rawTargets.set(partition, targets.target(partition));
-  }
-
-  #find(partition: string): FoundMedia {
-    const known = this.#found.get(partition);
-    if (known !== undefined) return known;
-    const { store, targets } = this.#options;
-    const found = new FoundMedia(partition, targets.identify(partition), store.left(partition));
-    this.#found.set(partition, found);
-    return found;
-  }
-}
-
-/** What lies on a partition, and what daxd left there. */
-class FoundMedia {
-  readonly #partition: string;
-  readonly #now: MediaIdentity | undefined;
-  /** Why it is not what was left; undefined where it is, and where nothing is known of that. */
-  readonly #whyNotLeft: string | undefined;
-
-  constructor(partition: string, now: MediaIdentity | undefined, left: MediaIdentity | undefined) {
-    this.#partition = partition;
-    this.#now = now;
-    if (now !== undefined && left !== undefined) this.#whyNotLeft = whyOther(left, now);
-  }
-
-  /** Why it is not what a lease was granted on: its file, or the bytes, which are its holder's affair. */
-  whyOther(granted: MediaIdentity, isOfFile: boolean): string | undefined {
-    if (this.#now === undefined) return `there is no ${this.#partition} here`;
-    if (!isOfFile) return whyOther({ partition: granted.partition }, this.#now);
-    return whyOther(granted, this.#now) ?? this.#whyNotLeft;
-  }
-}
-
-/** Why media are not those that they were; undefined where they are. */
-export function whyOther(then: MediaIdentity, now: MediaIdentity): string | undefined {
-  if (then.partition !== now.partition) {
-    return `its uuid was ${then.partition} and is ${now.partition}`;
-  }
-  if (then.filesystem === undefined) return undefined;
-  if (then.filesystem !== now.filesystem) {
-    return `the uuid of its ext4 was ${then.filesystem} and is ${now.filesystem ?? 'gone'}`;
-  }
-  return isOlder(then, now) ? 'its ext4 is an older state of the one that was leased' : undefined;
-}
-
-/** Whether media are a copy from before: e2fsck alone sets the count of mounts back. */
-function isOlder(then: MediaIdentity, now: MediaIdentity): boolean {
-  const { writtenSeconds = 0, mountCount } = then;
-  if (writtenSeconds > (now.writtenSeconds ?? 0)) return true;
-  if (mountCount === undefined || now.mountCount === undefined) return false;
-  const fewer = (mountCount - now.mountCount) & MOUNT_COUNT_MASK;
-  const isFewer = fewer > 0 && fewer <= MOUNT_COUNT_MASK / 2;
-  return isFewer && (now.checkedSeconds ?? 0) < writtenSeconds;
-}
-
-function otherMedia({ name }: LeaseStore, id: string, whose: string): DaxdError {
-  return new DaxdError(
-    'EBUSY',
-    `${name} keeps leases, ${id} the first, of ${whose}. Give the backing that they were granted on, or another --state-dir; ` +
-      'once you know that none of their holders does DMA any more, move the directory away',
-  );
 }

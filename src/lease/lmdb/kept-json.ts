@@ -1,6 +1,6 @@
 import type { EndedOperation, KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, RememberedRound, VersionedHeader } from '../lease-record.js';
-import type { MediaIdentity } from '../lease-terms.js';
+import type { MediaIdentity } from '../media-identity.js';
 import { wholeBytes } from './summed-bytes.js';
 import type { SummedValue } from './summed-bytes.js';
 

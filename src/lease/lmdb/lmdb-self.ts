@@ -6,7 +6,7 @@ import { decodeJson, encodeJson } from './kept-json.js';
 import type { KeptJson } from './kept-json.js';
 import type { StoreHeader } from '../lease-record.js';
 import type { StoreChange } from '../lease-store.js';
-import type { MediaIdentity } from '../lease-terms.js';
+import type { MediaIdentity } from '../media-identity.js';
 import { fencingTokenOf } from './change-kinds.js';
 import { unusable } from './errors.js';
 import { LmdbWrites } from './lmdb-writes.js';

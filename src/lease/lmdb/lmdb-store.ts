@@ -7,7 +7,7 @@ import type { RootDatabase } from 'lmdb';
 import { DaxdError, systemCodeOf } from '../../lib/errno.js';
 import type { EndedOperation, KeptOperation } from '../kept-operation.js';
 import type { KeptKey, LeaseTombstone, StoreHeader } from '../lease-record.js';
-import type { MediaIdentity } from '../lease-terms.js';
+import type { MediaIdentity } from '../media-identity.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../lease-store.js';
 import { REMEMBERED_MAX } from '../limits.js';
 import { isLess, isRemoval, takesRoom, withoutMemories } from './change-kinds.js';

@@ -6,7 +6,7 @@ import type {
   StoreHeader,
 } from '../../../src/lease/lease-record.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../../../src/lease/lease-store.js';
-import type { MediaIdentity } from '../../../src/lease/lease-terms.js';
+import type { MediaIdentity } from '../../../src/lease/media-identity.js';
 
 /** What a store holds; it outlives the store, as a disk does. */
 export interface MemoryDisk {

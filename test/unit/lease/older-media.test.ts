@@ -1,6 +1,6 @@
 import t from 'tap';
 
-import type { MediaIdentity } from '../../../src/lease/lease-terms.js';
+import type { MediaIdentity } from '../../../src/lease/media-identity.js';
 import { other, runs } from './restarts.js';
 import { ask, setUpLeases } from './set-up.js';
 

@@ -1,7 +1,7 @@
 import type { Partition } from '../block/partition.js';
 import { probeSuperblock } from '../fs/ext4/probe.js';
 import type { LeaseStore } from '../lease/lease-store.js';
-import type { MediaIdentity } from '../lease/lease-terms.js';
+import type { MediaIdentity } from '../lease/media-identity.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 
