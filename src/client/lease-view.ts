@@ -19,7 +19,7 @@ export interface Recall {
   readonly op: string;
   /** Of the lease: what it waits for. */
   readonly ranges: readonly LentBytes[];
-  /** When the operation gives up by itself, in milliseconds from when it began. */
+  /** When the operation gives up, or takes the lease, in milliseconds from when this was told. */
   readonly deadline_ms?: number;
 }
 
@@ -53,5 +53,7 @@ export interface OperationView {
   /** Null: to the end of the file. */
   readonly end: number | null;
   readonly blocked_by: readonly string[];
+  readonly waited_ms: number;
+  /** From its start. */
   readonly deadline_ms?: number;
 }

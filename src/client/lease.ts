@@ -171,13 +171,15 @@ export class Lease extends EventEmitter<LeaseEvents> {
   observeOperations(operations: readonly OperationView[]): void {
     for (const operation of operations) {
       if (!operation.blocked_by.includes(this.id) || this.#isOver) continue;
-      const { id, op, deadline_ms: deadlineMs } = operation;
+      const { id, op, waited_ms: waitedMs, deadline_ms: deadlineMs } = operation;
       const ranges = between(this.#ranges, operation.offset, operation.end ?? Infinity);
       this.#recall({
         operation: id,
         op,
         ranges,
-        ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
+        ...(deadlineMs !== undefined && {
+          deadline_ms: Math.max(0, Math.floor(deadlineMs - waitedMs)),
+        }),
       });
     }
     // Whether it is known at all, the daemon says to a renewal.

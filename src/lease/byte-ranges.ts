@@ -1,10 +1,5 @@
+import type { ByteRange } from '../lib/byte-range.js';
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
-
-/** A half-open range of bytes. */
-export interface ByteRange {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** The same ranges in ascending order, those that touch or overlap made one. */
 export function coalesce(ranges: readonly ByteRange[]): ByteRange[] {
@@ -53,6 +48,15 @@ export function pagesCovering(ranges: readonly ByteRange[]): ByteRange[] {
       return { offset: from, length: roundUp(offset + length, PAGE_SIZE) - from };
     }),
   );
+}
+
+/** The whole pages with a byte of [from, to); `to` may be Infinity. */
+export function pagesAround({ from, to }: { readonly from: number; readonly to: number }): {
+  readonly from: number;
+  readonly to: number;
+} {
+  const end = to === Infinity ? to : roundUp(to, PAGE_SIZE);
+  return { from: roundDown(from, PAGE_SIZE), to: end };
 }
 
 function endOf(range: ByteRange | undefined): number {

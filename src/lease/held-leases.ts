@@ -7,7 +7,7 @@ import type { Clock } from '../lib/clock.js';
 import { wallMsOf } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
 import { pagesCovering, subtract } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { LeaseCounters } from './lease-counters.js';
 import { LeaseIndex } from './lease-index.js';
 import { leaseEventFields, leaseEventName } from './lease-events.js';

@@ -1,6 +1,6 @@
 import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
 import { coalesce } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { runEnd } from './page-runs.js';
 import type { PageRun } from './page-runs.js';
 

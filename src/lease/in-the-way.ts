@@ -1,7 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
-import { PAGE_SIZE } from '../lib/units.js';
-import { coalesce, subtract } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import { coalesce, pagesAround, subtract } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { mountedTarget } from './lease-place.js';
 import type { LeaseTargets } from './lease-target.js';
 import type { Lease } from './lease.js';
@@ -21,11 +20,10 @@ interface ChangedBytes {
 export function placesInTheWay(
   targets: LeaseTargets,
   { terms, runs, quarantined }: Lease,
-  { from, to }: ChangedBytes,
+  changed: ChangedBytes,
 ): ByteRange[] {
-  const offset = Math.floor(from / PAGE_SIZE) * PAGE_SIZE;
-  const length = Math.ceil(to / PAGE_SIZE) * PAGE_SIZE - offset;
-  const places = placesOf(clipRuns(runs, [{ offset, length }]));
+  const { from, to } = pagesAround(changed);
+  const places = placesOf(clipRuns(runs, [{ offset: from, length: to - from }]));
   if (quarantined?.cause !== 'deferred' || places.length === 0) return places;
   const target = mountedTarget(targets, terms.partition);
   return target === undefined ? [] : subtract(places, quarantinedPlaces(target));

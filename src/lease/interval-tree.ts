@@ -1,5 +1,5 @@
 import { assert } from '../lib/assert.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import {
   END,
   type IntervalNodes,

@@ -1,5 +1,6 @@
 import { DaxdError } from '../lib/errno.js';
-import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
+import { PAGE_SIZE, roundUp } from '../lib/units.js';
+import { pagesAround } from './byte-ranges.js';
 import type { LeaseRequest } from './lease-request.js';
 import type { FilesystemTarget, LeasableFile, LeaseTargets, RawTarget } from './lease-target.js';
 import { LEASE_EXTENTS_MAX } from './limits.js';
@@ -181,6 +182,6 @@ function checkWithin({ offset, length }: LeaseRequest, size: number, name: strin
 }
 
 /** The whole pages that hold the bytes asked for. */
-function pagesOf({ offset, length }: LeaseRequest): { from: number; to: number } {
-  return { from: roundDown(offset, PAGE_SIZE), to: roundUp(offset + length, PAGE_SIZE) };
+function pagesOf({ offset, length }: LeaseRequest): ReturnType<typeof pagesAround> {
+  return pagesAround({ from: offset, to: offset + length });
 }

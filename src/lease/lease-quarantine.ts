@@ -2,7 +2,7 @@ import { Buckets } from '../lib/buckets.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Memremap } from '../mm/memremap.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { subtract } from './byte-ranges.js';
 import type { HeldLeases } from './held-leases.js';
 import { runsIn } from './holding.js';

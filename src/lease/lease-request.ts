@@ -1,7 +1,7 @@
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { LEASE_RANGES_MAX, TTL_MS_MAX, TTL_MS_MIN } from './limits.js';
 import type { GrantKey, LeaseAccess } from './lease-terms.js';
 

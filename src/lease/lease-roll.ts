@@ -1,4 +1,5 @@
 import { assert } from '../lib/assert.js';
+import { partitionPoint } from '../lib/partition-point.js';
 
 interface Named {
   readonly id: string;
@@ -63,14 +64,7 @@ export class LeaseRoll<Item extends Named> {
 
   /** The first slot whose id sorts after `id`. */
   #slotAfter(id: string): number {
-    let low = 0;
-    let high = this.#slots.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (idIn(this.#slots[middle] ?? '') <= id) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return partitionPoint(this.#slots, (slot) => idIn(slot) <= id);
   }
 
   #closeGaps(): void {

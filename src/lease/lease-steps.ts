@@ -1,7 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { coalesce, subtract } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { QuarantineCause } from './lease-record.js';

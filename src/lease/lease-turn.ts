@@ -1,3 +1,4 @@
+import { reasonOf } from '../dax/queued-bytes.js';
 import type { PinTurn } from '../dax/pin-turn.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
@@ -110,4 +111,11 @@ function stillPending({ path, waitMs }: LeaseRequest): DaxdError {
     'recall-conflict',
     `changes of ${path} are pending still after ${waitMs} ms: nothing is pinned; ask again later`,
   );
+}
+
+/** Refuses a request whose client is gone. @throws DaxdError `cancelled`; why else it was given up. */
+export function refuseGivenUp(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  const detail = 'the request for a lease was cancelled: nothing is pinned';
+  throw reasonOf(signal) ?? new DaxdError('cancelled', detail);
 }

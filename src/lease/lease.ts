@@ -2,7 +2,7 @@ import { assert } from '../lib/assert.js';
 import type { Clock } from '../lib/clock.js';
 import { PAGE_SIZE } from '../lib/units.js';
 import { pagesCovering } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import type { Timed } from './deadlines.js';
 import { eachPinned, rangesOf, runsIn } from './holding.js';
 import type { Holding, Pieces } from './holding.js';

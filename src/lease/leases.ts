@@ -5,7 +5,7 @@ import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { Checkpoint } from './checkpoint.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
@@ -21,7 +21,7 @@ import type { FilePlace, LeasePlace } from './lease-place.js';
 import { checkLeaseRequest, checkReleaseRanges, logRefusal } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
 import { grantedDeadlineMs } from './lease-terms.js';
-import { LeaseTurn } from './lease-turn.js';
+import { LeaseTurn, refuseGivenUp } from './lease-turn.js';
 import { LeaseSteps } from './lease-steps.js';
 import type { LeaseCheck } from './lease-steps.js';
 import type { LeaseStore } from './lease-store.js';
@@ -31,7 +31,7 @@ import { Lease } from './lease.js';
 import { LEASES_MAX } from './limits.js';
 import { namedHolder, refuseAbsent } from './named-holder.js';
 import type { PageRun } from './page-runs.js';
-import { cancelled, isPrepared, prepare } from './prepare-place.js';
+import { isPrepared, prepare } from './prepare-place.js';
 import { HolderWatch } from './holder-watch.js';
 import { endOf } from './holder.js';
 import type { Holder, HolderTable } from './holder.js';
@@ -410,7 +410,7 @@ export class Leases {
   }
 
   #refuseUnfit(holder: Holder | undefined, signal: AbortSignal | undefined): void {
-    if (signal?.aborted === true) throw cancelled(signal);
+    refuseGivenUp(signal);
     this.#refuseDraining();
     if (this.#held.index.size >= LEASES_MAX) {
       throw new DaxdError('ENOSPC', `${LEASES_MAX} leases are held, no more fit: release some`);

@@ -1,7 +1,7 @@
 import { DaxdError } from '../lib/errno.js';
 import { partitionPoint } from '../lib/partition-point.js';
 import { subtract } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import type { FilesystemTarget, LeasableFile } from './lease-target.js';
 import type { Lease } from './lease.js';
 import type { PageRun } from './page-runs.js';

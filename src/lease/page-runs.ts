@@ -2,7 +2,7 @@ import { assert } from '../lib/assert.js';
 import { PAGE_SIZE, isAligned } from '../lib/units.js';
 import type { Memremap } from '../mm/memremap.js';
 import { pinUserPages, unpinPartOf, unpinUserPages } from '../mm/gup.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 
 /** Whole pages that follow each other both in the file (or raw partition) and on the media. */
 export interface PageRun {

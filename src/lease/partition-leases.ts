@@ -1,6 +1,6 @@
 import { assert } from '../lib/assert.js';
 import { groupBy } from '../lib/group-by.js';
-import { PAGE_SIZE, roundDown, roundUp } from '../lib/units.js';
+import { pagesAround } from './byte-ranges.js';
 import { IntervalNodes } from './interval-nodes.js';
 import { IntervalTree } from './interval-tree.js';
 import { LeaseRoll } from './lease-roll.js';
@@ -31,8 +31,8 @@ export class PartitionLeases {
 
   /** Leases that pin a page with a byte of [from, to); one may come twice. Without `inode`: raw ones. */
   overlapping(inode: number | undefined, from: number, to: number): Iterable<Lease> {
-    const end = to === Infinity ? to : roundUp(to, PAGE_SIZE);
-    return this.#pinned.get(inode ?? RAW)?.overlapping(roundDown(from, PAGE_SIZE), end) ?? [];
+    const pages = pagesAround({ from, to });
+    return this.#pinned.get(inode ?? RAW)?.overlapping(pages.from, pages.to) ?? [];
   }
 
   add(lease: Lease): void {

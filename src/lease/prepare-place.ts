@@ -31,10 +31,3 @@ export async function prepare(
   await target.fs.prepareDma(file.inode, from, to - from, access);
   return place;
 }
-
-/** What a request that was given up ends with. */
-export function cancelled(signal: AbortSignal): DaxdError {
-  const reason: unknown = signal.reason;
-  if (reason instanceof DaxdError) return reason;
-  return new DaxdError('cancelled', 'the request for a lease was cancelled: nothing is pinned');
-}

@@ -3,7 +3,7 @@ import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE } from '../lib/units.js';
 import type { Memremap } from '../mm/memremap.js';
 import { subtract } from './byte-ranges.js';
-import type { ByteRange } from './byte-ranges.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { PageRun } from './page-runs.js';
 

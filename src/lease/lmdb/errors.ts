@@ -32,7 +32,7 @@ export function isFull(error: unknown): boolean {
 }
 
 /** What was put in a batch that failed rejects with an error that promises the reason. */
-export async function reasonOf(error: unknown): Promise<unknown> {
+export async function commitErrorOf(error: unknown): Promise<unknown> {
   if (!(error instanceof Error && 'commitError' in error)) return error;
   try {
     return await error.commitError;

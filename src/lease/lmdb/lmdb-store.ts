@@ -14,7 +14,7 @@ import { isLess, isRemoval, takesRoom, withoutMemories } from './change-kinds.js
 import { lockDirectory } from './directory.js';
 import { checkLmdbFile } from './file-check.js';
 import { growthBytes } from './growth.js';
-import { isFull, reasonOf, unusable, unwritable } from './errors.js';
+import { isFull, commitErrorOf, unusable, unwritable } from './errors.js';
 import { LmdbOperations } from './lmdb-operations.js';
 import { LmdbRecords } from './lmdb-records.js';
 import { LmdbRemembered } from './lmdb-remembered.js';
@@ -277,7 +277,7 @@ export class LmdbStore implements LeaseStore {
       });
     } catch (error) {
       this.#records.failed();
-      throw await reasonOf(error);
+      throw await commitErrorOf(error);
     }
     remembered?.done();
     this.#renewals.kept(changes);

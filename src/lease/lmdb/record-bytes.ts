@@ -1,4 +1,4 @@
-import type { ByteRange } from '../byte-ranges.js';
+import type { ByteRange } from '../../lib/byte-range.js';
 import { isOfAllPages, rangesOf, runsIn } from '../holding.js';
 import type { LeaseRecord } from '../lease-record.js';
 import type { LeaseTerms } from '../lease-terms.js';

@@ -2,7 +2,7 @@ import * as fc from 'fast-check';
 import t from 'tap';
 
 import { coalesce, pagesCovering, subtract } from '../../../src/lease/byte-ranges.js';
-import type { ByteRange } from '../../../src/lease/byte-ranges.js';
+import type { ByteRange } from '../../../src/lib/byte-range.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { testSeed } from '../../support/random-test.js';
 

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import t from 'tap';
 
-import type { ByteRange } from '../../../src/lease/byte-ranges.js';
+import type { ByteRange } from '../../../src/lib/byte-range.js';
 import type { Lease } from '../../../src/lease/lease.js';
 import { assert } from '../../../src/lib/assert.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';

@@ -14,7 +14,7 @@ import { readBlockBitmap } from '../../../../src/fs/ext4/group-bitmaps.js';
 import { readInode } from '../../../../src/fs/ext4/inode.js';
 import { prepareDma } from '../../../../src/fs/ext4/prepare-dma.js';
 import { coalesce, subtract } from '../../../../src/lease/byte-ranges.js';
-import type { ByteRange } from '../../../../src/lease/byte-ranges.js';
+import type { ByteRange } from '../../../../src/lib/byte-range.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { fsck } from '../../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../../support/fixture.js';
