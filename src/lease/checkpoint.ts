@@ -1,6 +1,7 @@
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { commitInParts } from './commit-in-parts.js';
 import type { LeaseStore } from './lease-store.js';
 import { hasEnded } from './lease-state.js';
 import type { Lease } from './lease.js';
@@ -69,7 +70,10 @@ export class Checkpoint {
     const quiet = held.filter(({ isBusy }) => !isBusy);
     for (const lease of held) if (lease.isBusy) this.add(lease);
     try {
-      await store.commit(quiet.map(({ id, deadlineMs }) => ({ kind: 'deadline', id, deadlineMs })));
+      await commitInParts(
+        store,
+        quiet.map(({ id, deadlineMs }) => ({ kind: 'deadline', id, deadlineMs })),
+      );
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       log.warn({ code: error.code }, `deadlines are not noted: ${error.message}`);

@@ -7,6 +7,7 @@ import type { SortableIds } from '../lib/sortable-id.js';
 import type { Memremap } from '../mm/memremap.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { Checkpoint } from './checkpoint.js';
+import { commitInParts } from './commit-in-parts.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
 import { endedLease, refuseOver } from './ended-lease.js';
@@ -287,7 +288,7 @@ export class Leases {
    */
   async restore(): Promise<void> {
     const restored = restoredLeases(this.#options);
-    const { leases, rawTargets, changes, ended } = restored;
+    const { leases, rawTargets, changes, header, ended } = restored;
     for (const record of ended) this.quarantine.addEnded(record);
     this.#held.restore(leases, rawTargets);
     const last = leases.at(-1);
@@ -297,7 +298,8 @@ export class Leases {
     for (const lease of leases) {
       if (lease.terms.holder !== undefined) this.#watch.add(lease.terms.holder, lease);
     }
-    await this.#options.store.commit(changes);
+    await commitInParts(this.#options.store, changes);
+    await this.#options.store.commit([{ kind: 'header', header }]);
     logRestored(this.#options, restored);
   }
 

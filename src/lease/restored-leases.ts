@@ -25,6 +25,8 @@ export interface Restored {
   /** What those of raw partitions claim, by partition. */
   readonly rawTargets: ReadonlyMap<string, LeaseTarget>;
   readonly changes: readonly StoreChange[];
+  /** To be kept once the changes are: until then the next start makes them anew. */
+  readonly header: StoreHeader;
   /** Leases that ended, and whose blocks are to be freed once their filesystem is mounted. */
   readonly ended: readonly LeaseRecord[];
   /** Leases whose holder ended with the boot of the machine. */
@@ -41,18 +43,18 @@ const REBOOT = { state: 'released', reason: 'reboot' } as const;
  */
 export function restoredLeases(options: RestartOptions): Restored {
   const { store, media, bootId, clock } = options;
-  const { header } = store;
-  const isSameBoot = header?.bootId === bootId;
+  const { header: before } = store;
+  const isSameBoot = before?.bootId === bootId;
   const nowMs = clock.nowMs();
-  const startsMs = startsWith(isSameBoot ? header.startsMs : [], nowMs);
-  const changes: StoreChange[] = [{ kind: 'header', header: { media, bootId, startsMs } }];
+  const startsMs = startsWith(isSameBoot ? before.startsMs : [], nowMs);
+  const changes: StoreChange[] = [];
   const leases: Lease[] = [];
   const places = new RestoredPlaces(options);
   const ended: LeaseRecord[] = [];
   let dead = 0;
   for (const stored of store.stored()) {
     const { terms } = stored.record;
-    if (header?.media !== media) throw otherMedia(store, terms.id, `namespace ${header?.media}`);
+    if (before?.media !== media) throw otherMedia(store, terms.id, `namespace ${before?.media}`);
     if (stored.record.ended === true) {
       ended.push(stored.record);
       continue;
@@ -77,7 +79,8 @@ export function restoredLeases(options: RestartOptions): Restored {
     changes.push({ kind: 'deadline', id: terms.id, deadlineMs });
     leases.push(leaseOf(stored, deadlineMs, options));
   }
-  return { leases, rawTargets: places.rawTargets, changes, ended, dead };
+  const header: StoreHeader = { media, bootId, startsMs };
+  return { leases, rawTargets: places.rawTargets, changes, header, ended, dead };
 }
 
 /** Says what was restored, where there was something. */

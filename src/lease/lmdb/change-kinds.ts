@@ -3,17 +3,9 @@ import type { StoreChange } from '../lease-store.js';
 /** What is only remembered: it can be left out. */
 const MEMORIES: ReadonlySet<StoreChange['kind']> = new Set(['tombstone', 'outcome']);
 
-/** What takes nothing of a full disk. */
-const REMOVALS: ReadonlySet<StoreChange['kind']> = new Set(['remove', 'operation-ended']);
-
 /** The fencing token of the lease that a change puts; else 0. */
 export function fencingTokenOf(change: StoreChange): number {
   return change.kind === 'put' ? change.record.terms.fencingToken : 0;
-}
-
-/** Whether changes only remove, or remember what they removed. */
-export function isRemoval(changes: readonly StoreChange[]): boolean {
-  return changes.every(({ kind }) => REMOVALS.has(kind) || MEMORIES.has(kind));
 }
 
 /** Changes without what is only remembered of them. */

@@ -51,14 +51,16 @@ export function growthBytes(
   changes: readonly StoreChange[],
   { fileBytes, dropped }: { readonly fileBytes: number; readonly dropped: number },
 ): number {
-  let keys = dropped;
+  const keys = dropped + keysIn(changes);
   let bytes = 0;
-  for (const change of changes) {
-    keys += KEYS[change.kind];
-    bytes += bytesOf(change);
-  }
+  for (const change of changes) bytes += bytesOf(change);
   const copied = Math.min(keys * PATH_BYTES, fileBytes);
   return TRANSACTION_BYTES + Math.ceil(fileBytes / FREE_LIST_PART) + copied + bytes;
+}
+
+/** How many keys changes write or remove at most. */
+export function keysIn(changes: readonly StoreChange[]): number {
+  return changes.reduce((keys, { kind }) => keys + KEYS[kind], 0);
 }
 
 /** What a change brings; a removal brings nothing. */

@@ -8,8 +8,8 @@ import { FallocateMode, fallocate } from '../../media/fallocate.js';
  * notes of a start: this much, and one part in so many of the file, for its list of free pages.
  */
 const RESERVED_BYTES = 1024 * 1024;
-const RESERVED_PART = 32;
-/** What makes a lease smaller may take this part of it: it can be written a few times, and removals go on. */
+const RESERVED_PART = 16;
+/** What makes a lease smaller, and what is only remembered, may take this part of it: removals go on. */
 const RESERVED_FOR_LESS = 1 / 2;
 /** Reserved at once, where there is room: not every transaction is to ask the filesystem. */
 const STEP_BYTES = 1024 * 1024;
@@ -77,9 +77,14 @@ export class LmdbRoom {
     return this.#hasBeside(1, growthOf);
   }
 
-  /** Whether there is room for what makes a lease smaller: as {@link has}, and a part of the reserve. */
+  /** As {@link has}, and a part of the reserve: for what makes a lease smaller, and for memories. */
   hasForLess(growthOf: (fileBytes: number) => number): boolean {
     return this.#hasBeside(1 - RESERVED_FOR_LESS, growthOf);
+  }
+
+  /** As {@link has}, and all of the reserve. */
+  hasReserved(growthOf: (fileBytes: number) => number): boolean {
+    return this.#hasBeside(0, growthOf);
   }
 
   #hasBeside(reservedPart: number, growthOf: (fileBytes: number) => number): boolean {

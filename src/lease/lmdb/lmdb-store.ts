@@ -10,9 +10,10 @@ import type { KeptKey, LeaseTombstone, StoreHeader } from '../lease-record.js';
 import type { MediaIdentity } from '../media-identity.js';
 import type { LeaseStore, StoreChange, StoredLease } from '../lease-store.js';
 import { REMEMBERED_MAX } from '../limits.js';
-import { isLess, isRemoval, takesRoom, withoutMemories } from './change-kinds.js';
+import { isLess, takesRoom, withoutMemories } from './change-kinds.js';
 import { lockDirectory } from './directory.js';
 import { checkLmdbFile } from './file-check.js';
+import { fullDiskRound } from './full-disk-round.js';
 import { growthBytes } from './growth.js';
 import { isFull, commitErrorOf, unusable, unwritable } from './errors.js';
 import { LmdbOperations } from './lmdb-operations.js';
@@ -28,8 +29,10 @@ import type { SummedValue } from './summed-bytes.js';
 const FILE_NAME = 'leases.mdb';
 const RENEWALS_NAME = 'leases.renewed';
 
-/** How often a removal is tried: on a full disk one right after a failed put fails too. */
-const REMOVAL_TRIES = 3;
+/** How often what takes no room is tried: on a full disk one right after a failed put fails too. */
+const BARE_TRIES = 3;
+/** How many calls share a transaction at most. */
+const ROUND_MAX = 4_096;
 
 /** A call of commit that was not written yet. */
 interface Waiting {
@@ -42,6 +45,12 @@ interface Waiting {
 interface Plan {
   readonly changes: readonly StoreChange[];
   readonly remembered: RememberedStep | undefined;
+}
+
+/** Calls, and the transaction that does what they ask for. */
+interface Step {
+  readonly round: readonly Waiting[];
+  readonly plan: Plan;
 }
 
 /**
@@ -184,30 +193,45 @@ export class LmdbStore implements LeaseStore {
     // The calls of this turn join the first one.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
-      await this.#writeRound(this.#waiting.splice(0));
+      await this.#writeRound(this.#waiting.splice(0, ROUND_MAX));
     }
     this.#writing = undefined;
   }
 
-  /** One transaction for all; where it fails, removals get one of their own, without memories. */
+  /** One transaction for all; where it fails, what takes no room gets one of its own, bare. */
   async #writeRound(asked: readonly Waiting[]): Promise<void> {
-    let round = asked;
+    const step = this.#withRoom(asked);
+    if (step === undefined) return;
+    const { round, plan } = step;
     try {
-      let plan = this.#planOf(asked);
-      if (!this.#hasRoom(plan)) {
-        round = this.#withoutGrowth(asked);
-        if (round.length === 0) return;
-        plan = this.#planOf(round);
-      }
       await this.#transact(plan);
     } catch (error) {
-      const removals = round.filter(({ changes }) => isRemoval(changes));
-      for (const one of round) if (!isRemoval(one.changes)) one.reject(this.#failure(error));
-      if (removals.length > 0) await this.#remove(removals);
+      const going = round.filter(({ changes }) => !takesRoom(changes) && !isLess(changes));
+      for (const one of round) if (!going.includes(one)) one.reject(this.#failure(error));
+      if (going.length > 0) await this.#writeBare(going);
       return;
     }
     this.#room.settle();
     for (const { resolve } of round) resolve();
+  }
+
+  /** What of a round there is room to write; the others are refused, or wait for the next one. */
+  #withRoom(asked: readonly Waiting[]): Step | undefined {
+    const plan = this.#planOf(asked);
+    if (this.#room.has(this.#growthOf(plan))) return { round: asked, plan };
+    const { refused, now, later } = fullDiskRound(asked);
+    this.#refuse(refused);
+    this.#waiting = [...later, ...this.#waiting];
+    if (now.length === 0) return undefined;
+    const few = this.#planOf(now);
+    if (this.#room.hasForLess(this.#growthOf(few))) return { round: now, plan: few };
+    const bare = bareOf(now);
+    const isLessNow = now.some(({ changes }) => isLess(changes));
+    if (!isLessNow && this.#room.hasReserved(this.#growthOf(bare))) {
+      return { round: now, plan: bare };
+    }
+    this.#refuse(now);
+    return undefined;
   }
 
   #planOf(round: readonly Waiting[]): Plan {
@@ -215,51 +239,26 @@ export class LmdbStore implements LeaseStore {
     return { changes, remembered: this.#remembered.step(changes) };
   }
 
-  #hasRoom({ changes, remembered }: Plan): boolean {
+  #growthOf({ changes, remembered }: Plan): (fileBytes: number) => number {
     const dropped = remembered?.dropped ?? 0;
-    return this.#room.has((fileBytes) => growthBytes(changes, { fileBytes, dropped }));
+    return (fileBytes) => growthBytes(changes, { fileBytes, dropped });
   }
 
-  /**
-   * Refuses what a full disk has no room for, and gives what is to be written now: what gives room
-   * back goes first, and leases become smaller one by one, each in pages that others left.
-   */
-  #withoutGrowth(round: readonly Waiting[]): readonly Waiting[] {
-    const going = this.#refuse(round, takesRoom);
-    const smaller = going.filter(({ changes }) => isLess(changes));
-    if (smaller.length < going.length) {
-      this.#waiting.unshift(...smaller);
-      return going.filter(({ changes }) => !isLess(changes));
-    }
-    const now = smaller.slice(0, 1);
-    this.#waiting.unshift(...smaller.slice(1));
-    const changes = changesOf(now);
-    const fits = this.#room.hasForLess((fileBytes) =>
-      growthBytes(changes, { fileBytes, dropped: 0 }),
-    );
-    return fits ? now : this.#refuse(now, isLess);
-  }
-
-  /** Refuses those that are such, for want of room; gives the others. */
-  #refuse(
-    round: readonly Waiting[],
-    isSuch: (changes: readonly StoreChange[]) => boolean,
-  ): readonly Waiting[] {
+  #refuse(round: readonly Waiting[]): void {
     const full = new DaxdError('ENOSPC', 'its disk is full');
-    for (const { changes, reject } of round) if (isSuch(changes)) reject(this.#failure(full));
-    return round.filter(({ changes }) => !isSuch(changes));
+    for (const { reject } of round) reject(this.#failure(full));
   }
 
-  async #remove(removals: readonly Waiting[]): Promise<void> {
-    const changes = withoutMemories(changesOf(removals));
+  async #writeBare(round: readonly Waiting[]): Promise<void> {
+    const plan = bareOf(round);
     for (let tries = 1; ; tries++) {
       try {
-        await this.#transact({ changes, remembered: this.#remembered.step(changes) });
-        for (const { resolve } of removals) resolve();
+        await this.#transact(plan);
+        for (const { resolve } of round) resolve();
         return;
       } catch (error) {
-        if (tries < REMOVAL_TRIES) continue;
-        for (const { reject } of removals) reject(this.#failure(error));
+        if (tries < BARE_TRIES) continue;
+        for (const { reject } of round) reject(this.#failure(error));
         return;
       }
     }
@@ -333,6 +332,11 @@ function checkExisting(path: string): void {
     if (systemCodeOf(error) === 'ENOENT') return;
     throw error;
   }
+}
+
+/** What they ask for without what is only to be remembered. */
+function bareOf(round: readonly Waiting[]): Plan {
+  return { changes: withoutMemories(changesOf(round)), remembered: undefined };
 }
 
 function changesOf(round: readonly Waiting[]): StoreChange[] {

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
+import { commitInParts } from '../../../src/lease/commit-in-parts.js';
 import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { DaxdError } from '../../../src/lib/errno.js';
@@ -152,3 +153,34 @@ t.test('a store: leases become smaller on a full disk, for as long as one likes'
   t.strictSame(ids(again), kept.slice(0, 20));
   await again.close();
 });
+
+t.test(
+  'a store: very many leases end on a full disk, whatever is remembered of them',
+  async (t) => {
+    if (!requires(t, { commands: ['mount', 'mkfs.ext4'], root: true })) return;
+    const COUNT = 30_000;
+    const disk = mountSmallTmpfs(t, '64m');
+    const directory = join(disk, 'state');
+    const store = LmdbStore.open(directory);
+    const idOf = (index: number): string => String(index).padStart(26, '0');
+    const all = Array.from({ length: COUNT }, (_, index) => idOf(index));
+    const put = (id: string): StoreChange => ({ kind: 'put', record: recordOf(id), deadlineMs: 1 });
+    await store.commit(all.map(put));
+    fillDisk(join(disk, 'filler'));
+    // Failed writes of LMDB would be told by it, and damage the memory of the process.
+    for (let from = 0; from < COUNT / 2; from += 7) {
+      const ids = all.slice(from, Math.min(from + 7, COUNT / 2));
+      await Promise.all(ids.map((id) => store.commit([{ kind: 'remove', id }, endOf(id, 1)])));
+    }
+    const rest = all.slice(COUNT / 2);
+    const deadlines = rest.map((id): StoreChange => ({ kind: 'deadline', id, deadlineMs: 7 }));
+    await commitInParts(store, deadlines);
+    await Promise.all(
+      rest.slice(1).map((id) => store.commit([{ kind: 'remove', id }, endOf(id, 1)])),
+    );
+    await store.close();
+    const again = LmdbStore.open(directory);
+    t.match([...again.stored()], [{ record: { terms: { id: rest[0] } }, deadlineMs: 7 }]);
+    await again.close();
+  },
+);
