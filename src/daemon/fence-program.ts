@@ -35,7 +35,11 @@ export class RunningProgram {
 
   /** @throws what spawn does of arguments that none can have. */
   constructor(program: string, { args, env, input }: ProgramCall) {
-    const child = spawn(program, args, { env: { PATH: COMMAND_PATH, ...env }, detached: true });
+    // Where there is no descriptor left it has no pipes at all, and says so with an error.
+    const child: ChildProcess = spawn(program, args, {
+      env: { PATH: COMMAND_PATH, ...env },
+      detached: true,
+    });
     this.#child = child;
     const said = beginningOf(child);
     this.ended = new Promise((resolve, reject) => {
@@ -43,8 +47,8 @@ export class RunningProgram {
       child.once('exit', (exit, signal) => {
         const end = (): void => {
           cancel();
-          child.stdout.destroy();
-          child.stderr.destroy();
+          child.stdout?.destroy();
+          child.stderr?.destroy();
           resolve({ exit: exit ?? undefined, signal: signal ?? undefined, said: said() });
         };
         const cancel = systemClock.setTimer(end, OUTPUT_MS_MAX);
@@ -52,8 +56,8 @@ export class RunningProgram {
       });
     });
     // One that does not read it (EPIPE) may have done its work all the same: its exit says so.
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
+    child.stdin?.on('error', () => {});
+    child.stdin?.end(input);
   }
 
   /** Ends it, and all that it started in its process group. */

@@ -9,6 +9,7 @@ import { FenceCommand } from '../../../src/daemon/fence-command.js';
 import { Lease } from '../../../src/lease/lease.js';
 import { FENCES_MAX, LEASE_EXTENTS_MAX } from '../../../src/lease/limits.js';
 import { systemClock } from '../../../src/lib/clock.js';
+import { systemCodeOf } from '../../../src/lib/errno.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { recordOf } from '../lease/records.js';
 
@@ -167,5 +168,25 @@ function isAlive(pid: number): boolean {
     return process.kill(pid, 0);
   } catch {
     return false;
+  }
+}
+
+t.test('fence: no descriptor left is a try that failed', async (t) => {
+  const { command } = await setUp(t);
+  const taken = allDescriptors();
+  const outcome = await command.fence(leaseOf('nic0')).finally(() => {
+    for (const fd of taken) closeSync(fd);
+  });
+  t.match(outcome, { isFenced: false, detail: /was not started: .*EMFILE/ });
+  t.match(await command.fence(leaseOf('nic0')), { isFenced: true }, 'the next one goes through');
+});
+
+function allDescriptors(): number[] {
+  const taken: number[] = [];
+  try {
+    for (;;) taken.push(openSync('/dev/null', 'r'));
+  } catch (error) {
+    if (systemCodeOf(error) !== 'EMFILE') throw error;
+    return taken;
   }
 }
