@@ -1,9 +1,14 @@
 import type { PendingChange } from '../dax/layout-change.js';
 import type { ByteRange } from '../lib/byte-range.js';
+import { partitionPoint } from '../lib/partition-point.js';
 import { pagesAround } from './byte-ranges.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
 import type { RecallClock } from './recall-clock.js';
+
+/** Of a lease are shown so many recalls, of each so many ranges: there may be thousands of both. */
+const RECALLS_MAX = 32;
+const RECALL_RANGES_MAX = 64;
 
 /** Knows how long holders have yet. */
 type RestClock = Pick<RecallClock, 'restMs'>;
@@ -15,7 +20,7 @@ export interface Recall {
   /** The operation that waits. */
   readonly operation: string;
   readonly op: string;
-  /** Of the lease: those that it waits for. */
+  /** Of the lease: those that it waits for, the first RECALL_RANGES_MAX of them. */
   readonly ranges: readonly ByteRange[];
   /** When the operation gives up, or takes the lease, in milliseconds from now. */
   readonly deadline_ms: number | undefined;
@@ -47,12 +52,24 @@ export function recalledView(
   target: FilesystemTarget | undefined,
   recallClock: RestClock,
 ): RecalledView {
-  const recalls = [...recallsOf(lease, target)].map((change) =>
-    recallOf(lease, change, recallClock),
-  );
+  const recalls = shownRecalls(lease, target, recallClock);
   // Spread into a new object, all of it would be copied member by member.
   const view: RecalledView = Object.assign(lease.view(), { recalls });
   return view.state === 'active' && recalls.length > 0 ? { ...view, state: 'recalling' } : view;
+}
+
+/** The first of them: a holder sees the others once it has released what these ask for. */
+function shownRecalls(
+  lease: Lease,
+  target: FilesystemTarget | undefined,
+  recallClock: RestClock,
+): RecalledView['recalls'] {
+  const recalls: RecalledView['recalls'][number][] = [];
+  for (const change of recallsOf(lease, target)) {
+    recalls.push(recallOf(lease, change, recallClock));
+    if (recalls.length === RECALLS_MAX) break;
+  }
+  return recalls;
 }
 
 /** The changes that wait for a lease whose file, if any, is on `target`. */
@@ -66,7 +83,7 @@ export function* recallsOf(
   if (first === undefined || last === undefined) return;
   const { from, to } = pagesAround({ from: first.offset, to: last.offset + last.length });
   for (const change of target.layouts.waitingOver(inode, from, to)) {
-    if (rangesWithin(ranges, change).length > 0) yield change;
+    if (rangesWithin(ranges, change, 1).length > 0) yield change;
   }
 }
 
@@ -91,15 +108,20 @@ function restOf(lease: Lease, change: PendingChange, recallClock: RestClock): nu
   return Math.max(0, Math.floor(deadlineMs - change.waitedMs()));
 }
 
-/** A page is waited for whole, whichever of its bytes change. */
+/** The first of the ranges, at most `max`. A page is waited for whole, whichever of its bytes change. */
 function rangesWithin(
   ranges: readonly ByteRange[],
   change: Pick<PendingChange, 'from' | 'to'>,
+  max: number = RECALL_RANGES_MAX,
 ): ByteRange[] {
   const { from, to } = pagesAround(change);
-  return ranges.flatMap(({ offset, length }) => {
-    const start = Math.max(offset, from);
-    const rest = Math.min(offset + length, to) - start;
-    return rest > 0 ? [{ offset: start, length: rest }] : [];
-  });
+  const within: ByteRange[] = [];
+  let index = partitionPoint(ranges, ({ offset, length }) => offset + length <= from);
+  for (; within.length < max; index++) {
+    const range = ranges[index];
+    if (range === undefined || range.offset >= to) break;
+    const start = Math.max(range.offset, from);
+    within.push({ offset: start, length: Math.min(range.offset + range.length, to) - start });
+  }
+  return within;
 }

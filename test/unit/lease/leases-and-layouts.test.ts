@@ -142,3 +142,17 @@ t.test('many leases of one page: the last release is the one that counts', async
   }
   (await done).lift();
 });
+
+t.test('a view shows some of very many recalls, and of each some of its ranges', async (t) => {
+  const { leases, change } = await setUp();
+  const lease = await leases.acquire(ask({ length: 4 * P }));
+  // Every other byte of the last 200 is given back: what is left are 100 ranges of one byte.
+  const bytes = Array.from({ length: 100 }, (_, i) => ({ offset: 4 * P - 2 * i - 1, length: 1 }));
+  await leases.release(lease.id, bytes);
+  for (let i = 0; i < 40; i++) change({ from: 4 * P - 200 + i });
+  await settle();
+  const { recalls } = leases.view(lease);
+  t.equal(recalls.length, 32);
+  t.strictSame(new Set(recalls.map(({ ranges }) => ranges.length)), new Set([64]));
+  t.match(recalls[0]?.ranges[0], { offset: 3 * P }, 'a page is waited for whole');
+});
