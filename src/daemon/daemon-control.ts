@@ -164,6 +164,10 @@ export class DaemonControl implements Control {
     return this.#options.operations.list();
   }
 
+  holdersOf(operation: string): readonly string[] {
+    return this.#options.operations.holdersOf(operation);
+  }
+
   async operation(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
     return this.#options.operations.get(id, waitMs, signal);
   }

@@ -160,6 +160,12 @@ export class Operations implements ChangeWatcher {
       .map((tracked) => this.#show(tracked));
   }
 
+  /** Ids of the leases that a change waits for, as far as they are named; none once it is over. */
+  holdersOf(id: string): readonly string[] {
+    const tracked = this.#pending.get(id);
+    return tracked === undefined ? [] : this.#blockedBy(tracked);
+  }
+
   /**
    * One operation, when it has ended, at the latest after `waitMs` or when `signal` aborts.
    *
@@ -245,8 +251,6 @@ export class Operations implements ChangeWatcher {
     const { partition, change, kept } = tracked;
     const { id, op, inode, path, from, to, deadlineMs } = change;
     const ended = isEnded(tracked);
-    const isBlocked = isWaiting(change) && !change.defers;
-    const blockedBy = isBlocked ? this.#options.blockedBy(partition, inode, from, to) : [];
     return {
       id,
       op,
@@ -258,11 +262,17 @@ export class Operations implements ChangeWatcher {
       ...shownBytes(from, to),
       started: timestampFromMs(change.startedWallMs),
       waited_ms: change.waitedMs(),
-      blocked_by: blockedBy,
+      blocked_by: this.#blockedBy(tracked),
       acknowledged: [...this.#options.acknowledgements(id)],
       ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
       ...shownOutcome(id, kept?.outcome),
     };
+  }
+
+  #blockedBy({ partition, change }: Tracked): string[] {
+    const { inode, from, to } = change;
+    const isBlocked = isWaiting(change) && !change.defers;
+    return isBlocked ? this.#options.blockedBy(partition, inode, from, to) : [];
   }
 
   #announceEnd(tracked: Tracked): void {

@@ -2,7 +2,7 @@ import { LayoutChange } from '../dax/layout-change.js';
 import type { LayoutChangeRequest } from '../dax/layout-change.js';
 import { ConflictTerms } from '../http/file-change.js';
 import type { LayoutChanger } from '../http/file-change.js';
-import { WaitLimit, holdersIn } from '../http/patience.js';
+import { WaitLimit } from '../http/patience.js';
 import { PatientChange } from '../http/patient-change.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import { bytesOf } from '../lease/kept-operation.js';
@@ -75,7 +75,7 @@ export class ResumedOperation {
     const startedMs = startedMsOf(record, bootId, clock);
     const isLimited = onConflict !== 'revoke' && deadlineMs !== undefined;
     const restMs = isLimited ? startedMs + deadlineMs - clock.nowMs() : undefined;
-    const holders = (changeId: string) => holdersIn(operations.list(), changeId);
+    const holders = (changeId: string) => operations.holdersOf(changeId);
     const patient = new PatientChange({
       inode,
       path,

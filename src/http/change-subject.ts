@@ -6,7 +6,7 @@ import type { Control, FileSystem } from './control.js';
 import { abortOnDisconnect } from './disconnect.js';
 import { ConflictTerms } from './file-change.js';
 import { pathFromText } from './file-path.js';
-import { WaitLimit, holdersIn } from './patience.js';
+import { WaitLimit } from './patience.js';
 import type { Patience } from './patience.js';
 
 /** The file that a change of its layout is about, and how it goes about it. */
@@ -44,7 +44,7 @@ export function changeSubject(
   const { fs } = control.files(partition);
   const path = pathFromText(asked.path);
   const inode = fs.lookup(path);
-  const holders = (changeId: string) => holdersIn(control.operations(), changeId);
+  const holders = (changeId: string) => control.holdersOf(changeId);
   const limit = WaitLimit.of(asked, abortOnDisconnect(reply), { clock, holders });
   const terms = new ConflictTerms(control.leases.revocation, partition, asked.on_conflict);
   return { fs, inode, path, terms, limit };

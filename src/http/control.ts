@@ -131,6 +131,8 @@ export interface Control {
   /** @throws DaxdError ENODEV when it is not mounted; ENOENT. */
   files(name: string): MountedFiles;
   operations(): Operation[];
+  /** Ids of the leases that a change waits for, as far as they are named. */
+  holdersOf(operation: string): readonly string[];
   /**
    * One operation, at once or when it ends, at the latest after `waitMs`.
    *

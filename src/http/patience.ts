@@ -2,7 +2,6 @@ import { RECALL_GRACE_MS } from '../lease/limits.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { HeldError } from './problem.js';
-import type { Operation } from './schemas/operation.js';
 
 /** How a client wants to wait for pinned pages. */
 export interface Patience {
@@ -114,11 +113,6 @@ export class WaitLimit {
       this.cancel(reason(this.#waiting === undefined ? [] : holders(this.#waiting)));
     }, delayMs);
   }
-}
-
-/** The leases that a change waits for. */
-export function holdersIn(operations: readonly Operation[], changeId: string): readonly string[] {
-  return operations.find(({ id }) => id === changeId)?.blocked_by ?? [];
 }
 
 function pagesPinned(holders: readonly string[]): HeldError {

@@ -70,8 +70,11 @@ t.test('list: what waits, for whom, and not what is over', async (t) => {
     },
   ]);
   t.strictSame([...operations.pending()], [change]);
+  t.strictSame(operations.holdersOf('01A'), ['pmem0p1/12/4096/Infinity']);
+  t.strictSame(operations.holdersOf('01B'), []);
   change.state = 'broken';
   t.strictSame(operations.list(), []);
+  t.strictSame(operations.holdersOf('01A'), []);
   t.strictSame([...operations.pending()], []);
 });
 

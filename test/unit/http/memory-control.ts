@@ -133,6 +133,10 @@ export class MemoryControl implements Control {
     return [OPERATION];
   }
 
+  holdersOf(): readonly string[] {
+    return [];
+  }
+
   async operation(id: string, waitMs: number): Promise<Operation> {
     this.calls.push(['operation', id, waitMs]);
     return OPERATION;
