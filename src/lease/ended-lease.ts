@@ -75,3 +75,11 @@ export function refuseOver(lease: Lease): void {
     );
   }
 }
+
+/** For a holder that comes too late, though nothing of it is durable yet. */
+export function beingRevoked({ id }: Lease): DaxdError {
+  return new DaxdError(
+    'lease-revoked',
+    `lease ${id} is being revoked: end your DMA, then release it`,
+  );
+}

@@ -39,6 +39,7 @@ export interface LeaseStepsOptions {
 export class LeaseSteps {
   readonly #options: LeaseStepsOptions;
   readonly #unkept = new Set<Lease>();
+  readonly #revoking = new Set<Lease>();
 
   constructor(options: LeaseStepsOptions) {
     this.#options = options;
@@ -129,6 +130,11 @@ export class LeaseSteps {
     await quarantine.freePlaces(lease.terms.partition, subtract(before, placesOf(lease.runs)));
   }
 
+  /** Whether the rights of a lease are being taken: whoever renews it now comes too late. */
+  isRevoking(lease: Lease): boolean {
+    return this.#revoking.has(lease);
+  }
+
   /**
    * Takes the rights of a lease: its holder cannot go on with it, and its pages stay pinned
    * until there is proof that it uses them no more.
@@ -139,7 +145,12 @@ export class LeaseSteps {
     if (hasEnded(lease.state) || lease.quarantined?.isRevoked === true) return;
     const record = { ...lease.record(), quarantined: revokedCause(lease, reason) };
     const { held, store, onQuarantine } = this.#options;
-    await store.commit([{ kind: 'put', record, deadlineMs: lease.deadlineMs }]);
+    this.#revoking.add(lease);
+    try {
+      await store.commit([{ kind: 'put', record, deadlineMs: lease.deadlineMs }]);
+    } finally {
+      this.#revoking.delete(lease);
+    }
     onQuarantine(lease);
     // A change that would not wait may have moved its pages meanwhile.
     const cause = revokedCause(lease, reason);

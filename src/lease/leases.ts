@@ -10,7 +10,7 @@ import { Checkpoint } from './checkpoint.js';
 import { commitInParts } from './commit-in-parts.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
-import { endedLease, refuseOver } from './ended-lease.js';
+import { beingRevoked, endedLease, refuseOver } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import { holdingOf } from './holding.js';
 import { KeyedGrants } from './keyed-grants.js';
@@ -224,6 +224,7 @@ export class Leases {
   renew(id: string, check?: LeaseCheck): Lease {
     const lease = this.get(id);
     refuseOver(lease);
+    if (this.#steps.isRevoking(lease)) throw beingRevoked(lease);
     this.#refuseDraining();
     check?.(lease);
     const isActive = lease.state === 'active';

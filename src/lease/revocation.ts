@@ -116,7 +116,9 @@ export class Revocation {
     const reason = `its ttl had passed, and ${waiting} waited for it`;
     this.#fencing.inBackground(lease, async () => {
       // Again, too: a lease that its holder has renewed meanwhile is its holder's.
-      if (lease.state === 'suspect') await this.#takeRights(lease, reason);
+      await lease.inTurn(async () => {
+        if (lease.state === 'suspect') await this.#takeNow(lease, reason);
+      });
     });
   }
 
@@ -217,18 +219,22 @@ export class Revocation {
     unsubscribe();
   }
 
-  /** Whoever is gone already has ended; from all others the lease is taken, durably. */
   async #takeRights(lease: Lease, reason: string, check?: LeaseCheck): Promise<void> {
-    const { steps, holders } = this.#options;
     await lease.inTurn(async () => {
       check?.(lease);
-      const { holder } = lease.terms;
-      if (holder !== undefined && holders.presence(holder) === 'gone') {
-        await steps.end(lease, { state: 'released', reason: endOf(holder) });
-      } else {
-        await steps.revoke(lease, reason);
-      }
+      await this.#takeNow(lease, reason);
     });
+  }
+
+  /** Whoever is gone already has ended; from all others the lease is taken, durably. In its turn. */
+  async #takeNow(lease: Lease, reason: string): Promise<void> {
+    const { steps, holders } = this.#options;
+    const { holder } = lease.terms;
+    if (holder !== undefined && holders.presence(holder) === 'gone') {
+      await steps.end(lease, { state: 'released', reason: endOf(holder) });
+    } else {
+      await steps.revoke(lease, reason);
+    }
   }
 
   /** Fences a holder; where the revocation stops, without anybody who waits. */

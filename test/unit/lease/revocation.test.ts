@@ -44,6 +44,24 @@ t.test('revokeFor: where the store fails for one, no other is taken later', asyn
   t.equal(set.pinnedPages(), 2);
 });
 
+t.test('lapsed: a renewal that comes while its lease is taken is told so', async (t) => {
+  const set = await setUp({ fence: willingFence() });
+  const { leases, clock, store } = set;
+  const taken = await leases.acquire(ask({ ttlMs: 1_000 }));
+  clock.advance(1_000);
+  const gate = new Gate();
+  store.gate = gate.passed;
+  leases.revocation.lapsed(taken, 'truncate 01C');
+  await setImmediate();
+  t.throws(() => leases.renew(taken.id), { code: 'lease-revoked', message: /being revoked/ });
+  t.equal(taken.state, 'suspect');
+  store.failure = FULL;
+  gate.open();
+  await setImmediate();
+  store.gate = undefined;
+  t.equal(leases.renew(taken.id).state, 'active', "the store did not take it: it is its holder's");
+});
+
 t.test('revokeFor: whoever gives up does not wait for a fence, which goes on', async (t) => {
   const gate = new Gate();
   const fence = {
