@@ -41,6 +41,13 @@ export interface LeaseHome {
 /** How long a renewal may take, in milliseconds; less where the ttl is short. */
 const RENEW_MS_MAX = 10_000;
 
+/** Events behind which a renewal tells what has become of the lease. */
+const LOOK_AGAIN: ReadonlySet<string> = new Set([
+  'lease.lapsed',
+  'lease.quarantined',
+  'lease.shrunk',
+]);
+
 /**
  * A range of a file that is pinned for this process. It renews itself until it is released.
  *
@@ -159,7 +166,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
   observe({ name, fields }: DaemonEvent): void {
     if (this.#isOver) return;
     if (name === 'recall') this.#recall(recallOf(fields));
-    else if (name === 'lease.lapsed' || name === 'lease.shrunk') this.#renewal.now();
+    else if (LOOK_AGAIN.has(name)) this.#renewal.now();
     else if (name === 'lease.released' || name === 'lease.revoked') {
       const { reason } = fields;
       const why = typeof reason === 'string' ? reason : name;

@@ -198,6 +198,14 @@ t.test('lost: unknown to a renewal, or ended behind its back', async (t) => {
   t.match(why, { message: /process gone/ });
 });
 
+t.test('lost: a lease that went into quarantine hears of it at once', async (t) => {
+  const { toy, lease } = await setUp(t, { ttlMs: 60_000 });
+  toy.renew = { status: 410, body: { code: 'lease-revoked', status: 410, detail: 'quarantine' } };
+  toy.send('lease.quarantined', { lease: 'L1', reason: 'truncate went on without it' });
+  const [why] = await once(lease, 'lost', { signal: AbortSignal.timeout(5_000) });
+  t.match(why, { code: 'lease-revoked' });
+});
+
 t.test('lost: what may be in quarantine is given back by its release, also in parts', async (t) => {
   const revoked = { code: 'lease-revoked', status: 410, detail: 'lease L1 is in quarantine' };
   const { toy, lease } = await setUp(t, { secret: 'S' });
