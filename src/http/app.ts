@@ -133,7 +133,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   });
   await app.register(leasesRoutes, { control, callers, connections, events, tags });
   await app.register(bindRoute, { leases: control.leases, connections, tags });
-  await app.register(leaseRoutes, { leases: control.leases, tags });
+  await app.register(leaseRoutes, { leases: control.leases, connections, tags });
   await app.register(recallRoutes, { leases: control.leases, tags });
   await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control, events });

@@ -72,6 +72,14 @@ export class LeaseConnections {
     leases.add(lease);
   }
 
+  /** Forgets a lease that has ended. */
+  forget(lease: string): void {
+    const socket = this.#connections.get(lease);
+    if (socket === undefined) return;
+    this.#connections.delete(lease);
+    this.#bound.get(socket)?.delete(lease);
+  }
+
   #watch(socket: Duplex): Set<string> {
     const leases = new Set<string>();
     this.#bound.set(socket, leases);

@@ -1,5 +1,7 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
+import { hasEnded } from '../../lease/lease-state.js';
+import { DaxdError } from '../../lib/errno.js';
 import type { LeaseControl } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
 import type { LeaseTags } from '../lease-tags.js';
@@ -34,6 +36,7 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
     },
     (request, reply) => {
       const lease = leases.get(request.params.id);
+      if (hasEnded(lease.state)) throw over(lease.id);
       connections.check(request.raw);
       connections.bind(request.raw, reply.raw, lease.id);
       return tags.show(lease, reply);
@@ -41,3 +44,7 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
   );
   done();
 };
+
+function over(id: string): DaxdError {
+  return new DaxdError('ENOENT', `lease ${id} has ended: ask for a new one`);
+}

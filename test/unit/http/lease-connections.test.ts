@@ -53,6 +53,16 @@ async function setUp(t: Test) {
   return { ended, connections, ask, bind, handle };
 }
 
+t.test('forget: the end of a connection says nothing of a lease that has ended', async (t) => {
+  const { ended, connections, bind } = await setUp(t);
+  const { agent, socket } = await bind();
+  connections.forget('one');
+  connections.forget('none');
+  agent.destroy();
+  await once(socket, 'close');
+  t.strictSame(ended, []);
+});
+
 t.test('bind: a lease ends with the connection that it was bound to last', async (t) => {
   const { ended, bind } = await setUp(t);
   const first = await bind();
