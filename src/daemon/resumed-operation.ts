@@ -82,7 +82,7 @@ export class ResumedOperation {
       change,
       terms: new ConflictTerms(leases.revocation, partition, onConflict),
       limit: WaitLimit.rest(id, { deadlineMs, restMs }, { clock, holders }),
-      kept: new DurableChange(ports, record),
+      kept: new DurableChange(ports, { ...record, startedMs, bootId }),
       resumed: { id, startedMs, startedWallMs },
     });
     return new ResumedOperation(record, patient, ports);

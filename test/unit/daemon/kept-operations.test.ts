@@ -227,9 +227,13 @@ t.test('restore: after a boot its time went on by the wall clock', async (t) => 
   await begin(daemon).keep();
   const wallMs = 1_700_000_000_000;
   const later = { nowMs: () => 5, wallMs: () => wallMs + 40_000 };
-  const next = setUp(t, daemon.disk, Object.assign(new HandClock(), later), 'boot-2');
+  const disk = { ...daemon.disk, operations: new Map(daemon.disk.operations) };
+  const next = setUp(t, disk, Object.assign(new HandClock(), later), 'boot-2');
   await next.kept.restore();
   t.match(next.operations.list(), [{ id: ID, waited_ms: 40_000 }]);
+  next.operations.cancel(ID);
+  await next.operations.whenNoneKept();
+  t.match(next.store.outcomeOf(ID), { waitedMs: 40_000, bootId: 'boot-2' });
   const back = Object.assign(new HandClock(), { wallMs: () => wallMs - 40_000 });
   const last = setUp(t, daemon.disk, back, 'boot-3');
   await last.kept.restore();
