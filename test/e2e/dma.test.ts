@@ -24,6 +24,7 @@ import type { Test } from 'tap';
 import { MIB } from '../../src/lib/units.js';
 import { fsck, scratchDirectory } from '../support/ext4-image.js';
 import { bytesAt } from '../support/bytes-at.js';
+import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, startCurl, startDaxd } from './daxd.js';
 import { eventually } from './nbd.js';
@@ -99,9 +100,7 @@ async function setUp(t: Test) {
   /** Ends the daemon and asks e2fsck. */
   const judge = async (): Promise<void> => {
     t.equal(await daxd.stop(), 0);
-    const partition = join(directory, 'p1.img');
-    writeFileSync(partition, bytesAt(backing, ...place));
-    const { status, output } = fsck(partition);
+    const { status, output } = fsck(extract(backing, place, join(directory, 'p1.img')));
     t.equal(status, 0, output);
   };
   return { directory, backing, daxd, p1, content, truncate, operations, judge };

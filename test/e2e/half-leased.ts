@@ -1,9 +1,10 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Test } from 'tap';
 
 import { fsck } from '../support/ext4-image.js';
+import { extract } from '../support/extract.js';
 import { curl, partitionOffset, post } from './daxd.js';
 import type { CurlAnswer, Daxd } from './daxd.js';
 
@@ -28,14 +29,8 @@ export async function leaseHalf(
 }
 
 /** Copies the partition out, and has e2fsck look at it. */
-export function judge(
-  t: Test,
-  image: string,
-  [offset, length]: [number, number],
-  look = fsck,
-): string {
-  const part = join(t.testdirName, 'p1.img');
-  writeFileSync(part, readFileSync(image).subarray(offset, offset + length));
+export function judge(t: Test, image: string, place: [number, number], look = fsck): string {
+  const part = extract(image, place, join(t.testdirName, 'p1.img'));
   const { status, output } = look(part);
   t.equal(status, 0, output);
   return part;

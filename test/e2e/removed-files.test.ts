@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { fsck, runJudge } from '../support/ext4-image.js';
+import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
@@ -45,16 +46,6 @@ async function setUp(t: Test, ...args: string[]) {
 async function freeBytes({ url }: Daxd): Promise<number> {
   const [partition] = (await curl(`${url}/v1/partitions`)).json;
   return partition.filesystem.free_bytes;
-}
-
-/** Copies a partition out of the image. */
-function extract(image: string, [offset, length]: [number, number], to: string): string {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(image, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  writeFileSync(to, bytes);
-  return to;
 }
 
 t.test('DELETE of a leased file: its name goes, the lease and its pages stay', async (t) => {

@@ -1,4 +1,3 @@
-import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -6,6 +5,7 @@ import type { Test } from 'tap';
 
 import { scratch } from '../integration/daemon/set-up.js';
 import { fsck, runJudge } from '../support/ext4-image.js';
+import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
 import { curl, partitionOffset, post, startDaxd, until } from './daxd.js';
 import { watchEvents } from './events.js';
@@ -126,13 +126,3 @@ t.test('respond-async: deadline, DELETE and drain leave the file as it was', asy
   t.equal(fsck(partition).status, 0);
   t.match(runJudge('debugfs', ['-R', 'stat /a', partition]).output, /Size: 16384\b/);
 });
-
-/** Copies a partition out of the image. */
-function extract(image: string, [offset, length]: [number, number], to: string): string {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(image, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  writeFileSync(to, bytes);
-  return to;
-}

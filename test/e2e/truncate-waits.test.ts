@@ -1,10 +1,11 @@
-import { closeSync, openSync, readFileSync, readSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { fsck, withLoopMount } from '../support/ext4-image.js';
+import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
 import {
   curl,
@@ -44,15 +45,6 @@ async function pendingOperation(daxd: Daxd) {
     ({ operations: list }) => list.length > 0,
   );
   return operations[0];
-}
-
-/** Copies a partition out of the image. */
-function extract(image: string, [offset, length]: [number, number], to: string): void {
-  const bytes = Buffer.alloc(length);
-  const fd = openSync(image, 'r');
-  readSync(fd, bytes, 0, length, offset);
-  closeSync(fd);
-  writeFileSync(to, bytes);
 }
 
 t.test('truncate: waits for a lease, refuses others, and ends with the release', async (t) => {
@@ -103,9 +95,7 @@ t.test('truncate: waits for a lease, refuses others, and ends with the release',
   t.strictSame(after.extents, []);
   const place = await partitionOffset(daxd.url, 'pmem0p1');
   t.equal(await daxd.stop(), 0);
-  const partition = join(directory, 'p1.img');
-  extract(image, place, partition);
-  const verdict = fsck(partition);
+  const verdict = fsck(extract(image, place, join(directory, 'p1.img')));
   t.equal(verdict.status, 0, verdict.output);
   await withLoopMount(image, `ro,noload,offset=${place[0]},sizelimit=${place[1]}`, (mounted) => {
     const stat = statSync(join(mounted, 'big.txt'));
@@ -139,9 +129,7 @@ t.test('truncate: its client killed, the file is as it was', async (t) => {
 
   const place = await partitionOffset(daxd.url, 'pmem0p1');
   t.equal(await daxd.stop(), 0);
-  const partition = join(directory, 'p1.img');
-  extract(image, place, partition);
-  const verdict = fsck(partition);
+  const verdict = fsck(extract(image, place, join(directory, 'p1.img')));
   t.equal(verdict.status, 0, verdict.output);
 });
 

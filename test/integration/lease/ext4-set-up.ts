@@ -38,6 +38,7 @@ import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
 import { fsck, runJudge, scratchDirectory } from '../../support/ext4-image.js';
 import type { Verdict } from '../../support/ext4-image.js';
+import { extract } from '../../support/extract.js';
 import { MemoryStore } from '../../unit/lease/memory-store.js';
 
 /** Where the partition starts in the backing. */
@@ -121,8 +122,7 @@ export async function setUpExt4(
   const judge = async (): Promise<Verdict> => {
     await fs.unmount();
     await close();
-    writeFileSync(part, readFileSync(image).subarray(START));
-    return fsck(part);
+    return fsck(extract(image, [START, PARTITION_BYTES], part));
   };
   const dump = (path: string): Buffer => {
     const copy = join(directory, 'dumped');

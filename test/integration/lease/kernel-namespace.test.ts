@@ -1,4 +1,3 @@
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
@@ -24,6 +23,7 @@ import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
 import { ndPmemProbe } from '../../../src/nvdimm/nd-pmem-probe.js';
 import { fsck, scratchDirectory } from '../../support/ext4-image.js';
+import { extract } from '../../support/extract.js';
 import { unpackKernelNamespace } from '../../support/fixture.js';
 import { requires } from '../../support/requires.js';
 import { MemoryStore } from '../../unit/lease/memory-store.js';
@@ -79,13 +79,9 @@ async function setUp(t: Test) {
     mounted = false;
   };
   /** The partition's bytes, for the judges; the device is detached then. */
-  const extract = (): string => {
-    const part = join(directory, 'part');
-    const bytes = readFileSync(image).subarray(range.start, range.start + range.length);
-    writeFileSync(part, bytes);
-    return part;
-  };
-  return { backing, pmem, partition, fs, leases, unmount, extract };
+  const extracted = (): string =>
+    extract(image, [range.start, range.length], join(directory, 'part'));
+  return { backing, pmem, partition, fs, leases, unmount, extracted };
 }
 
 /** Pieces of a lease as pages of the file and blocks of the partition. */
@@ -129,7 +125,7 @@ t.test(
   'a write lease over prealloc.bin lends zeros, where the kernel put its blocks',
   async (t) => {
     if (!requires(t, { commands: ['e2fsck'] })) return;
-    const { backing, pmem, partition, fs, leases, unmount, extract } = await setUp(t);
+    const { backing, pmem, partition, fs, leases, unmount, extracted } = await setUp(t);
     const { start } = partition.range;
     const path = 'prealloc.bin';
     const length = pagesLength(fs, path);
@@ -149,7 +145,7 @@ t.test(
     await leases.release(lease.id);
     await unmount();
     await pmem.detach();
-    t.match(fsck(extract()), { status: 0 });
+    t.match(fsck(extracted()), { status: 0 });
   },
 );
 
