@@ -5,7 +5,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
@@ -74,6 +73,16 @@ async function call(agent: Agent, url: string, body: object, extra = {}) {
   return { status: answer.statusCode, json: JSON.parse(text) };
 }
 
+/** Ends a connection; settles when daxd has seen that, as another lease bound to it shows. */
+async function endSeen(daxd: Daxd, agent: Agent): Promise<void> {
+  const { json: witness } = await call(agent, `${daxd.url}/v1/leases`, BODY);
+  agent.destroy();
+  await until(
+    () => leaseOf(daxd, witness.id),
+    ({ state }) => state === 'released',
+  );
+}
+
 function keptAgent(t: Test): Agent {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.teardown(() => {
@@ -121,8 +130,8 @@ t.test('connection: what daxd closes proves nothing, and a lease is bound anew',
   const agent = keptAgent(t);
   t.equal((await call(agent, `${next.url}/v1/leases/${id}/renew`, {})).status, 200);
   t.equal((await call(agent, `${next.url}/v1/leases/${id}/bind`, {})).status, 200);
-  await setTimeout(200);
-  t.match(await leaseOf(next, id), { state: 'active' });
+  const renewed = await call(agent, `${next.url}/v1/leases/${id}/renew`, {});
+  t.match(renewed, { status: 200, json: { state: 'active' } });
   agent.destroy();
   await until(
     () => leaseOf(next, id),
@@ -138,12 +147,10 @@ t.test('connection: a request that is sent again over another one ends with that
   const { json: lease } = await call(first, `${daxd.url}/v1/leases`, BODY, key);
   const again = await call(second, `${daxd.url}/v1/leases`, BODY, key);
   t.match(again, { status: 201, json: { id: lease.id } });
-  first.destroy();
-  await setTimeout(200);
+  await endSeen(daxd, first);
   t.match(await leaseOf(daxd, lease.id), { state: 'active', pages: 1 });
   t.equal((await call(third, `${daxd.url}/v1/leases/${lease.id}/bind`, {})).status, 200);
-  second.destroy();
-  await setTimeout(200);
+  await endSeen(daxd, second);
   t.match(await leaseOf(daxd, lease.id), { state: 'active', pages: 1 });
   third.destroy();
   await until(
