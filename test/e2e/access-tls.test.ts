@@ -13,6 +13,7 @@ import type { Test } from 'tap';
 import { scratchDirectory } from '../support/ext4-image.js';
 import { makeCertificates } from '../support/nbd/certificates.js';
 import { requires } from '../support/requires.js';
+import { bearer } from './bearer.js';
 import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 
 const COMMANDS = ['curl', 'certtool', 'openssl'];
@@ -44,10 +45,6 @@ function tokenFile(t: Test): string[] {
   const path = join(scratchDirectory(t), 'tokens');
   writeFileSync(path, `scraper read ${READER}\n`, { mode: 0o600 });
   return ['--token-file', path];
-}
-
-function bearer(token: string): string[] {
-  return ['-H', `authorization: Bearer ${token}`];
 }
 
 t.test('tls: off loopback a token over HTTPS is taken, and plain HTTP is not there', async (t) => {

@@ -6,6 +6,7 @@ import t from 'tap';
 
 import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
+import { bearer } from './bearer.js';
 import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 
 const READER = 'r'.repeat(64);
@@ -17,10 +18,6 @@ function tokenFile(directory: string): string {
   const path = join(directory, 'tokens');
   writeFileSync(path, TOKENS, { mode: 0o600 });
   return path;
-}
-
-function bearer(token: string): string[] {
-  return ['-H', `authorization: Bearer ${token}`];
 }
 
 t.test('access: without --token-file loopback has all scopes, and the log says so', async (t) => {
