@@ -13,6 +13,7 @@ import { openBacking } from '../../../src/media/open-backing.js';
 import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
+import { bytesOf } from '../../support/backing-bytes.js';
 import { fsck } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { scratch } from './set-up.js';
@@ -43,12 +44,6 @@ async function cuts(): Promise<Buffer[]> {
   const pmem = await attachBacking(backing, { init: INIT, forceRaw: false }, ports());
   await pmem.detach();
   return states;
-}
-
-function bytesOf(backing: MemoryBacking): Buffer {
-  const bytes = Buffer.alloc(SIZE);
-  backing.mapping.read(0, bytes);
-  return bytes;
 }
 
 function backingOf(bytes: Buffer): MemoryBacking {

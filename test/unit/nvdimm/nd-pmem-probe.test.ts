@@ -12,15 +12,10 @@ import {
   type PfnSuperblock,
 } from '../../../src/nvdimm/info-block.js';
 import { ndPfnCreate } from '../../../src/nvdimm/nd-pfn-create.js';
+import { bytesOf } from '../../support/backing-bytes.js';
 import { fsdaxBacking, setUpProbe } from './probe-set-up.js';
 
 const uuid = '11111111-2222-3333-4444-555555555555';
-
-function bytesOf(backing: MemoryBacking): Buffer {
-  const bytes = Buffer.alloc(backing.sizeBytes);
-  backing.mapping.read(0, bytes);
-  return bytes;
-}
 
 function withBlock(sizeBytes: number, change: Partial<PfnSuperblock>): MemoryBacking {
   const backing = new MemoryBacking(sizeBytes);

@@ -19,6 +19,7 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { bytesOf } from '../../../support/backing-bytes.js';
 import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { testSeed } from '../../../support/random-test.js';
@@ -56,9 +57,7 @@ async function mountBytes(bytes: Buffer): Promise<{ fs: Ext4; backing: MemoryBac
 }
 
 function contentOf(backing: MemoryBacking): string {
-  const bytes = Buffer.alloc(backing.sizeBytes);
-  backing.mapping.read(0, bytes);
-  return createHash('sha256').update(bytes).digest('hex');
+  return createHash('sha256').update(bytesOf(backing)).digest('hex');
 }
 
 /** Where the first block of a directory of the tree lies, and the seed of its checksum. */

@@ -16,6 +16,7 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { bytesOf } from '../../../support/backing-bytes.js';
 import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
 import { layoutsOf } from '../../../support/layouts.js';
 import { testSeed, times } from '../../../support/random-test.js';
@@ -46,12 +47,6 @@ async function openBytes(bytes: Buffer) {
   const options = { readOnly: false, log: silentLogger, clock: systemClock, layouts: layoutsOf() };
   const volume = await openVolume(range, options);
   return { volume, fs: new Ext4(volume), backing };
-}
-
-function bytesOf(backing: MemoryBacking): Buffer {
-  const bytes = Buffer.alloc(backing.sizeBytes);
-  backing.mapping.read(0, bytes);
-  return bytes;
 }
 
 async function makeIndexed(t: Test): Promise<Buffer> {

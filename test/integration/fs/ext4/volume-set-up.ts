@@ -16,6 +16,7 @@ import type { Backing } from '../../../../src/media/backing.js';
 import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import { pinUserPages, unpinUserPages } from '../../../../src/mm/gup.js';
+import { bytesOf } from '../../../support/backing-bytes.js';
 import {
   debugfs,
   fsck,
@@ -104,9 +105,7 @@ function copyInMemory(image: string, onPersist: OpenImageOptions['onPersist']): 
 
 /** Writes what a backing in memory holds over its image, for the judges. */
 export function saveImage({ image, backing }: OpenImage): void {
-  const bytes = Buffer.alloc(backing.sizeBytes);
-  backing.mapping.read(0, bytes);
-  writeFileSync(image, bytes);
+  writeFileSync(image, bytesOf(backing));
 }
 
 /** A new image by mke2fs, not yet opened. */
