@@ -15,6 +15,7 @@ import { fsck, runJudge } from '../support/ext4-image.js';
 import { overlapEntries } from '../support/overlapping-entries.js';
 import { requires } from '../support/requires.js';
 import { curl, post } from './daxd.js';
+import { mustRun } from './must-run.js';
 import { eventually, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
@@ -55,11 +56,6 @@ async function fuseFile(t: Test, daxd: NbdDaxd, name: string, size: number): Pro
   );
   t.equal(shown, size, `${name} is shown`);
   return { path, close };
-}
-
-function mustRun(t: Test, command: string, ...args: string[]): void {
-  const { status, output } = runJudge(command, args);
-  t.equal(status, 0, `${command}: ${output}`);
 }
 
 async function partitionList({ url }: NbdDaxd): Promise<{ name: string; label: string }[]> {

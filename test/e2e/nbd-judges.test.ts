@@ -12,6 +12,7 @@ import { testSeed } from '../support/random-test.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { partitionOffset } from './daxd.js';
 import { sameBytes } from './images.js';
+import { mustRun } from './must-run.js';
 import { addPartition, leaseRaw, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
@@ -19,13 +20,6 @@ const SIZE_BYTES = 64 * MIB;
 const PART_BYTES = 24 * MIB;
 
 const random = new SeededRandom(testSeed(t));
-
-/** Runs a program that must succeed; what it printed. */
-function mustRun(t: Test, command: string, ...args: string[]): string {
-  const { status, output } = runJudge(command, args);
-  t.equal(status, 0, `${command} ${args.join(' ')}: ${output}`);
-  return output;
-}
 
 async function start(t: Test, ...args: string[]): Promise<NbdDaxd> {
   return startNbd(t, { args: ['--size', '64M', ...args] });

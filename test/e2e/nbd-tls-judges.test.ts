@@ -12,17 +12,12 @@ import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { sameBytes } from './images.js';
+import { mustRun } from './must-run.js';
 import { isRunning, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
 const SIZE_BYTES = 32 * MIB;
 const COMMANDS = ['certtool', 'psktool', 'nbdinfo', 'nbdcopy', 'qemu-img'];
-
-function mustRun(t: Test, command: string, ...args: string[]): string {
-  const { status, output } = runJudge(command, args);
-  t.equal(status, 0, `${command} ${args.join(' ')}: ${output}`);
-  return output;
-}
 
 interface TlsDaxd {
   readonly daxd: NbdDaxd;
