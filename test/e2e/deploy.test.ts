@@ -2,14 +2,13 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
+import { freePort } from '../support/free-port.js';
 import { requires } from '../support/requires.js';
 import { curl, post, startCurl, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
@@ -35,14 +34,6 @@ function dashboardTargets(): Target[] {
   return panels.flatMap(({ title, targets = [] }) =>
     targets.map(({ expr }) => ({ panel: title, expr })),
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
 
 /** Debian's prometheus, with the shipped scrape config pointed at one daxd. */
