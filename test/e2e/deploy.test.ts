@@ -101,7 +101,9 @@ t.test('dashboard: every expression returns data', { timeout: 180_000 }, async (
 
   const stop = new AbortController();
   const loaded = load(daxd, stop.signal);
-  for (const { panel, expr } of dashboardTargets()) {
+  const targets = dashboardTargets();
+  t.ok(targets.length > 0, `${targets.length} expressions`);
+  for (const { panel, expr } of targets) {
     const query = expr.replaceAll('$instance', host).replaceAll('$__rate_interval', '5s');
     t.ok(await returnsData(prometheus, query), `${panel}: ${query}`);
   }
@@ -113,6 +115,7 @@ t.test('dashboard: every expression returns data', { timeout: 180_000 }, async (
 t.test('dashboard: every metric in it is documented', async (t) => {
   const names = new Set(dashboardTargets().flatMap(({ expr }) => expr.match(/daxd_\w+/g) ?? []));
   const metrics = readFileSync('docs/reference/metrics.md', 'utf8');
+  t.ok(names.size > 0, `${names.size} metrics`);
   for (const name of names) {
     const family = name.replace(/_(bucket|count|sum)$/, '');
     t.ok(metrics.includes(`\`${family}`), `${family} is documented`);
