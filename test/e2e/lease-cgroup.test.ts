@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
+import type { Test } from 'tap';
 
 import { scratch } from '../integration/daemon/set-up.js';
 import { TestCgroup, kill, mountCgroup2 } from '../support/cgroup2.js';
@@ -9,8 +10,6 @@ import { requires } from '../support/requires.js';
 import { curl, post, runVerb, startCurl, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
-/** Longer than from one look for holders to the next. */
-const LOOKED_MS = 2_500;
 const LEASE = { partition: 'pmem0p1', path: 'a', offset: 0, length: 1, access: 'write' };
 
 async function viewOf({ url }: Daxd, id: string) {
@@ -26,6 +25,18 @@ async function untilEnded(daxd: Daxd, id: string) {
     ({ state }) => state !== 'active' && state !== 'reclaimable',
   );
   return { state: view.state, ended: view.ended };
+}
+
+/** Settles when daxd has looked for all holders: it has seen that another one is gone. */
+async function looked(t: Test, daxd: Daxd, point: string): Promise<void> {
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+  await curl('-X', 'PUT', '--data-binary', 'hello', `${p1}/files/witness`);
+  const cgroup = TestCgroup.make(t, point, `/daxd-test-${process.pid}-witness`);
+  await cgroup.start();
+  const asked = { ...LEASE, path: 'witness', cgroup: cgroup.path, ttl_ms: 600_000 };
+  const { id } = (await curl(...post(`${daxd.url}/v1/leases`, asked))).json;
+  await cgroup.remove();
+  t.match(await untilEnded(daxd, id), { ended: 'cgroup empty' });
 }
 
 t.test('cgroup: the end of its last process ends the lease, and what waits goes on', async (t) => {
@@ -54,7 +65,7 @@ t.test('cgroup: the end of its last process ends the lease, and what waits goes 
     ({ state }) => state === 'recalling',
   );
   await kill(one);
-  await sleep(LOOKED_MS);
+  await looked(t, daxd, point);
   t.match(await viewOf(daxd, lease.id), { state: 'recalling' }, 'one is left');
   await kill(two);
   t.equal((await truncate.answer).status, 200);
@@ -95,7 +106,7 @@ t.test(
     t.strictSame(await untilEnded(next, again), empty, 'it is another one now');
     t.match(await viewOf(next, kept), { state: 'reclaimable', cgroup: paths[0] });
     t.equal((await curl(...post(`${next.url}/v1/leases/${kept}/renew`))).json.state, 'active');
-    await sleep(LOOKED_MS);
+    await looked(t, next, point);
     t.match(await viewOf(next, kept), { state: 'active' });
     await keeper?.remove();
     t.strictSame(await untilEnded(next, kept), empty);
