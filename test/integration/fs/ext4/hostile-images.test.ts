@@ -49,10 +49,11 @@ t.test('the intact images: the checksums of the sealer are those on the media', 
 t.test('the guard: notes an access outside the partition, and a store there', async (t) => {
   const backing = new GuardedBacking(65536);
   const { mapping, partition } = backing;
-  t.throws(() => mapping.view(partition.start - 1, 1));
+  const outside = { message: 'an access outside the partition' };
+  t.throws(() => mapping.view(partition.start - 1, 1), outside);
   t.throws(() => {
     mapping.write(partition.start + 65536 - 2, Buffer.alloc(3));
-  });
+  }, outside);
   t.strictSame(backing.trespasses, ['[-1, 0)', '[65534, 65537)']);
   partition.fill(0, 65536, 1);
   t.ok(backing.isCanaryWhole);
