@@ -26,6 +26,7 @@ export const LIMITS = {
   nbdInFlightBytesMin: 64 * KIB,
   nbdInFlightBytesMax: GIB,
   /** Milliseconds of `--nbd-handshake-timeout`. */
+  nbdHandshakeMsMin: 100,
   nbdHandshakeMsMax: 3600 * 1000,
   /** Names in `--allow-host`. */
   allowHostsMax: 64,

@@ -87,11 +87,9 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     stateDirectory: options.stateDir,
     fenceCommand: options.fenceCommand,
     rememberedLeases: Number(options.rememberedLeases),
-    drainTimeoutMs: durationMsOption(
-      '--drain-timeout',
-      options.drainTimeout,
-      LIMITS.drainTimeoutMsMax,
-    ),
+    drainTimeoutMs: durationMsOption('--drain-timeout', options.drainTimeout, {
+      mostMs: LIMITS.drainTimeoutMsMax,
+    }),
     logLevel: options.logLevel,
     warnings: [...idleOptions(options), ...idleAccessOptions(access, listen)],
   };

@@ -32,11 +32,10 @@ export function loadNbdConfig(options: ServeOptions): NbdConfig {
   const tls = { certificates: options.nbdTlsCertificates, psk: options.nbdTlsPsk };
   const limits = {
     connectionsMax: Number(options.nbdConnections),
-    handshakeTimeoutMs: durationMsOption(
-      '--nbd-handshake-timeout',
-      options.nbdHandshakeTimeout,
-      LIMITS.nbdHandshakeMsMax,
-    ),
+    handshakeTimeoutMs: durationMsOption('--nbd-handshake-timeout', options.nbdHandshakeTimeout, {
+      leastMs: LIMITS.nbdHandshakeMsMin,
+      mostMs: LIMITS.nbdHandshakeMsMax,
+    }),
     optionsMax: Number(options.nbdOptions),
     optionBytesMax: parseSize(options.nbdOptionSize),
     inFlightBytes: parseSize(options.nbdInFlight),

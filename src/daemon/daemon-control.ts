@@ -193,13 +193,22 @@ export class DaemonControl implements Control {
     const failed = this.#options.mounts.mounted.flatMap(({ partition, fs }) =>
       fs.failure === undefined ? [] : [`${partition.name} is read-only: ${fs.failure}`],
     );
+    const missing = this.#options.mounts.missing.map(
+      ({ partition, detail }) => `${partition} is not mounted: ${detail}`,
+    );
     const foreign = this.leases.quarantined.filter((one) => one.quarantined?.cause === 'foreign');
     const held =
       foreign.length === 0 ? [] : [`the media were changed under ${foreign.length} leases`];
     const shrunk = reasonAgainst(() => {
       this.#options.backing.checkSize();
     });
-    const reasons = [...(this.draining ? ['draining'] : []), ...shrunk, ...failed, ...held];
+    const reasons = [
+      ...(this.draining ? ['draining'] : []),
+      ...shrunk,
+      ...missing,
+      ...failed,
+      ...held,
+    ];
     return { ready: reasons.length === 0, reasons };
   }
 

@@ -64,6 +64,8 @@ export class Mounts implements LeaseTargets {
   readonly #mounts = new Map<string, Mount>();
   /** By the partition itself: one that is added later may have the name of a deleted one. */
   readonly #failures = new WeakMap<Partition, MountFailure>();
+  /** What the start was to mount, and could not. */
+  #missed: readonly Partition[] = [];
   #draining = false;
 
   constructor(options: MountsOptions) {
@@ -84,6 +86,14 @@ export class Mounts implements LeaseTargets {
   /** Why the last try to mount a partition failed. */
   failure(partition: Partition): MountFailure | undefined {
     return this.#failures.get(partition);
+  }
+
+  /** What the start was to mount, and is not mounted yet, with the reason. */
+  get missing(): readonly (MountFailure & { readonly partition: string })[] {
+    return this.#missed.flatMap((partition) => {
+      const failure = this.#failures.get(partition);
+      return failure === undefined ? [] : [{ partition: partition.name, ...failure }];
+    });
   }
 
   /** The filesystem on a partition, unless it is not mounted. */
@@ -150,6 +160,7 @@ export class Mounts implements LeaseTargets {
       } catch (error) {
         // It shows in filesystem.error; anything but a refusal is a defect.
         if (!(error instanceof DaxdError)) throw error;
+        this.#missed = [...this.#missed, this.#options.pmem.disk.partition(name)];
         this.#options.log.error(
           { partition: name, code: error.code },
           `not mounted: ${error.message}`,

@@ -1,5 +1,5 @@
 import { accessSync, closeSync, constants, existsSync, realpathSync, rmdirSync } from 'node:fs';
-import { basename, join, resolve as resolvePath } from 'node:path';
+import { basename, dirname, join, resolve as resolvePath } from 'node:path';
 
 import type { ServeConfig } from '../config/load.js';
 import type { LeaseStore } from '../lease/lease-store.js';
@@ -30,7 +30,7 @@ export interface OpenStore {
 export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
   if (stateDirectory === undefined) return;
   const directory = resolvePath(stateDirectory);
-  const isNew = !existsSync(directory);
+  const made = missingDirectories(directory);
   const lock = lockDirectory(directory);
   try {
     accessSync(directory, constants.W_OK);
@@ -38,9 +38,15 @@ export function checkStateDirectory({ stateDirectory }: StoreConfig): void {
     throw unwritable(directory, error);
   } finally {
     // One that is gone says more than an empty one: see StoreNote.
-    if (isNew) rmdirSync(directory);
+    for (const one of made) rmdirSync(one);
     closeSync(lock);
   }
+}
+
+/** A directory and those above it that are not there, from the innermost. */
+function missingDirectories(directory: string): string[] {
+  if (existsSync(directory)) return [];
+  return [directory, ...missingDirectories(dirname(directory))];
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
@@ -40,6 +41,12 @@ async function dispatch(path: string, options: OpenBackingOptions): Promise<Back
 }
 
 async function createMissing(path: string, options: OpenBackingOptions): Promise<Backing> {
+  if (isInDev(path)) {
+    throw new DaxdError(
+      'ENOENT',
+      `${path} is not there, and nothing is created in /dev: load the driver of the device, and see daxctl list`,
+    );
+  }
   if (options.readOnly === true) {
     throw new DaxdError('ENOENT', `${path} is not there, and --read-only creates nothing`);
   }
@@ -47,6 +54,12 @@ async function createMissing(path: string, options: OpenBackingOptions): Promise
     throw new DaxdError('ENOENT', `${path} is not there: give --size to create it`);
   }
   return FileBacking.create(path, options.sizeBytes, options);
+}
+
+/** There a file would be memory that is lost; /dev/shm is made for files. */
+function isInDev(path: string): boolean {
+  const absolute = resolve(path);
+  return absolute.startsWith('/dev/') && !absolute.startsWith('/dev/shm/');
 }
 
 /** `undefined` when nothing lies there. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { DaxdError, systemCodeOf } from '../../lib/errno.js';
@@ -17,7 +17,7 @@ export function lockDirectory(directory: string): number {
   let fd: number;
   try {
     makeDirectory(directory);
-    fd = openSync(directory, 'r');
+    fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (error) {
     throw unwritable(directory, error);
   }

@@ -1,4 +1,4 @@
-import { closeSync, statSync } from 'node:fs';
+import { closeSync, existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { open } from 'lmdb';
@@ -74,7 +74,8 @@ export class LmdbStore implements LeaseStore {
 
   /** Whether a directory has a store, of whatever version and state; a file of no bytes is none. */
   static isIn(directory: string): boolean {
-    return (statSync(join(directory, FILE_NAME), { throwIfNoEntry: false })?.size ?? 0) > 0;
+    // Below a file there is nothing either: opening it says so.
+    return existsSync(directory) && statSync(directory).isDirectory() && sizeIn(directory) > 0;
   }
 
   /**
@@ -292,6 +293,10 @@ export class LmdbStore implements LeaseStore {
       { cause: error },
     );
   }
+}
+
+function sizeIn(directory: string): number {
+  return statSync(join(directory, FILE_NAME), { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function reserve(directory: string): void {

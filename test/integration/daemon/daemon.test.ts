@@ -119,6 +119,9 @@ t.test('open: a failure gives everything back', async (t) => {
   const other = await openDaemon(t, { backing: `${backing}2`, size: '64M', init: true, stateDir });
   await t.rejects(openDaemon(t, { ...options, stateDir }), { code: 'EBUSY' });
   await t.rejects(openDaemon(t, { ...options, stateDir: '/proc/none' }), { code: 'ENOENT' });
+  const file = join(directory, 'a-file');
+  writeFileSync(file, '');
+  await t.rejects(openDaemon(t, { ...options, stateDir: file }), { code: 'ENOTDIR' });
   await other.close();
   await t.rejects(openDaemon(t, { ...options, mount: 'pmem0p7' }), { code: 'EINVAL' });
   await t.rejects(openDaemon(t, { ...options, init: false, mount: 'pmem0p7' }), { code: 'ENOENT' });
@@ -251,7 +254,7 @@ t.test('mount: a filesystem that will not mount shows why, and the daemon goes o
   t.match(whole, { name: 'pmem0', number: 0, filesystem: { mounted: false } });
   t.type(whole.filesystem.error.code, 'string');
   t.type(whole.filesystem.error.detail, 'string');
-  t.equal((await get('/readyz')).status, 200);
+  t.match(await get('/readyz'), { status: 503, body: { reasons: [/is not mounted/] } });
 });
 
 t.test('close: leases go on with the next daemon, and the media are clean', async (t) => {

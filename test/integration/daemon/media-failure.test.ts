@@ -1,4 +1,4 @@
-import { rmSync, statSync, truncateSync } from 'node:fs';
+import { closeSync, openSync, readSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -77,5 +77,32 @@ t.test('a sparse backing on a full disk: changes are ENOSPC until there is room'
   t.equal((await daemon.get(`${P1}/files/a`)).body, 'hello');
   t.equal((await daemon.put(`${P1}/files/b`, large)).status, 201);
   t.equal((await daemon.post(`${P1}/mkdir`, { path: 'c' })).status, 201);
+  t.equal((await daemon.get('/readyz')).status, 200);
+});
+
+t.test('readyz: what the start was to mount and could not, until it is mounted', async (t) => {
+  const backing = join(scratch(t), 'pmem0.img');
+  const first = await openDaemon(t, { backing, size: '64M', init: true });
+  const start = (await first.get('/v1/device')).body.namespace.data_offset;
+  const [{ start: offset }] = (await first.get('/v1/partitions')).body;
+  await first.close();
+  // A bit of the checksum of the ext4's superblock.
+  const at = start + offset + 1024 + 0x3fc;
+  const fd = openSync(backing, 'r+');
+  const checksum = Buffer.alloc(1);
+  readSync(fd, checksum, 0, 1, at);
+  const flip = (): void => {
+    checksum[0] = (checksum[0] ?? 0) ^ 1;
+    writeSync(fd, checksum, 0, 1, at);
+  };
+  flip();
+  const daemon = await openDaemon(t, { backing });
+  t.match(await daemon.get('/readyz'), {
+    status: 503,
+    body: { ready: false, reasons: [/^pmem0p1 is not mounted: .*superblock/] },
+  });
+  flip();
+  closeSync(fd);
+  t.equal((await daemon.post(`${P1}/mount`)).status, 200);
   t.equal((await daemon.get('/readyz')).status, 200);
 });

@@ -68,6 +68,10 @@ t.test('openBacking: a missing file without a size is ENOENT and stays missing',
     code: 'ENOENT',
     message: /pmem0\.img is not there: give --size/,
   });
+  await t.rejects(openBacking('/dev/dax99.0', { log, sizeBytes: 65_536 }), {
+    code: 'ENOENT',
+    message: /nothing is created in \/dev: load the driver/,
+  });
   await t.rejects(openBacking(path, { log, sizeBytes: 4096, readOnly: true }), {
     name: 'DaxdError',
     code: 'ENOENT',

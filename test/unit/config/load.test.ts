@@ -97,6 +97,7 @@ t.test('loadServeConfig: what is wrong names the option, the value and what to g
     [{ nbdOptionSize: '1K' }, /--nbd-option-size 1024 is not from 8192/],
     [{ nbdInFlight: '2G' }, /--nbd-in-flight 2147483648 is not from/],
     [{ nbdHandshakeTimeout: '61m' }, /--nbd-handshake-timeout 61m is too long/],
+    [{ nbdHandshakeTimeout: '0' }, /--nbd-handshake-timeout 0 is too short: give 100ms or more/],
     [{ tokenFile: '' }, /--token-file "".*a file/],
     [{ tlsCert: 'c' }, /--tls-cert and --tls-key go together/],
     [{ tlsKey: 'k' }, /--tls-cert and --tls-key go together/],
