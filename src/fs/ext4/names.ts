@@ -8,15 +8,15 @@ import { tryBreakFileLayouts } from './layout-break.js';
 import { readNamedInode, resolve } from './named-inode.js';
 import {
   addInode,
+  FILE_MODE,
   linkName,
   makeDirectory,
   makeSymlink,
   removeName,
   renameName,
-} from './namespace.js';
-import type { LeaveOf } from './namespace.js';
+} from './namei.js';
+import type { LeaveOf } from './namei.js';
 import { parsePath } from './path.js';
-import { FILE_MODE } from './put-file.js';
 import { encodeTarget } from './symlink.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';

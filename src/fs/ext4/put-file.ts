@@ -2,10 +2,9 @@ import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { goalOf } from './extent-tree.js';
 import type { Change } from './layout-break.js';
-import { ModeType } from './layout.js';
 import { readNamedInode, resolve } from './named-inode.js';
 import type { NamedEnd } from './named-inode.js';
-import { addInode } from './namespace.js';
+import { addInode, FILE_MODE } from './namei.js';
 import { parsePath } from './path.js';
 import { readWritable } from './regular-file.js';
 import { replaceData } from './replace-data.js';
@@ -13,9 +12,6 @@ import { stageContent } from './staged-content.js';
 import type { StagedContent } from './staged-content.js';
 import type { BlockSource, Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
-
-/** Type and permissions of a file that daxd makes. */
-export const FILE_MODE = ModeType.File | 0o644;
 
 /** What {@link putFile} did. */
 export interface PutResult {

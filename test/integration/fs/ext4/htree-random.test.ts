@@ -14,7 +14,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
-import { addInode } from '../../../../src/fs/ext4/namespace.js';
+import { addInode } from '../../../../src/fs/ext4/namei.js';
 import { resolve } from '../../../../src/fs/ext4/named-inode.js';
 import { MIB } from '../../../../src/lib/units.js';
 import {

@@ -22,6 +22,8 @@ import { writeTarget } from './symlink.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
+/** Type and permissions of a file that daxd makes. */
+export const FILE_MODE = ModeType.File | 0o644;
 const DIRECTORY_MODE = ModeType.Directory | 0o755;
 const SYMLINK_MODE = ModeType.Symlink | 0o777;
 const SETGID = 0o2000;
