@@ -16,9 +16,8 @@ export function hasJournal({ superblock }: Volume): boolean {
 /**
  * The journal of a filesystem that has one, in the blocks that the extents of its inode name.
  *
- * @throws DaxdError EUCLEAN without the feature, EUCLEAN, EBADMSG for an inode that is no
- *   journal's, EOPNOTSUPP for a journal on
- *   another device, and as `JournalSuperblock.load` does
+ * @throws DaxdError EUCLEAN without the feature, and for an inode that is no journal's, EBADMSG,
+ *   EOPNOTSUPP for a journal on another device, and as `JournalSuperblock.load` does
  * @kernel ext4_get_journal_inode (fs/ext4/super.c)
  */
 export function openJournal(volume: Volume): Journal {

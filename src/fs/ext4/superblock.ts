@@ -22,8 +22,9 @@ const GROUP_DESC_SIZE_MIN = 64;
 const GROUP_DESC_SIZE_MAX = 1024;
 
 /**
- * The superblock as it stood when the filesystem was opened: geometry, features, names.
- * The media are changed only at mount and unmount, see mount-state.ts.
+ * The superblock as it stood when the filesystem was opened: geometry, features, names. That of
+ * the media goes on without this copy: mount and unmount change it (mount-state.ts), and each new
+ * head of the orphan list (orphan-list.ts).
  *
  * @kernel struct ext4_super_block, struct ext4_sb_info (fs/ext4/ext4.h)
  */
