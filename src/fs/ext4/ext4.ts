@@ -313,7 +313,7 @@ export class Ext4 {
     number: number,
     offset: number,
     length: number,
-    { keepSize }: SpaceChange,
+    { keepSize }: Pick<SpaceChange, 'keepSize'>,
   ): Promise<ChangeResult> {
     await fallocate(this.#live, number, { offset, length, keepSize });
     return { waitedMs: 0, freedBytes: 0, quarantinedBytes: 0 };

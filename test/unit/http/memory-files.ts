@@ -129,7 +129,7 @@ export class MemoryFiles implements FileSystem {
   }
 
   async fallocate(...args: Parameters<FileSystem['fallocate']>): Promise<Changed> {
-    return this.#change(['fallocate', ...args.slice(0, 3)], args[3]?.signal);
+    return this.#change(['fallocate', ...args.slice(0, 3)], undefined);
   }
 
   async collapseRange(...args: Parameters<FileSystem['collapseRange']>): Promise<Changed> {
