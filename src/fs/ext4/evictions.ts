@@ -6,7 +6,6 @@ import { evictOrphan } from './evict-orphan.js';
 import { readAnyInode } from './inode.js';
 import { changeLayout, tryBreakFileLayouts } from './layout-break.js';
 import type { FileLayoutChange } from './layout-break.js';
-import { assertQuarantineRoom } from './leave-pinned.js';
 import { OpenFile } from './open-file.js';
 import type { Volume } from './volume.js';
 
@@ -161,7 +160,7 @@ export class Evictions {
   #assertRoom({ inode, defer }: NamelessFile): void {
     if (defer !== true) return;
     const { blocks } = readAnyInode(this.#volume, this.#volume, inode);
-    assertQuarantineRoom(this.#volume, blocks);
+    this.#volume.quarantine.assertRoom(blocks);
   }
 
   #wait(file: NamelessFile): void {

@@ -1,5 +1,4 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
-import { DaxdError } from '../../lib/errno.js';
 import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { freeBlocks } from './allocator.js';
@@ -16,20 +15,12 @@ import { openQuarantine } from './quarantine-file.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
-/** Share of the partition that may be quarantined. */
-const CAP_SHARE = 1 / 10;
-
 /** What of a file is about to be freed. */
 export interface Leaving {
   readonly inode: Inode;
   readonly span: BlockSpan;
   /** What takes the place of pinned blocks that are kept in part. */
   readonly copies?: PinnedCopies;
-}
-
-/** Quarantined blocks that there may be. */
-export function quarantineCapBlocks({ range }: Volume): number {
-  return Math.floor((range.length * CAP_SHARE) / BLOCK_SIZE);
 }
 
 /**
@@ -91,7 +82,7 @@ function quarantine(
 ): number {
   const blocks = runs.reduce((total, { count }) => total + count, 0);
   if (blocks === 0) return 0;
-  assertQuarantineRoom(volume, blocks);
+  volume.quarantine.assertRoom(blocks);
   txn.requireIdle(layout);
   const inode = openQuarantine(txn, volume);
   const added = runs.map(({ start, count }) => {
@@ -124,15 +115,4 @@ function addTo(txn: Transaction, volume: Volume, inode: Inode, added: readonly E
     throw damaged(`blocks ${logical} to ${logical + length} are a file's and quarantined too`);
   }
   spliceExtents(txn, volume, { inode, span }, joined);
-}
-
-/** Checks that so many more blocks may be quarantined. @throws DaxdError `quarantine-full` */
-export function assertQuarantineRoom(volume: Volume, blocks: number): void {
-  const cap = quarantineCapBlocks(volume);
-  const { blocks: now } = volume.quarantine;
-  if (now + blocks <= cap) return;
-  throw new DaxdError(
-    'quarantine-full',
-    `${blocks} blocks would be quarantined beside ${now}, ${cap} may be: the file is unchanged; release quarantined ranges, or wait for the pages`,
-  );
 }

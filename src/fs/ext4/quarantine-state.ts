@@ -1,9 +1,14 @@
 import type { LayoutOp } from '../../dax/layout-change.js';
 import { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
+import type { BackingRange } from '../../media/backing-range.js';
+import { BLOCK_SIZE } from './layout.js';
 
 /** The file in the root directory that owns what is quarantined. */
 export const QUARANTINE_NAME = '.daxd-quarantine';
+
+/** Share of the partition that may be quarantined. */
+const CAP_SHARE = 1 / 10;
 
 /** A stretch of the partition, in bytes; whole blocks. */
 export interface MediaRun {
@@ -34,11 +39,14 @@ export class QuarantineState {
   blocks = 0;
   /** Why nothing can be quarantined here; undefined while something can. */
   refusal: DaxdError | undefined;
+  /** Quarantined blocks that there may be. */
+  readonly capBlocks: number;
   readonly #log: Logger;
   #port: (move: QuarantineMove) => Promise<void> = async () => {};
   #told: Promise<void> = Promise.resolve();
 
-  constructor(log: Logger) {
+  constructor(partition: BackingRange, log: Logger) {
+    this.capBlocks = Math.floor((partition.length * CAP_SHARE) / BLOCK_SIZE);
     this.#log = log;
   }
 
@@ -46,6 +54,15 @@ export class QuarantineState {
   assertAvailable(): void {
     if (this.refusal === undefined) return;
     throw new DaxdError(this.refusal.code, this.refusal.message);
+  }
+
+  /** Checks that so many more blocks may be quarantined. @throws DaxdError `quarantine-full` */
+  assertRoom(blocks: number): void {
+    if (this.blocks + blocks <= this.capBlocks) return;
+    throw new DaxdError(
+      'quarantine-full',
+      `${blocks} blocks would be quarantined beside ${this.blocks}, ${this.capBlocks} may be: the file is unchanged; release quarantined ranges, or wait for the pages`,
+    );
   }
 
   /** Has `port` told of each move once it is durable, one after the other. */

@@ -8,7 +8,6 @@ import { freeSpan, inTransactions } from './free-span.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { tryBreakFileLayouts } from './layout-break.js';
-import { quarantineCapBlocks } from './leave-pinned.js';
 import type { MediaRun, QuarantineMove } from './quarantine-state.js';
 import { checkRange } from './regular-file.js';
 import type { Volume } from './volume.js';
@@ -36,7 +35,7 @@ export class Quarantine {
 
   /** How much may be, in bytes: 10 % of the partition. */
   get capBytes(): number {
-    return quarantineCapBlocks(this.#volume) * BLOCK_SIZE;
+    return this.#volume.quarantine.capBlocks * BLOCK_SIZE;
   }
 
   /** What is quarantined, ascending, as few runs as there are. @throws DaxdError EBADMSG, EUCLEAN */

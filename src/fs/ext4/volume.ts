@@ -90,7 +90,7 @@ export class Volume implements BlockSource {
     this.clock = options.clock;
     this.random = options.random;
     this.layouts = options.layouts;
-    this.quarantine = new QuarantineState(options.log);
+    this.quarantine = new QuarantineState(options.range, options.log);
     this.reservations = new Reservations(options.superblock);
     this.#readOnlyReasons = [...options.readOnlyReasons];
     this.inodeTables = new Float64Array(options.superblock.groupCount);
