@@ -48,7 +48,7 @@ export interface MountsOptions {
   readonly log: Logger;
   readonly readOnly: boolean;
   readonly pageFreeLatency: LatencyHistogram;
-  readonly truncateWait: LayoutsOptions['truncateWait'];
+  readonly onWaitEnded: LayoutsOptions['onWaitEnded'];
   /** Asked of each filesystem before anybody uses it, and told of what changes defer there. */
   readonly quarantine: () => Pick<LeaseQuarantine, 'deferred' | 'refusal' | 'verify'>;
   /** Has the store know the media as daxd leaves them, so that it takes no older copy later. */
@@ -270,7 +270,7 @@ export class Mounts implements LeaseTargets {
 
   #ports(partition: Partition): Parameters<typeof Mount.open>[2] {
     const { pmem, waiters, changes } = this.#options;
-    const { clock, ids, log, pageFreeLatency, truncateWait } = this.#options;
+    const { clock, ids, log, pageFreeLatency, onWaitEnded } = this.#options;
     const dax = this.daxSupport(partition);
     const { pgmap } = pmem;
     return {
@@ -278,7 +278,7 @@ export class Mounts implements LeaseTargets {
       ids,
       log,
       pageFreeLatency,
-      truncateWait,
+      onWaitEnded,
       dax,
       device: dax.supported && pgmap !== undefined ? { pgmap, waiters } : undefined,
       onBarrierUp: (change) => {

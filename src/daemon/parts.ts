@@ -71,7 +71,7 @@ export function assemble(
     log,
     readOnly: config.readOnly,
     pageFreeLatency,
-    truncateWait: (op, outcome, seconds) => {
+    onWaitEnded: (op, outcome, seconds) => {
       truncateWaits.observe(op, outcome, seconds);
     },
     noteLeft: async (partition, media) => {

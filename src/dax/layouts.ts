@@ -32,7 +32,7 @@ export interface LayoutsOptions {
   /** Takes the time from the put that made the last awaited page idle to the waiter running. */
   readonly pageFreeLatency: LatencyHistogram;
   /** Takes each wait once, when it ended; 0 seconds included. */
-  readonly truncateWait: (op: LayoutOp, outcome: LayoutOutcome, seconds: number) => void;
+  readonly onWaitEnded: (op: LayoutOp, outcome: LayoutOutcome, seconds: number) => void;
   /** Told of each change that may have to wait as its barrier goes up, before its pages are looked at. */
   readonly onBarrierUp?: (change: PendingChange) => void;
   /** Told of each change once, when it finds that it has to wait. */
@@ -150,16 +150,16 @@ export class Layouts {
    * @kernel ext4_break_layouts (fs/ext4/inode.c)
    */
   async breakLayouts(request: LayoutChangeRequest): Promise<BrokenLayout> {
-    const { ids, clock, truncateWait, onBarrierUp } = this.#options;
+    const { ids, clock, onWaitEnded, onBarrierUp } = this.#options;
     const change = new LayoutChange(request.resumed?.id ?? ids.next(), request, clock);
     try {
       this.#raise(change);
       onBarrierUp?.(change);
       const layout = await BrokenLayout.breakDaxLayouts(change, this.#break);
-      truncateWait(change.op, 'done', layout.waitedMs / 1000);
+      onWaitEnded(change.op, 'done', layout.waitedMs / 1000);
       return layout;
     } catch (error) {
-      truncateWait(change.op, outcomeOf(error), change.waitedMs() / 1000);
+      onWaitEnded(change.op, outcomeOf(error), change.waitedMs() / 1000);
       this.#end(change);
       throw error;
     }
@@ -173,7 +173,7 @@ export class Layouts {
    * @throws DaxdError what `pages` throws
    */
   tryBreakLayouts(request: LayoutChangeRequest): BrokenLayout | undefined {
-    const { ids, clock, truncateWait } = this.#options;
+    const { ids, clock, onWaitEnded } = this.#options;
     const change = new LayoutChange(ids.next(), request, clock);
     this.#add(change);
     let layout: BrokenLayout | undefined;
@@ -182,7 +182,7 @@ export class Layouts {
     } finally {
       if (layout === undefined) this.#end(change);
     }
-    if (layout !== undefined) truncateWait(change.op, 'done', 0);
+    if (layout !== undefined) onWaitEnded(change.op, 'done', 0);
     return layout;
   }
 

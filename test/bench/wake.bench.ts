@@ -60,7 +60,7 @@ async function truncateWake(): Promise<Wake> {
     clock: systemClock,
     ids: new SortableIds(() => systemClock.wallMs()),
     pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
+    onWaitEnded() {},
   });
   const pages = [{ firstPfn: 0, count: MIB / PAGE_SIZE }];
 

@@ -11,6 +11,6 @@ export function layoutsOf(device?: LayoutPages): Layouts {
     clock: systemClock,
     ids: new SortableIds(() => systemClock.wallMs()),
     pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait() {},
+    onWaitEnded() {},
   });
 }

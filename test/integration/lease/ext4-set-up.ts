@@ -94,7 +94,7 @@ export async function setUpExt4(
     clock: systemClock,
     ids,
     pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait: () => {},
+    onWaitEnded: () => {},
   });
   const range = new BackingRange(backing, START, PARTITION_BYTES);
   const mount = { readOnly: false, layouts, log: silentLogger, clock: systemClock };

@@ -52,7 +52,7 @@ async function setUp(t: Test) {
   const ids = new SortableIds(() => clock.wallMs());
   const pageFreeLatency = new LatencyHistogram(FAST_BOUNDS_SECONDS);
   const device = { pgmap, waiters };
-  const layouts = new Layouts({ device, clock, ids, pageFreeLatency, truncateWait: () => {} });
+  const layouts = new Layouts({ device, clock, ids, pageFreeLatency, onWaitEnded: () => {} });
   const fs = await mountExt4(range, { readOnly: false, layouts, log, clock });
   const media = { partition: partition.uuid, filesystem: fs.uuid, writtenSeconds: 0 };
   let mounted = true;

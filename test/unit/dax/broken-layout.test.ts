@@ -16,7 +16,7 @@ t.test(
       clock,
       ids: { next: () => 'id' } as never,
       pageFreeLatency,
-      truncateWait() {},
+      onWaitEnded() {},
     });
     first.pin(0, 1024);
     const blocked = watch(first.layouts.breakLayouts(truncateOf(0, 1024)));

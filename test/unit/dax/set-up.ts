@@ -37,7 +37,7 @@ export async function setUpLayouts({
     clock,
     ids: new SortableIds(() => clock.wallMs()),
     pageFreeLatency,
-    truncateWait: (op, outcome, seconds) => waits.push(`${op} ${outcome} ${seconds}`),
+    onWaitEnded: (op, outcome, seconds) => waits.push(`${op} ${outcome} ${seconds}`),
     ...told,
   });
   return {

@@ -182,7 +182,7 @@ export async function setUpLeases(
     clock,
     ids,
     pageFreeLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
-    truncateWait: () => {},
+    onWaitEnded: () => {},
   });
   const fs = options.fs ?? new ToyFs(options.readOnly ?? false);
   const claims = new Claims('pmem0');
