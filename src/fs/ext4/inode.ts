@@ -2,6 +2,7 @@ import { assert } from '../../lib/assert.js';
 import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { randomU32 } from '../../lib/random.js';
+import { SECTOR_SIZE } from '../../lib/units.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { inodeChecksumSeed } from './checksum.js';
 import { locateInode } from './inode-place.js';
@@ -34,7 +35,7 @@ const TYPES: ReadonlyMap<number, InodeType> = new Map([
   [ModeType.Socket, 'socket'],
 ]);
 
-const SECTORS_PER_BLOCK = BLOCK_SIZE / 512;
+const SECTORS_PER_BLOCK = BLOCK_SIZE / SECTOR_SIZE;
 
 /**
  * One inode, copied out of its table: changes go to the media by {@link store} alone. Fields

@@ -1,4 +1,5 @@
 import { crc32c, crc32cU32, CRC_INIT } from '../../lib/crc32c.js';
+import { SECTOR_SIZE } from '../../lib/units.js';
 import type { BlockRun } from '../block-run.js';
 import { DxHash } from './dx-hash.js';
 import { encodeLeaf } from './extent-node.js';
@@ -171,7 +172,7 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
   inode.writeUInt16LE(mode, InodeField.Mode);
   inode.writeUInt16LE(links, InodeField.LinksCount);
   inode.writeUInt32LE(blocks.count * BLOCK_SIZE, InodeField.SizeLo);
-  inode.writeUInt32LE((blocks.count * BLOCK_SIZE) / 512, InodeField.BlocksLo);
+  inode.writeUInt32LE((blocks.count * BLOCK_SIZE) / SECTOR_SIZE, InodeField.BlocksLo);
   inode.writeUInt32LE(InodeFlag.Extents, InodeField.Flags);
   const now = encodeWallTime(nowSeconds * 1000);
   for (const [seconds, extra] of [

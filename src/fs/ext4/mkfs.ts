@@ -18,7 +18,13 @@ import {
   insertEntry,
   sealDirectoryBlock,
 } from './directory-block.js';
-import { BITMAP_BITS, BLOCK_SIZE, ModeType, SUPERBLOCK_OFFSET } from './layout.js';
+import {
+  BITMAP_BITS,
+  BLOCK_SIZE,
+  ModeType,
+  SUPERBLOCK_BLOCK,
+  SUPERBLOCK_OFFSET,
+} from './layout.js';
 import {
   BLOCKS_PER_GROUP,
   DESCRIPTOR_BYTES,
@@ -96,7 +102,7 @@ export async function mkfsExt4(range: BackingRange, options: MkfsOptions): Promi
   clearTail(media, range.length, used);
   await media.persist();
 
-  media.patch(0, SUPERBLOCK_OFFSET, superblock(0));
+  media.patch(SUPERBLOCK_BLOCK, SUPERBLOCK_OFFSET, superblock(0));
   await media.persist();
 }
 

@@ -16,6 +16,7 @@ import {
   FeatureRoCompat,
   FsState,
   GroupFlag,
+  SUPERBLOCK_BLOCK,
   SUPERBLOCK_OFFSET,
   SUPERBLOCK_SIZE,
   SuperField,
@@ -279,7 +280,7 @@ async function storeMountState(volume: Volume, to: 'mounted' | 'unmounted'): Pro
   markUse(volume, bytes, to);
   sealSuperblock(bytes);
   await storeSuperblockBytes(range, bytes);
-  volume.cache.drop(0);
+  volume.cache.drop(SUPERBLOCK_BLOCK);
 }
 
 /** With a journal its flag says that the filesystem is in use; without one, that it is not valid. */

@@ -1,7 +1,7 @@
 import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { isPowerOf } from '../../lib/units.js';
 import { DaxdError } from '../../lib/errno.js';
-import { formatUuid } from '../../lib/uuid.js';
+import { formatUuid, UUID_BYTES } from '../../lib/uuid.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import {
   BITMAP_BITS,
@@ -85,7 +85,7 @@ export class Superblock {
     this.firstInode = sb.readUInt32LE(SuperField.FirstInode);
     this.checksumSeed =
       (this.incompat & FeatureIncompat.ChecksumSeed) === 0
-        ? crc32c(CRC_INIT, sb.subarray(SuperField.Uuid, SuperField.Uuid + 16))
+        ? crc32c(CRC_INIT, sb.subarray(SuperField.Uuid, SuperField.Uuid + UUID_BYTES))
         : sb.readUInt32LE(SuperField.ChecksumSeed);
   }
 

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
+import { UUID_BYTES } from '../../lib/uuid.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { solveWord } from './checksum-word.js';
 import {
@@ -66,7 +67,7 @@ export class JournalSuperblock implements JournalIdentity {
   }
 
   get uuid(): Buffer {
-    return this.#bytes.subarray(JsbField.Uuid, JsbField.Uuid + 16);
+    return this.#bytes.subarray(JsbField.Uuid, JsbField.Uuid + UUID_BYTES);
   }
 
   /** Whether the numbers of blocks in its records have 64 bits: in all that daxd writes they do. */
