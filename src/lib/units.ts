@@ -4,6 +4,8 @@ import { DaxdError } from './errno.js';
 export const PAGE_SIZE = 4096;
 /** Bytes of one sector, the unit of a GPT. */
 export const SECTOR_SIZE = 512;
+/** What stat counts blocks in, whatever the filesystem's own are (stat(2)). */
+export const STAT_BLOCK_BYTES = 512;
 /** Bytes of a PMD-mapped block, the unit of a whole-block pin. */
 export const PMD_SIZE = 2 * 1024 * 1024;
 /** Pages in a block of {@link PMD_SIZE}. */

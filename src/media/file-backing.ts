@@ -4,7 +4,7 @@ import { type FileHandle, rm, statfs } from 'node:fs/promises';
 import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
-import { isAligned, PAGE_SIZE } from '../lib/units.js';
+import { isAligned, PAGE_SIZE, STAT_BLOCK_BYTES } from '../lib/units.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
 import { createFile } from './create-file.js';
 import { FallocateMode, fallocate } from './fallocate.js';
@@ -22,9 +22,6 @@ import { fileSystemError } from './system-call-error.js';
 /** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
 const TMPFS_MAGIC = 0x01021994;
 const RAMFS_MAGIC = 0x858458f6;
-
-/** stat counts blocks of this size, whatever the filesystem's own are (stat(2)). */
-const STAT_BLOCK_BYTES = 512;
 
 /** Page counts are taken for less than 2 ** 32 pages. */
 const BACKING_BYTES_MAX = (2 ** 32 - 1) * PAGE_SIZE;

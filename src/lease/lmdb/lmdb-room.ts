@@ -1,6 +1,7 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
 
 import { DaxdError } from '../../lib/errno.js';
+import { STAT_BLOCK_BYTES } from '../../lib/units.js';
 import { FallocateMode, fallocate } from '../../media/fallocate.js';
 
 /**
@@ -15,8 +16,6 @@ const RESERVED_FOR_LESS = 1 / 2;
 const STEP_BYTES = 1024 * 1024;
 /** More than LMDB's table of readers and its locks take. */
 const LOCK_FILE_BYTES = 16 * 1024;
-/** stat(2) counts in these, whatever the filesystem has. */
-const STAT_BLOCK_BYTES = 512;
 /** What may stay reserved: this much and that part where the store is opened or closed... */
 const IDLE_MAX_BYTES = 8 * 1024 * 1024;
 /** ...and while it is used this much, and half the file, since what was needed may be so again. */
