@@ -1,9 +1,8 @@
 import { assert } from '../../lib/assert.js';
 import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
-import { PAGE_SIZE } from '../../lib/units.js';
 import { checksumMismatch, damaged } from '../damage.js';
-import { ROOT_INODE } from './layout.js';
+import { BLOCK_SIZE, ROOT_INODE } from './layout.js';
 
 /**
  * One block of a directory: a chain of entries that covers the block without a gap, closed
@@ -29,13 +28,13 @@ export const EntryType = {
 /** Bytes of the longest name. @kernel EXT4_NAME_LEN (fs/ext4/ext4.h) */
 export const NAME_BYTES_MAX = 255;
 /** Where the entries of a block with a checksum tail end. */
-export const ENTRIES_END = PAGE_SIZE - 12;
+export const ENTRIES_END = BLOCK_SIZE - 12;
 
 const HEADER_BYTES = 8;
 const ENTRY_BYTES_MIN = 12;
 const TAIL_REC_LEN = 12;
 const TAIL_TYPE = 0xde;
-const CHECKSUM_OFFSET = PAGE_SIZE - 4;
+const CHECKSUM_OFFSET = BLOCK_SIZE - 4;
 const SLASH = 0x2f;
 const DOT = 0x2e;
 

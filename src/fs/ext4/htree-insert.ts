@@ -1,6 +1,5 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { PAGE_SIZE } from '../../lib/units.js';
 import {
   findRoom,
   insertEntry,
@@ -20,6 +19,7 @@ import {
   initIndexRoot,
   setIndexLevels,
 } from './htree.js';
+import { BLOCK_SIZE } from './layout.js';
 
 /** The blocks of an indexed directory within a transaction that changes them. */
 export interface ChangingIndexBlocks extends IndexBlocks {
@@ -196,7 +196,7 @@ function medianOf(sorted: readonly HashedRecord[]): number {
   let bytes = 0;
   for (let i = sorted.length; i > 0; i--) {
     const recLen = sorted[i - 1]?.recLen ?? 0;
-    if (bytes + recLen / 2 > PAGE_SIZE / 2) return i;
+    if (bytes + recLen / 2 > BLOCK_SIZE / 2) return i;
     bytes += recLen;
   }
   return Math.floor(sorted.length / 2);

@@ -1,11 +1,11 @@
 import { assert } from '../../lib/assert.js';
 import { crc32c } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
-import { PAGE_SIZE } from '../../lib/units.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { checkEntries, ENTRIES_END, initDirectoryBlock, placeName } from './directory-block.js';
 import type { DirectoryBlockPlace } from './directory-block.js';
 import { DxHash } from './dx-hash.js';
+import { BLOCK_SIZE } from './layout.js';
 
 /**
  * One block of the hash index of a directory: a table of (hash, block) pairs in ascending
@@ -133,10 +133,10 @@ export function checkIndexBlock(block: Buffer, check: IndexBlockCheck): void {
   const { place } = check;
   const isRoot = place.logical === 0;
   if (isRoot) {
-    checkEntries(block, PAGE_SIZE, place);
+    checkEntries(block, BLOCK_SIZE, place);
     checkRootInfo(block, place);
   } else {
-    const isNode = block.readUInt32LE(0) === 0 && block.readUInt16LE(4) === PAGE_SIZE;
+    const isNode = block.readUInt32LE(0) === 0 && block.readUInt16LE(4) === BLOCK_SIZE;
     if (!isNode) throw damagedIndex(place, 'it is no node of the index');
   }
 
@@ -174,7 +174,7 @@ export function initIndexRoot(
 ): void {
   initDirectoryBlock(block, root.self, root.parent);
   block.fill(0, ENTRIES_END);
-  block.writeUInt16LE(PAGE_SIZE - 12, DOTDOT_REC_LEN);
+  block.writeUInt16LE(BLOCK_SIZE - 12, DOTDOT_REC_LEN);
   block.writeUInt8(root.hashVersion, ROOT_HASH_VERSION);
   block.writeUInt8(ROOT_INFO_BYTES, ROOT_INFO_LENGTH);
   new IndexTable(block, 0).reset(root.leaf);
@@ -182,7 +182,7 @@ export function initIndexRoot(
 
 /** Makes a zeroed block a node of an index; its table is to be filled. */
 export function initIndexNode(block: Buffer): void {
-  block.writeUInt16LE(PAGE_SIZE, 4);
+  block.writeUInt16LE(BLOCK_SIZE, 4);
 }
 
 /** Seals an index block after a change, also of the entries in it, such as "..". */
@@ -193,7 +193,7 @@ export function sealIndexBlock(block: Buffer, seed: number, logical: number): vo
 }
 
 function checkRootInfo(root: Buffer, place: DirectoryBlockPlace): void {
-  if (root.readUInt16LE(DOTDOT_REC_LEN) !== PAGE_SIZE - 12) {
+  if (root.readUInt16LE(DOTDOT_REC_LEN) !== BLOCK_SIZE - 12) {
     throw damagedIndex(place, 'the index root does not begin with "." and ".."');
   }
   if (root.readUInt32LE(ROOT_INFO) !== 0)
@@ -239,7 +239,7 @@ function checkPairs(table: IndexTable, { count: blocks, place }: IndexBlockCheck
 
 /** Pairs that fit: one less than there is room, for the checksum stands behind the table. */
 function capacity(start: number): number {
-  return (PAGE_SIZE - start) / PAIR_BYTES - 1;
+  return (BLOCK_SIZE - start) / PAIR_BYTES - 1;
 }
 
 /** Covers the used part of the block, the reserved word of the tail, and four zero bytes. */
@@ -250,7 +250,7 @@ function indexChecksum(
 ): { readonly at: number; readonly computed: number } {
   const tail = start + PAIR_BYTES * block.readUInt16LE(start);
   const used = start + PAIR_BYTES * block.readUInt16LE(start + 2);
-  assert(used <= tail && tail + PAIR_BYTES <= PAGE_SIZE, 'an index table fits its block');
+  assert(used <= tail && tail + PAIR_BYTES <= BLOCK_SIZE, 'an index table fits its block');
   const overTable = crc32c(seed, block.subarray(0, used));
   const overReserved = crc32c(overTable, block.subarray(tail, tail + 4));
   return { at: tail + 4, computed: crc32c(overReserved, ZERO_WORD) };

@@ -1,9 +1,9 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
-import { GIB, MIB, PAGE_SIZE, roundUp } from '../../lib/units.js';
+import { GIB, MIB, roundUp } from '../../lib/units.js';
 import type { BlockRun } from '../block-run.js';
 import { LOG_BLOCKS_MIN } from '../jbd2/layout.js';
-import { BITMAP_BITS } from './layout.js';
+import { BITMAP_BITS, BLOCK_SIZE } from './layout.js';
 import { isSparseSuperGroup } from './sparse-super.js';
 
 /**
@@ -22,16 +22,16 @@ const ORPHAN_FILE_BLOCKS = 2;
 const SIZE_BYTES_MIN = 8 * MIB;
 
 const GROUPS_PER_FLEX = 2 ** LOG_GROUPS_PER_FLEX;
-const INODES_PER_BLOCK = PAGE_SIZE / INODE_BYTES;
+const INODES_PER_BLOCK = BLOCK_SIZE / INODE_BYTES;
 const INODES_PER_GROUP_MAX = BLOCKS_PER_GROUP;
 /** A last group with less room than this behind its own metadata is not worth having. */
 const LAST_GROUP_BLOCKS_MIN = 64;
 /** Blocks from which the journal has so many blocks, smallest first. */
 const JOURNAL_BLOCKS = [
   { from: 0, journal: LOG_BLOCKS_MIN },
-  { from: (128 * MIB) / PAGE_SIZE, journal: 4096 },
-  { from: GIB / PAGE_SIZE, journal: 8192 },
-  { from: (2 * GIB) / PAGE_SIZE, journal: 16384 },
+  { from: (128 * MIB) / BLOCK_SIZE, journal: 4096 },
+  { from: GIB / BLOCK_SIZE, journal: 8192 },
+  { from: (2 * GIB) / BLOCK_SIZE, journal: 16384 },
 ] as const;
 
 /** One group: where it lies, and where its metadata lies (mostly in another group). */
@@ -68,7 +68,7 @@ export function planMkfs(sizeBytes: number): MkfsGeometry {
       `${sizeBytes} bytes are too few for ext4 with a journal: give at least ${SIZE_BYTES_MIN}`,
     );
   }
-  const { blocks, inodesPerGroup } = planSize(Math.floor(sizeBytes / PAGE_SIZE));
+  const { blocks, inodesPerGroup } = planSize(Math.floor(sizeBytes / BLOCK_SIZE));
   const groups = planGroups(blocks, inodesPerGroup);
 
   const first = groups[0];
@@ -106,8 +106,8 @@ function planSize(available: number): { blocks: number; inodesPerGroup: number }
 }
 
 function inodesFor(blocks: number, groupCount: number): number {
-  const bytesPerInode = blocks * PAGE_SIZE < 512 * MIB ? 8192 : 16384;
-  const wanted = Math.ceil((blocks * PAGE_SIZE) / bytesPerInode / groupCount);
+  const bytesPerInode = blocks * BLOCK_SIZE < 512 * MIB ? 8192 : 16384;
+  const wanted = Math.ceil((blocks * BLOCK_SIZE) / bytesPerInode / groupCount);
   return Math.min(INODES_PER_GROUP_MAX, roundUp(wanted, INODES_PER_BLOCK));
 }
 
@@ -138,7 +138,9 @@ function flexMetadataEnd(groups: readonly GroupPlan[]): number {
 }
 
 function superCopyBlocks(group: number, groupCount: number): number {
-  return isSparseSuperGroup(group) ? 1 + Math.ceil((groupCount * DESCRIPTOR_BYTES) / PAGE_SIZE) : 0;
+  return isSparseSuperGroup(group)
+    ? 1 + Math.ceil((groupCount * DESCRIPTOR_BYTES) / BLOCK_SIZE)
+    : 0;
 }
 
 function journalBlocks(blocks: number): number {
