@@ -7,7 +7,7 @@ import type { ExtentTree } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { FileRange } from './file-space.js';
-import { freeSpan } from './free-span.js';
+import { freeSpan, isNearlyFull } from './free-span.js';
 import type { Inode } from './inode.js';
 import { changeLayout } from './layout-break.js';
 import type { Change, ChangeResult } from './layout-break.js';
@@ -21,8 +21,6 @@ import type { ChangeStage, Volume } from './volume.js';
 
 /** Extents moved at once. */
 const MOVED_EXTENTS = 2 * EXTENT_BLOCK_MAX;
-/** Blocks of a transaction left to one more move and to the inode. */
-const OTHER_BLOCKS = 48;
 
 /** How far a file's extents have moved. */
 interface Shifted {
@@ -208,7 +206,7 @@ function collapseStep(
     const extents = mapExtents(txn, volume, inode, { ...rest, max: MOVED_EXTENTS });
     const last = extents.at(-1);
     if (last === undefined) return { at, freed, isLast: true };
-    if (isFull(txn, volume)) return { at, freed, isLast: false };
+    if (isNearlyFull(txn, volume)) return { at, freed, isLast: false };
     const to = last.logical + last.length;
     // What is moved away left a hole before it, or the range did.
     const moved = movedBy(clipExtents(extents, rest), -by);
@@ -227,16 +225,12 @@ function insertStep(txn: Transaction, volume: Volume, { inode, span, at: start }
     const [first] = extents;
     const last = extents.at(-1);
     if (first === undefined || last === undefined) return { at, freed: 0, isLast: true };
-    if (at < start && isFull(txn, volume)) return { at, freed: 0, isLast: false };
+    if (at < start && isNearlyFull(txn, volume)) return { at, freed: 0, isLast: false };
     // What lay behind them has moved by as much.
     const to = last.logical + last.length + by;
     spliceExtents(txn, volume, { inode, span: { from: first.logical, to } }, movedBy(extents, by));
     at = first.logical;
   }
-}
-
-function isFull(txn: Transaction, volume: Volume): boolean {
-  return txn.changes.size > Math.max(0, volume.transactionBlocksMax - OTHER_BLOCKS);
 }
 
 function movedBy(extents: readonly Extent[], blocks: number): Extent[] {

@@ -8,7 +8,10 @@ import type { Inode } from './inode.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
-/** Blocks of a transaction left to what changes beside what is freed: tree, inode, orphan list. */
+/**
+ * Blocks of a transaction left to what changes beside what is freed or moved: tree, inode, orphan
+ * list; or one more move.
+ */
 const OTHER_BLOCKS = 48;
 /** Bitmaps that freeing one stretch may touch, at most. */
 const GROUPS_AT_ONCE = 4;
@@ -46,7 +49,6 @@ export function freeSpan(
   leave: FreeLeave,
 ): FreedPiece {
   const tree = { source: txn, volume, inode };
-  const changesMax = volume.transactionBlocksMax - OTHER_BLOCKS - spare;
   let blocks = 0;
   for (let { to } = span; ;) {
     const rest = { from: span.from, to };
@@ -58,7 +60,7 @@ export function freeSpan(
     let from = to;
     let isFull = false;
     for (const { logical, physical, length } of pieces) {
-      isFull = blocks > 0 && loggedBlocks(txn) > changesMax;
+      isFull = blocks > 0 && isNearlyFull(txn, volume, spare);
       if (isFull) break;
       freeBlocks(txn, volume, { start: physical, count: length }, leave);
       from = logical;
@@ -88,9 +90,17 @@ export async function inTransactions(
   }
 }
 
-/** Blocks of the log that a transaction takes, about. */
-function loggedBlocks({ changes, revoked }: Transaction): number {
-  return changes.size + Math.ceil(revoked.size / REVOKES_PER_BLOCK);
+/**
+ * Whether a transaction has no room for more of a work that goes on in the next one, and for
+ * `spare` blocks of the caller's. One without a change always has.
+ */
+export function isNearlyFull(
+  { changes, revoked }: Transaction,
+  volume: Volume,
+  spare = 0,
+): boolean {
+  const logged = changes.size + Math.ceil(revoked.size / REVOKES_PER_BLOCK);
+  return logged > Math.max(0, volume.transactionBlocksMax - OTHER_BLOCKS - spare);
 }
 
 /** The last extent first, cut into pieces of some length. */
