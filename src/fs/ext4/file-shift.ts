@@ -1,6 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
-import { isAligned } from '../../lib/units.js';
 import { spliceExtents } from './extent-splice.js';
 import { lastExtents, mapExtents, WHOLE_FILE } from './extent-tree.js';
 import type { ExtentTree } from './extent-tree.js';
@@ -14,7 +13,7 @@ import type { Change, ChangeResult } from './layout-break.js';
 import { BLOCK_SIZE, EXTENT_BLOCK_MAX, FILE_BLOCKS_MAX, FILE_SIZE_MAX } from './layout.js';
 import { leavePinned } from './leave-pinned.js';
 import { PinnedCopies } from './pinned-copies.js';
-import { checkRange, readWritable, rereadWritable } from './regular-file.js';
+import { checkWholeBlocks, readWritable, rereadWritable } from './regular-file.js';
 import { touchContent } from './touch-content.js';
 import type { Transaction } from './transaction.js';
 import type { ChangeStage, Volume } from './volume.js';
@@ -49,7 +48,7 @@ export async function collapseRange(
   range: FileRange,
   change: Change = {},
 ): Promise<ChangeResult> {
-  const span = blocksOf(range);
+  const span = checkWholeBlocks(range.offset, range.length);
   return await shiftRange(volume, number, change, {
     op: 'collapse-range',
     span,
@@ -84,7 +83,7 @@ export async function insertRange(
   range: FileRange,
   change: Change = {},
 ): Promise<ChangeResult> {
-  const span = blocksOf(range);
+  const span = checkWholeBlocks(range.offset, range.length);
   return await shiftRange(volume, number, change, {
     op: 'insert-range',
     span,
@@ -235,18 +234,6 @@ function insertStep(txn: Transaction, volume: Volume, { inode, span, at: start }
 
 function movedBy(extents: readonly Extent[], blocks: number): Extent[] {
   return extents.map((extent) => ({ ...extent, logical: extent.logical + blocks }));
-}
-
-/** @throws DaxdError EINVAL for a range that is not whole blocks, EFBIG */
-function blocksOf({ offset, length }: FileRange): BlockSpan {
-  const end = checkRange(offset, length);
-  if (length === 0 || !isAligned(offset, BLOCK_SIZE) || !isAligned(length, BLOCK_SIZE)) {
-    throw new DaxdError(
-      'EINVAL',
-      `bytes ${offset} to ${end} are no whole blocks: give multiples of ${BLOCK_SIZE}`,
-    );
-  }
-  return { from: offset / BLOCK_SIZE, to: end / BLOCK_SIZE };
 }
 
 function checkCollapse({ number, size }: Inode, { offset, length }: FileRange): void {

@@ -1,5 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
-import { isAligned } from '../../lib/units.js';
+import type { ByteSpan } from './byte-span.js';
 import { mapExtents } from './extent-tree.js';
 import { clipExtents, countBlocks, joinExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
@@ -9,7 +9,7 @@ import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { tryBreakFileLayouts } from './layout-break.js';
 import type { MediaRun, QuarantineMove } from './quarantine-state.js';
-import { checkRange } from './regular-file.js';
+import { checkWholeBlocks } from './regular-file.js';
 import type { Volume } from './volume.js';
 
 /**
@@ -64,17 +64,10 @@ export class Quarantine {
    */
   async release(mediaOffset: number, length: number): Promise<void> {
     const volume = this.#volume;
-    const end = checkRange(mediaOffset, length);
-    if (length === 0 || !isAligned(mediaOffset, BLOCK_SIZE) || !isAligned(length, BLOCK_SIZE)) {
-      throw new DaxdError(
-        'EINVAL',
-        `bytes ${mediaOffset} to ${end} are no whole blocks: give multiples of ${BLOCK_SIZE}`,
-      );
-    }
+    const span = checkWholeBlocks(mediaOffset, length);
     volume.assertWritable();
     const { inode } = volume.quarantine;
-    if (inode === undefined) throw notQuarantined(mediaOffset, end);
-    const span = { from: mediaOffset / BLOCK_SIZE, to: end / BLOCK_SIZE };
+    if (inode === undefined) throw notQuarantined(span);
     await volume.withInode(inode, async () => {
       await this.#free(inode, span);
     });
@@ -82,10 +75,9 @@ export class Quarantine {
 
   async #free(number: number, span: BlockSpan): Promise<void> {
     const volume = this.#volume;
-    const from = span.from * BLOCK_SIZE;
-    const to = span.to * BLOCK_SIZE;
     const extents = this.#extents(span);
-    if (countBlocks(extents) < span.to - span.from) throw notQuarantined(from, to);
+    if (countBlocks(extents) < span.to - span.from) throw notQuarantined(span);
+    const { from, to } = bytesOf(span);
     // To the layer below it is a hole in the file: each block stands at its own number.
     const layout = tryBreakFileLayouts(volume, { op: 'punch-hole', inode: number, from, to });
     if (layout === undefined) {
@@ -121,6 +113,11 @@ export class Quarantine {
   }
 }
 
-function notQuarantined(from: number, to: number): DaxdError {
+function bytesOf({ from, to }: BlockSpan): ByteSpan {
+  return { from: from * BLOCK_SIZE, to: to * BLOCK_SIZE };
+}
+
+function notQuarantined(span: BlockSpan): DaxdError {
+  const { from, to } = bytesOf(span);
   return new DaxdError('ENOENT', `bytes ${from} to ${to} of the partition are not all quarantined`);
 }

@@ -1,8 +1,10 @@
 import { DaxdError } from '../../lib/errno.js';
+import { isAligned } from '../../lib/units.js';
+import type { BlockSpan } from './extent.js';
 import { refuseFlags } from './inode-flags.js';
 import { readInode } from './inode.js';
 import type { Inode } from './inode.js';
-import { FILE_SIZE_MAX, InodeFlag } from './layout.js';
+import { BLOCK_SIZE, FILE_SIZE_MAX, InodeFlag } from './layout.js';
 import type { BlockSource } from './transaction.js';
 import type { ChangeStage, Volume } from './volume.js';
 
@@ -83,4 +85,20 @@ export function checkRange(offset: number, length: number): number {
     );
   }
   return end;
+}
+
+/**
+ * Checks a range as {@link checkRange} does, and that it is whole blocks, which it gives.
+ *
+ * @throws DaxdError EINVAL when it is not, or is empty, EFBIG
+ */
+export function checkWholeBlocks(offset: number, length: number): BlockSpan {
+  const end = checkRange(offset, length);
+  if (length === 0 || !isAligned(offset, BLOCK_SIZE) || !isAligned(length, BLOCK_SIZE)) {
+    throw new DaxdError(
+      'EINVAL',
+      `bytes ${offset} to ${end} are no whole blocks: give multiples of ${BLOCK_SIZE}`,
+    );
+  }
+  return { from: offset / BLOCK_SIZE, to: end / BLOCK_SIZE };
 }
