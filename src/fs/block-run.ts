@@ -5,6 +5,11 @@ export interface BlockRun {
   readonly count: number;
 }
 
+/** Blocks of all runs. */
+export function countRuns(runs: readonly BlockRun[]): number {
+  return runs.reduce((total, { count }) => total + count, 0);
+}
+
 /** The part of a run that lies in one group. */
 export interface GroupPart {
   readonly group: number;

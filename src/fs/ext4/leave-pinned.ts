@@ -1,4 +1,5 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
+import { countRuns } from '../block-run.js';
 import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { freeBlocks } from './allocator.js';
@@ -80,7 +81,7 @@ function quarantine(
   runs: readonly BlockRun[],
   layout: BrokenLayout,
 ): number {
-  const blocks = runs.reduce((total, { count }) => total + count, 0);
+  const blocks = countRuns(runs);
   if (blocks === 0) return 0;
   volume.quarantine.assertRoom(blocks);
   txn.requireIdle(layout);

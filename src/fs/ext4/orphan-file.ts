@@ -70,7 +70,7 @@ export class OrphanFile {
     if (!Number.isInteger(count) || count > BLOCKS_MAX) {
       throw damagedOrphanFile(number, `has a size of ${inode.size} bytes`);
     }
-    return new OrphanFile(source, inode, blocksOf(source, volume, inode, count));
+    return new OrphanFile(source, inode, mappedBlocks(source, volume, inode, count));
   }
 
   /**
@@ -135,7 +135,8 @@ export class OrphanFile {
   }
 }
 
-function blocksOf(source: BlockSource, volume: Volume, inode: Inode, count: number): number[] {
+/** The numbers of its blocks. @throws DaxdError EUCLEAN where they are not `count`, all of them written */
+function mappedBlocks(source: BlockSource, volume: Volume, inode: Inode, count: number): number[] {
   const extents = mapExtents(source, volume, inode);
   if (countBlocks(extents) !== count || extents.some(({ unwritten }) => unwritten)) {
     throw damagedOrphanFile(

@@ -1,6 +1,7 @@
 import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGES_PER_PMD, PMD_SIZE } from '../../lib/units.js';
+import { countRuns } from '../block-run.js';
 import { reserveBlocks, whenSpace } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { DataStores } from './data-stores.js';
@@ -72,7 +73,7 @@ export class StagedContent {
     this.#state = 'full';
     let left = Math.ceil(this.#size / BLOCK_SIZE);
     for (const reservation of this.#reservations) {
-      const count = Math.min(left, blocksOf(reservation));
+      const count = Math.min(left, countRuns(reservation.runs));
       reservation.trim(count);
       left -= count;
     }
@@ -113,10 +114,7 @@ export class StagedContent {
 
   /** Has at least `blocks` reserved, and where there is room as much again, for long extents. */
   #reserve(blocks: number, aheadMax: number): void {
-    const have = this.#reservations.reduce(
-      (total, reservation) => total + blocksOf(reservation),
-      0,
-    );
+    const have = this.#reservations.reduce((total, { runs }) => total + countRuns(runs), 0);
     const needed = blocks - have;
     if (needed <= 0) return;
     const wanted = Math.max(needed, Math.min(aheadMax, have));
@@ -164,8 +162,4 @@ export async function stageContent(
     content.release();
     throw error;
   }
-}
-
-function blocksOf({ runs }: Reservation): number {
-  return runs.reduce((total, { count }) => total + count, 0);
 }
