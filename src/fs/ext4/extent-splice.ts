@@ -17,7 +17,7 @@ import {
 import type { IndexEntry } from './extent-node.js';
 import { readNode } from './extent-tree.js';
 import type { ExtentTree } from './extent-tree.js';
-import { clipExtents, countBlocks } from './extent.js';
+import { asOne, clipExtents, countBlocks, goesOn } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { EXTENT_DEPTH_MAX, EXTENT_ROOT_MAX, FeatureRoCompat, FILE_BLOCKS_MAX } from './layout.js';
@@ -123,13 +123,11 @@ function cut(extent: Extent, span: BlockSpan): Extent {
 /** Adds an extent behind others, as a part of the last where one entry can say both. */
 function pushJoined(extents: Extent[], extent: Extent): void {
   const last = extents.at(-1);
-  const isNext =
+  const isPart =
     last !== undefined &&
-    last.unwritten === extent.unwritten &&
-    last.logical + last.length === extent.logical &&
-    last.physical + last.length === extent.physical &&
+    goesOn(last, extent) &&
     last.length + extent.length <= extentLengthMax(extent.unwritten);
-  if (isNext) extents[extents.length - 1] = { ...last, length: last.length + extent.length };
+  if (isPart) extents[extents.length - 1] = asOne(last, extent);
   else extents.push(extent);
 }
 

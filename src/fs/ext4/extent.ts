@@ -115,15 +115,24 @@ export function joinExtents(extents: readonly Extent[]): Extent[] {
   const joined: Extent[] = [];
   for (const extent of extents.toSorted((a, b) => a.logical - b.logical)) {
     const last = joined.at(-1);
-    const isNext =
-      last !== undefined &&
-      last.unwritten === extent.unwritten &&
-      last.logical + last.length === extent.logical &&
-      last.physical + last.length === extent.physical;
-    if (isNext) joined[joined.length - 1] = { ...last, length: last.length + extent.length };
+    if (last !== undefined && goesOn(last, extent)) joined[joined.length - 1] = asOne(last, extent);
     else joined.push(extent);
   }
   return joined;
+}
+
+/** Whether an extent begins where another ends, in the file and on the media, and is of its kind. */
+export function goesOn(last: Extent, extent: Extent): boolean {
+  return (
+    last.unwritten === extent.unwritten &&
+    last.logical + last.length === extent.logical &&
+    last.physical + last.length === extent.physical
+  );
+}
+
+/** An extent and the one that {@link goesOn} behind it. */
+export function asOne(last: Extent, { length }: Extent): Extent {
+  return { ...last, length: last.length + length };
 }
 
 /** Lays runs of blocks into a file from `logical` on. */
