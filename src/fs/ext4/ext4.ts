@@ -9,7 +9,7 @@ import { listDirectory } from './directory-listing.js';
 import type { ListedEntry } from './directory-listing.js';
 import { Evictions } from './evictions.js';
 import { FileNow } from './file-now.js';
-import { fileExtents, mergedExtents, readFile, readFileStream } from './file-read.js';
+import { fileExtents, readFile, readFileStream } from './file-read.js';
 import type { FileExtent } from './file-read.js';
 import { seekData, seekHole } from './file-seek.js';
 import { collapseRange, insertRange } from './file-shift.js';
@@ -178,11 +178,6 @@ export class Ext4 {
   /** Where the bytes [from, to) of a file lie, whole blocks around them; holes are left out. */
   extents(number: number, from = 0, to = Infinity): FileExtent[] {
     return fileExtents(this.#live, readFileInode(this.#live, this.#live, number), from, to);
-  }
-
-  /** As {@link extents}, and extents that go on one behind the other on the media are one. */
-  fiemap(number: number, from = 0, to = Infinity): FileExtent[] {
-    return mergedExtents(this.extents(number, from, to));
   }
 
   /** The first byte of data at or after `offset`. @throws DaxdError ENXIO, see {@link seekData} */

@@ -109,22 +109,6 @@ export function fileExtents(volume: Volume, inode: Inode, from = 0, to = Infinit
   return clipExtents(mapExtents(volume, volume, inode, span), span).map(toFileExtent);
 }
 
-/** Ascending extents, those that go on one behind the other in file and media made one. */
-export function mergedExtents(extents: readonly FileExtent[]): FileExtent[] {
-  const merged: FileExtent[] = [];
-  for (const extent of extents) {
-    const last = merged.at(-1);
-    const isNext =
-      last !== undefined &&
-      last.unwritten === extent.unwritten &&
-      last.fileOffset + last.length === extent.fileOffset &&
-      last.mediaOffset + last.length === extent.mediaOffset;
-    if (isNext) merged[merged.length - 1] = { ...last, length: last.length + extent.length };
-    else merged.push(extent);
-  }
-  return merged;
-}
-
 /** An extent in bytes. */
 export function toFileExtent({ logical, physical, length, unwritten }: Extent): FileExtent {
   return {

@@ -141,12 +141,6 @@ export class Inode {
     this.#setTime(InodeField.Mtime, InodeField.MtimeExtra, value);
   }
 
-  /** Undefined where the inode is too small to hold it. */
-  get crtimeNs(): bigint | undefined {
-    if (!this.#has(InodeField.CrtimeExtra)) return undefined;
-    return this.#time(InodeField.Crtime, InodeField.CrtimeExtra);
-  }
-
   /** When it was deleted, in seconds; 0 while it lives, but for an orphan on the list. */
   get dtime(): number {
     return this.#bytes.readUInt32LE(InodeField.Dtime);

@@ -133,11 +133,6 @@ export class Transaction implements BlockSource {
     if (!this.#seals.has(key)) this.#seals.set(key, seal);
   }
 
-  /** Whether a seal with this key waits: what it covers was verified before it was changed. */
-  isSealDue(key: string): boolean {
-    return this.#seals.has(key);
-  }
-
   /** Has `run` called in the same turn in which others come to see the change. */
   onStored(run: () => void): void {
     this.#stored.push(run);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { mergedExtents } from '../../../../src/fs/ext4/file-read.js';
+import { joinExtents } from '../../../../src/fs/ext4/extent.js';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { BLOCK_SIZE as B, FILE_SIZE_MAX } from '../../../../src/fs/ext4/layout.js';
 import { DaxdError } from '../../../../src/lib/errno.js';
@@ -136,11 +136,16 @@ async function describe(image: string): Promise<string[]> {
     return operations.map((_, i) => {
       const number = fs.lookup(`f${i}`);
       const { size } = fs.stat(number);
-      const extents = mergedExtents(
-        fs.extents(number).map((extent) => ({ ...extent, mediaOffset: extent.fileOffset })),
-      ).map(({ fileOffset, length, unwritten }) => {
-        return `${fileOffset / B}+${length / B}${unwritten ? 'u' : ''}`;
-      });
+      const extents = joinExtents(
+        fs.extents(number).map(({ fileOffset, length, unwritten }) => {
+          return {
+            logical: fileOffset / B,
+            physical: fileOffset / B,
+            length: length / B,
+            unwritten,
+          };
+        }),
+      ).map(({ logical, length, unwritten }) => `${logical}+${length}${unwritten ? 'u' : ''}`);
       const target = Buffer.alloc(size);
       fs.read(number, 0, target);
       const content = target.toString('latin1').replaceAll(/(.)\1*/gs, run);
