@@ -10,11 +10,11 @@ import { systemClock } from '../../../src/lib/clock.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
 import { openBacking } from '../../../src/media/open-backing.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
 import { bytesOf } from '../../support/backing-bytes.js';
 import { fsck } from '../../support/ext4-image.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { requires } from '../../support/requires.js';
 import { scratch } from './set-up.js';
 

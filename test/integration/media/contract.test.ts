@@ -7,8 +7,8 @@ import { InvariantError } from '../../../src/lib/assert.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import type { Backing } from '../../../src/media/backing.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { openBacking } from '../../../src/media/open-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 const SIZE = 1024 * 1024;
 

@@ -7,9 +7,9 @@ import type { Clock } from '../../../src/lib/clock.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { debugfsWrite, fsck, makeImage, runJudge } from '../ext4-image.js';
 import { layoutsOf } from '../layouts.js';
+import { MemoryBacking } from '../memory-backing.js';
 import { BLOCK, inodeOffset, survey } from './atlas.js';
 import { seal } from './seal.js';
 

@@ -8,7 +8,7 @@ import { RequestQueue } from '../../../src/block/request-queue.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { WarningRecorder } from './log-recorder.js';
 
 interface SetUp {

@@ -9,7 +9,7 @@ import {
 import { encodeEntry, LINUX_FILESYSTEM_TYPE } from '../../../src/block/gpt-entry.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { reseal } from './reseal.js';
 
 const uuid = '01234567-89ab-cdef-0123-456789abcdef';

@@ -9,7 +9,7 @@ import {
 } from '../../../src/block/partition-table.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { WarningRecorder } from './log-recorder.js';
 import { reseal } from './reseal.js';
 import { testSeed } from '../../support/random-test.js';

@@ -3,7 +3,7 @@ import t from 'tap';
 import { firstNonZero, recogniseSignature } from '../../../src/block/signature.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 function rangeWith(offset: number, bytes: string, length = 2 * MIB): BackingRange {
   const range = new BackingRange(new MemoryBacking(4 * MIB), 4096, length);

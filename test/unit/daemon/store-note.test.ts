@@ -4,7 +4,7 @@ import { StoreNote } from '../../../src/daemon/store-note.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
 import { FileNote } from '../../../src/media/file-note.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { MemoryStore } from '../lease/memory-store.js';
 
 t.test('drop: a note that cannot be taken away stays, and the daemon ends all the same', (t) => {

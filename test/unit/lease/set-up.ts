@@ -23,11 +23,11 @@ import { SortableIds } from '../../../src/lib/sortable-id.js';
 import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
 import { UsageRef } from '../../../src/lib/usage-ref.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { DevPagemap, MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { MemoryStore, type MemoryDisk } from './memory-store.js';
 import { ToyFs } from './toy-fs.js';
 

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { InvariantError } from '../../../src/lib/assert.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 const SIZE = 8192;
 

@@ -5,10 +5,10 @@ import { RequestQueue } from '../../../src/block/request-queue.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
 import { BackingRange } from '../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import type { RawMemory } from '../../../src/media/raw-memory.js';
 import { Exports } from '../../../src/nbd/exports.js';
 import { NbdCounters } from '../../../src/nbd/nbd-counters.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 const SIZE = 64 * MIB;
 const MEMORY: RawMemory = {

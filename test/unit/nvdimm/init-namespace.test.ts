@@ -1,10 +1,10 @@
 import t from 'tap';
 
 import { MIB } from '../../../src/lib/units.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { endInit, isInitCut } from '../../../src/nvdimm/init-mark.js';
 import { initNamespace } from '../../../src/nvdimm/init-namespace.js';
 import { isBlank } from '../../../src/nvdimm/is-blank.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { fsdaxBacking, setUpProbe } from './probe-set-up.js';
 
 const fsdax = { mode: 'fsdax', map: 'dev', align: 2 * MIB } as const;

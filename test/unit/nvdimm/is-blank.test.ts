@@ -1,8 +1,8 @@
 import t from 'tap';
 
 import { MIB } from '../../../src/lib/units.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { isBlank } from '../../../src/nvdimm/is-blank.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { fsdaxBacking } from './probe-set-up.js';
 
 const sizeBytes = 40 * MIB;

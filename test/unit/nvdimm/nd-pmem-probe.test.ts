@@ -3,7 +3,6 @@ import t from 'tap';
 import { bdevDaxSupported } from '../../../src/dax/bdev-dax-supported.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { MIB } from '../../../src/lib/units.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { MemoryType } from '../../../src/mm/dev-pagemap.js';
 import {
   encodeInfoBlock,
@@ -13,6 +12,7 @@ import {
 } from '../../../src/nvdimm/info-block.js';
 import { ndPfnCreate } from '../../../src/nvdimm/nd-pfn-create.js';
 import { bytesOf } from '../../support/backing-bytes.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { fsdaxBacking, setUpProbe } from './probe-set-up.js';
 
 const uuid = '11111111-2222-3333-4444-555555555555';

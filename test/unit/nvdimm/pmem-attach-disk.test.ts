@@ -4,8 +4,8 @@ import { Device } from '../../../src/base/device.js';
 import { readGptCopy, writeGptCopy } from '../../../src/block/gpt-copy.js';
 import { MIB } from '../../../src/lib/units.js';
 import { UsageRef } from '../../../src/lib/usage-ref.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { DevPagemap } from '../../../src/mm/dev-pagemap.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 import { BRANCHES, type Branch, failAt, releasesAfter, stepsOf } from './attach-faults.js';
 import { fsdaxBacking, type ProbeSetUp, setUpProbe } from './probe-set-up.js';
 

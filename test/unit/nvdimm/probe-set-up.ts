@@ -4,13 +4,13 @@ import type { Clock } from '../../../src/lib/clock.js';
 import type { LogFields, Logger } from '../../../src/lib/logger.js';
 import { MIB } from '../../../src/lib/units.js';
 import type { Backing } from '../../../src/media/backing.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
 import { INFO_BLOCK_OFFSET, encodeInfoBlock } from '../../../src/nvdimm/info-block.js';
 import { ndPfnCreate } from '../../../src/nvdimm/nd-pfn-create.js';
 import { type NdPmemProbeOptions, ndPmemProbe } from '../../../src/nvdimm/nd-pmem-probe.js';
 import type { PmemDevice } from '../../../src/nvdimm/pmem-device.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error';

@@ -13,7 +13,6 @@ import { DaxdError } from '../../../../src/lib/errno.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import {
   fsck,
   fsckMounted,
@@ -26,6 +25,7 @@ import { until } from './orphan-set-up.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { settle } from '../../../support/settle.js';
 

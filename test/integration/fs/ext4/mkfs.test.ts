@@ -10,7 +10,6 @@ import { systemClock } from '../../../../src/lib/clock.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { GIB, MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import {
   debugfs,
@@ -23,6 +22,7 @@ import {
 import { requires } from '../../../support/requires.js';
 import { mountForTest, mountImage, ownTree, readAll } from './set-up.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 
 const UUID = '11111111-2222-3333-4444-555555555555';
 

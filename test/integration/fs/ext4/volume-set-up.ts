@@ -13,7 +13,6 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB, PAGE_SIZE } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import type { Backing } from '../../../../src/media/backing.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import { pinUserPages, unpinUserPages } from '../../../../src/mm/gup.js';
 import { bytesOf } from '../../../support/backing-bytes.js';
@@ -26,6 +25,7 @@ import {
 } from '../../../support/ext4-image.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
 import { layoutsOf } from '../../../support/layouts.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 
 /** A volume of an image file, open for writing, with pages under it that can be pinned. */

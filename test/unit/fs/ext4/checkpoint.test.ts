@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { persistStores, storeInPlace } from '../../../../src/fs/ext4/checkpoint.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 
 interface Media {
   readonly range: BackingRange;

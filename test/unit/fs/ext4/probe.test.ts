@@ -4,7 +4,7 @@ import { mkfsExt4 } from '../../../../src/fs/ext4/mkfs.js';
 import { probeSuperblock } from '../../../../src/fs/ext4/probe.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 
 const clock = { nowMs: () => 0, wallMs: () => 1_700_000_000_000, setTimer: () => () => {} };
 

@@ -7,7 +7,7 @@ import {
 } from '../../../../src/fs/ext4/superblock-store.js';
 import { isSuperblockWhole, sealSuperblock } from '../../../../src/fs/ext4/superblock.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 import { testSeed } from '../../../support/random-test.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 

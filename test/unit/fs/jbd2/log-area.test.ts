@@ -3,7 +3,7 @@ import t from 'tap';
 import { LogArea } from '../../../../src/fs/jbd2/log-area.js';
 import { InvariantError } from '../../../../src/lib/assert.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 
 const BLOCK = 4096;
 

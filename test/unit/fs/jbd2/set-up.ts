@@ -6,7 +6,7 @@ import { planReplay, readLogged } from '../../../../src/fs/jbd2/recovery.js';
 import type { ReplayPlan } from '../../../../src/fs/jbd2/recovery.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import { MemoryBacking } from '../../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../../support/memory-backing.js';
 
 /** Blocks of the media of these tests; the log takes some in two runs. */
 export const MEDIA_BLOCKS = 256;

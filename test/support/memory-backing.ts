@@ -1,8 +1,8 @@
-import { assert } from '../lib/assert.js';
-import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
-import { isAligned, PAGE_SIZE } from '../lib/units.js';
-import type { Backing } from './backing.js';
-import { Mapping, WINDOW_BYTES } from './mapping.js';
+import { assert } from '../../src/lib/assert.js';
+import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../../src/lib/latency-histogram.js';
+import { isAligned, PAGE_SIZE } from '../../src/lib/units.js';
+import type { Backing } from '../../src/media/backing.js';
+import { Mapping, WINDOW_BYTES } from '../../src/media/mapping.js';
 
 /** What a {@link MemoryBacking} can be told. */
 export interface MemoryBackingOptions {
@@ -13,7 +13,7 @@ export interface MemoryBackingOptions {
   readonly onPersist?: (offset: number, length: number) => void | Promise<void>;
 }
 
-/** A backing in this process's memory, for tests and benchmarks of the layers above. */
+/** A backing in this process's memory, for tests of the layers above media. */
 export class MemoryBacking implements Backing {
   readonly path = '(memory)';
   readonly kind = 'file';

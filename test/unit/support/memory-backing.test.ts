@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { InvariantError } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
-import { MemoryBacking } from '../../../src/media/memory-backing.js';
+import { MemoryBacking } from '../../support/memory-backing.js';
 
 t.test('constructor: whole pages of zeros, in windows as asked for', async (t) => {
   const backing = new MemoryBacking(3 * 4096, { windowBytes: 8192 });
