@@ -97,11 +97,6 @@ export class Gendisk {
     return this.#wholeDisk;
   }
 
-  /** Why the table on the disk cannot be used; undefined when it can, or when there is none. */
-  get tableProblem(): string | undefined {
-    return this.#scan.kind === 'unusable' ? this.#scan.reason : undefined;
-  }
-
   /**
    * The partition called `name`, or the whole disk under its own name.
    *
@@ -154,23 +149,12 @@ export class Gendisk {
   }
 
   /**
-   * Lays an empty GPT over a blank disk; settles when it is durable.
-   *
-   * @throws DaxdError EEXIST when the disk holds a table or anything else at its ends,
-   * EUCLEAN when it holds a damaged table, EBUSY while the disk is claimed, EROFS, ENOSPC.
-   */
-  async createTable(): Promise<void> {
-    await this.#edit(async () => {
-      await this.#createTable();
-    });
-  }
-
-  /**
    * Adds a partition of the Linux filesystem type, first laying a table over a blank disk;
    * settles when it is durable.
    *
    * @throws DaxdError EINVAL for a label or size that does not fit, ENOSPC when there is no
-   * room or no slot, EBUSY while the disk is claimed, and what `createTable` throws.
+   * room or no slot, EBUSY while the disk is claimed, EEXIST when there is no table but something
+   * else at the ends of the disk, EUCLEAN when the table is damaged, EROFS.
    */
   async addPartition({ sizeBytes, label }: NewPartition): Promise<Partition> {
     checkLabel(label);
@@ -264,9 +248,10 @@ export class Gendisk {
     }
   }
 
+  /** Lays an empty GPT over a disk that holds none. */
   async #createTable(): Promise<void> {
     this.#refuseUnusable();
-    const lying = this.#scan.kind === 'gpt' ? 'a GPT' : this.#lyingAtEnds();
+    const lying = this.#lyingAtEnds();
     if (lying !== undefined) {
       throw new DaxdError('EEXIST', `${this.name} is not blank: it holds ${lying}; clear it first`);
     }

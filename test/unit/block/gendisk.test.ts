@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import t from 'tap';
 
 import { Gendisk } from '../../../src/block/gendisk.js';
-import { scanPartitionTable } from '../../../src/block/partition-table.js';
+import { createPartitionTable, scanPartitionTable } from '../../../src/block/partition-table.js';
 import { RequestQueue } from '../../../src/block/request-queue.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { MIB } from '../../../src/lib/units.js';
@@ -29,6 +29,12 @@ function setUp({ backing = new MemoryBacking(32 * MIB), dataOffset = 6 * MIB } =
     return disk;
   };
   return { backing, disk: make(), log, again: make };
+}
+
+/** A blank disk with a table laid over it, and no partition. */
+async function layTable(disk: Gendisk): Promise<void> {
+  await createPartitionTable(disk.range);
+  disk.scanPartitions();
 }
 
 function listed(disk: Gendisk): (readonly [string, string, number, number])[] {
@@ -118,7 +124,7 @@ t.test('addPartition: nobody gets the whole disk while the table is edited', asy
     },
   });
   const { disk: edited, again } = setUp({ backing });
-  await edited.createTable();
+  await layTable(edited);
   for (const label of ['a', 'b']) {
     disk = edited;
     await edited.addPartition({ sizeBytes: 4 * MIB, label });
@@ -138,7 +144,7 @@ t.test('addPartition: nobody gets the whole disk while the table is edited', asy
 t.test('addPartition: where the media fail the disk is free again', async (t) => {
   const { backing, fail } = failingBacking();
   const { disk } = setUp({ backing });
-  await disk.createTable();
+  await layTable(disk);
   fail();
   await t.rejects(disk.addPartition({ label: 'a' }), { message: 'no medium' });
   t.strictSame(disk.partitions, []);
@@ -229,22 +235,20 @@ t.test('edits: EUCLEAN once a table was left that cannot be used, until a good o
 
   const refusal = {
     code: 'EUCLEAN',
-    message: /entries 1 and 2 overlap.*: clear it, or correct the table/,
+    message:
+      /a table that cannot be used \(GPT entries 1 and 2 overlap.*: clear it, or correct the table/,
   };
   disk.scanPartitions();
-  t.match(disk.tableProblem, /a table that cannot be used \(GPT entries 1 and 2 overlap/);
   t.match(log.warnings, [{ fields: { code: 'EUCLEAN', disk: 'pmem0' }, message: /unusable/ }]);
   t.strictSame(disk.partitions, []);
   t.throws(() => first.claim('late'), { code: 'ENODEV' });
   await t.rejects(disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), refusal);
   await t.rejects(disk.deletePartition('pmem0p1'), { code: 'ENOENT' });
-  await t.rejects(disk.createTable(), refusal);
   t.ok(backing.mapping.view(0, backing.sizeBytes).equals(stored), 'not a byte changed');
 
   await left.table.remove(2);
   await left.table.add({ ...entry, firstLba: 20480, lastLba: 24575 });
   disk.scanPartitions();
-  t.equal(disk.tableProblem, undefined);
   t.match(await disk.addPartition({ sizeBytes: 4 * MIB, label: 'b' }), { name: 'pmem0p3' });
   t.strictSame(
     disk.partitions.map(({ label }) => label),
@@ -252,7 +256,7 @@ t.test('edits: EUCLEAN once a table was left that cannot be used, until a good o
   );
 });
 
-t.test('createTable: EEXIST on what is not blank, which stays as it is', async (t) => {
+t.test('addPartition: EEXIST on what is not blank, which stays as it is', async (t) => {
   for (const [what, offset, bytes] of [
     ['ext4', 1080, '\x53\xef'],
     ['data at byte 700000', 700000, 'x'],
@@ -260,29 +264,26 @@ t.test('createTable: EEXIST on what is not blank, which stays as it is', async (
   ] as const) {
     const { disk, backing } = setUp();
     disk.range.write(offset, Buffer.from(bytes, 'latin1'));
-    await t.rejects(disk.createTable(), { code: 'EEXIST', message: new RegExp(what) });
-    await t.rejects(disk.addPartition({ label: 'a' }), { code: 'EEXIST' });
+    const refusal = { code: 'EEXIST', message: new RegExp(what) };
+    await t.rejects(disk.addPartition({ label: 'a' }), refusal);
     t.equal(backing.persistCount, 0);
   }
-  const { disk } = setUp();
-  await disk.createTable();
-  await t.rejects(disk.createTable(), { code: 'EEXIST', message: /a GPT/ });
 });
 
-t.test('createTable: EUCLEAN over a damaged table, EROFS on a read-only backing', async (t) => {
+t.test('addPartition: EUCLEAN over a damaged table, EROFS on a read-only backing', async (t) => {
   const { disk, again, log } = setUp();
-  await disk.createTable();
+  await layTable(disk);
   disk.range.fill(512, 512, 0);
   disk.range.fill(26 * MIB - 512, 512, 0);
   const damaged = again();
-  t.match(damaged.tableProblem, /both copies of the GPT are damaged/);
   t.strictSame(damaged.partitions, []);
   t.match(log.warnings, [{ fields: { code: 'EUCLEAN', disk: 'pmem0' }, message: /unusable/ }]);
-  await t.rejects(damaged.createTable(), { code: 'EUCLEAN' });
-  await t.rejects(damaged.addPartition({ label: 'a' }), { code: 'EUCLEAN' });
+  await t.rejects(damaged.addPartition({ label: 'a' }), {
+    code: 'EUCLEAN',
+    message: /both copies of the GPT are damaged/,
+  });
 
   const { disk: fixed } = setUp({ backing: new MemoryBacking(32 * MIB, { readOnly: true }) });
-  await t.rejects(fixed.createTable(), { code: 'EROFS' });
   await t.rejects(fixed.addPartition({ label: 'a' }), { code: 'EROFS' });
   await t.rejects(fixed.deletePartition('pmem0p1'), { code: 'EROFS' });
 });
