@@ -15,10 +15,6 @@ import {
 export interface ValidateOptions {
   readonly signature: InfoBlockSignature;
   readonly namespaceBytes: number;
-  /** Physical base of the namespace; 0, the default, for a backing. */
-  readonly startBytes?: number;
-  /** UUID of the namespace's label; all zero, the default, without a label. */
-  readonly parentUuid?: string;
 }
 
 /** Mapping alignments that the page tables of x86-64 and arm64 offer. */
@@ -28,9 +24,6 @@ const ADVICE = 'make the namespace anew with ndctl, or attach with --force-raw t
 
 interface Held {
   readonly sb: PfnSuperblock;
-  readonly options: ValidateOptions;
-  /** Physical base of the namespace. */
-  readonly start: number;
   readonly size: number;
 }
 
@@ -58,7 +51,8 @@ const ROWS: readonly Row[] = [
 ];
 
 /**
- * Holds an info block against its namespace; the first failing check gives the errno.
+ * Holds an info block against its namespace, a backing: it begins at physical address 0 and has
+ * no label. The first failing check gives the errno.
  *
  * @param block the 4096 bytes at offset 4096 of the namespace
  * @returns the block with the fields its version lacks, and an align of 0, filled in
@@ -78,7 +72,7 @@ export function ndPfnValidate(block: Buffer, options: ValidateOptions): PfnSuper
   const decoded = decodeInfoBlock(block);
   const align = decoded.align === 0 ? largestPowerOfTwo(decoded.dataoff) : decoded.align;
   const sb = { ...decoded, align };
-  const held = { sb, options, start: options.startBytes ?? 0, size: options.namespaceBytes };
+  const held = { sb, size: options.namespaceBytes };
   for (const { code, problem } of ROWS) {
     const text = problem(held);
     if (text !== undefined) throw new DaxdError(code, `info block: ${text}; ${ADVICE}`);
@@ -86,10 +80,9 @@ export function ndPfnValidate(block: Buffer, options: ValidateOptions): PfnSuper
   return sb;
 }
 
-function parentProblem({ sb, options }: Held): string | undefined {
-  const expected = options.parentUuid ?? ZERO_UUID;
-  if (sb.parentUuid === expected) return undefined;
-  return `parent uuid ${sb.parentUuid} is not the namespace's, ${expected}`;
+function parentProblem({ sb }: Held): string | undefined {
+  if (sb.parentUuid === ZERO_UUID) return undefined;
+  return `parent uuid ${sb.parentUuid} is not the namespace's, ${ZERO_UUID}`;
 }
 
 function modeProblem({ sb }: Held): string | undefined {
@@ -125,15 +118,15 @@ function dataoffProblem({ sb, size }: Held): string | undefined {
   return `dataoff ${sb.dataoff} is not below the size of the namespace, ${size}: is it truncated?`;
 }
 
-function dataAlignmentProblem({ sb, start }: Held): string | undefined {
-  const first = start + sb.startPad + sb.dataoff;
+function dataAlignmentProblem({ sb }: Held): string | undefined {
+  const first = sb.startPad + sb.dataoff;
   if (isAligned(first, sb.align) && isAligned(sb.dataoff, PAGE_SIZE)) return undefined;
   return `dataoff ${sb.dataoff} with start_pad ${sb.startPad} puts data at ${first}, not on ${sb.align}`;
 }
 
-function sectionProblem({ sb, start, size }: Held): string | undefined {
-  const first = start + sb.startPad;
-  const end = start + size - sb.endTrunc;
+function sectionProblem({ sb, size }: Held): string | undefined {
+  const first = sb.startPad;
+  const end = size - sb.endTrunc;
   if (isAligned(first, PMD_SIZE) && isAligned(end, PMD_SIZE)) return undefined;
   return (
     `start_pad ${sb.startPad} and end_trunc ${sb.endTrunc} leave ${first} to ${end}, ` +

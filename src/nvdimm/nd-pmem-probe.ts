@@ -16,7 +16,7 @@ import { namespaceInfo } from './namespace-info.js';
 import { PmemDevice } from './pmem-device.js';
 import { ndBttProbe, ndDaxProbe, ndPfnProbe } from './sniff.js';
 
-/** What a probe works on and with. */
+/** What a probe works on and with; the last three are for tests. */
 export interface NdPmemProbeOptions {
   /** Owned by the probe from the call on: closed when it fails, and at the end of a detach. */
   readonly backing: Backing;

@@ -98,24 +98,6 @@ t.test('ndPfnValidate: a devdax block needs an align that the machine has', asyn
   t.match(messageOf({ ...devdax, align: MIB }, given), 'EOPNOTSUPP info block: align 1048576');
 });
 
-t.test('ndPfnValidate: the namespace has a label of its own', async (t) => {
-  t.match(messageOf(good, { ...options, parentUuid: uuid }), 'ENODEV info block: parent uuid 0000');
-  t.equal(messageOf({ ...good, parentUuid: uuid }, { ...options, parentUuid: uuid }), '');
-});
-
-t.test('ndPfnValidate: a physical base off 2 MiB is refused, with its pads taken', async (t) => {
-  const base = { ...options, startBytes: 4096 };
-  t.match(messageOf(good, base), 'EOPNOTSUPP');
-  const padded = ndPfnCreate({
-    map: 'mem',
-    align: 4096,
-    uuid,
-    namespaceBytes,
-    startBytes: 4096,
-  });
-  t.equal(messageOf(padded, base), '', 'start_pad and end_trunc reach 2 MiB');
-});
-
 /** The bit to flip in each field, and what a recomputed checksum then leads to. */
 const flips: readonly [string, number, number, ErrorCode | undefined][] = [
   ['signature', 0, 1, 'ENODEV'],
