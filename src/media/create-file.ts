@@ -27,7 +27,7 @@ export async function createFile(handle: FileHandle, request: CreateFileRequest)
       await handle.truncate(sizeBytes);
     } else {
       await checkRoom(path, sizeBytes);
-      await allocateFile({ path, fd: handle.fd, length: sizeBytes });
+      await allocateFile({ path, fd: handle.fd }, sizeBytes);
     }
     await handle.sync();
     await syncDirectory(dirname(path));

@@ -109,9 +109,7 @@ export class DeviceDaxBacking implements Backing {
   }
 
   rawMemory(): RawMemory {
-    const { path, kind, sizeBytes: length, persistence, sparse, readOnly } = this;
-    const { fd } = this.#handle;
-    this.#raw ??= new RawMapping({ path, kind, length, persistence, sparse, readOnly, fd });
+    this.#raw ??= new RawMapping(this, this.#handle.fd);
     return this.#raw.memory;
   }
 

@@ -1,17 +1,14 @@
 import koffi from 'koffi';
 
 import type { ByteRange } from '../lib/byte-range.js';
+import type { OpenedFile } from './opened-file.js';
 import { systemCallError } from './system-call-error.js';
 
 /** Modes of fallocate(2), with the values of Linux (linux/falloc.h). */
 export const FallocateMode = { KeepSize: 1, PunchHole: 2, ZeroRange: 16 } as const;
 
 /** A range of an open file. */
-export interface FileRange extends ByteRange {
-  readonly fd: number;
-  /** For messages. */
-  readonly path: string;
-}
+export interface FileRange extends OpenedFile, ByteRange {}
 
 const libc = koffi.load('libc.so.6');
 const call: (fd: number, mode: number, offset: number, length: number) => number = libc.func(
@@ -36,13 +33,6 @@ export function fallocate({ fd, path, offset, length }: FileRange, mode: number)
   throw systemCallError('fallocate', `${path}, ${length} bytes at ${offset}`, koffi.errno());
 }
 
-/** The file to allocate; `path` is for messages. */
-export interface AllocateRequest {
-  readonly path: string;
-  readonly fd: number;
-  readonly length: number;
-}
-
 /**
  * Reserves disk space for the first `length` bytes of a file and makes it that long, off
  * the main thread. glibc writes to every block where the filesystem has no fallocate.
@@ -50,7 +40,7 @@ export interface AllocateRequest {
  * @throws DaxdError with the errno of posix_fallocate(3): ENOSPC, EFBIG and so on; part of
  *   the space may then be reserved.
  */
-export async function allocateFile({ path, fd, length }: AllocateRequest): Promise<void> {
+export async function allocateFile({ path, fd }: OpenedFile, length: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     posixFallocate(fd, 0, length, (failure, result) => {
       // This call returns its errno instead of setting it.

@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { MIB } from '../lib/units.js';
 import { Advice, madviseAsync, munmap } from './mman.js';
+import type { OpenedFile } from './opened-file.js';
 import type { PersistenceKind } from './persister.js';
 import { mapWhole } from './whole-mapping.js';
 
@@ -10,18 +11,20 @@ import { mapWhole } from './whole-mapping.js';
  * the disk is full under a hole, a store is SIGBUS and ends the process, and the same address
  * given to a system call is EFAULT.
  */
-export interface RawMemory {
-  /** For messages. */
-  readonly path: string;
+export interface RawMemory extends OpenedFile {
   /** Where byte 0 of the backing is mapped, whole and shared. */
   readonly address: number;
   readonly length: number;
-  readonly fd: number;
   readonly kind: 'file' | 'device-dax';
   readonly persistence: PersistenceKind;
   /** Whether the file had holes when it was opened. */
   readonly sparse: boolean;
   readonly readOnly: boolean;
+}
+
+/** What a {@link RawMapping} takes from the backing that it is of. */
+interface RawBacking extends Omit<RawMemory, 'address' | 'fd' | 'length'> {
+  readonly sizeBytes: number;
 }
 
 /** How much one call brings in: a few milliseconds of a thread of libuv's pool. */
@@ -39,9 +42,11 @@ export class RawMapping {
    *
    * @throws DaxdError with the errno of mmap(2): ENOMEM, EACCES and so on.
    */
-  constructor(parts: Omit<RawMemory, 'address'>) {
-    this.memory = { ...parts, address: mapWhole(parts, parts) };
-    if (isMemory(parts)) this.#populating = this.#populate();
+  constructor(backing: RawBacking, fd: number) {
+    const { path, kind, sizeBytes: length, persistence, sparse, readOnly } = backing;
+    const address = mapWhole({ fd, path, length }, { readOnly });
+    this.memory = { fd, path, address, length, kind, persistence, sparse, readOnly };
+    if (isMemory(backing)) this.#populating = this.#populate();
   }
 
   /** Unmaps it. Nobody uses its addresses any more. */
@@ -68,6 +73,6 @@ export class RawMapping {
  * Whether the bytes are in memory anyway. Of a file on a disk, bringing in all of it would
  * read it all and call it dirty; in a sparse one it would fill every hole.
  */
-function isMemory({ kind, persistence, sparse }: Omit<RawMemory, 'address'>): boolean {
+function isMemory({ kind, persistence, sparse }: RawBacking): boolean {
   return !sparse && (kind === 'device-dax' || persistence === 'none');
 }

@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 
+import type { OpenedFile } from './opened-file.js';
 import { systemCallError } from './system-call-error.js';
 
 /** Values of Linux (linux/fs.h). */
@@ -10,10 +11,8 @@ const lseek: (fd: number, offset: number, whence: number) => number = koffi
   .load('libc.so.6')
   .func('int64_t lseek(int fd, int64_t offset, int whence)');
 
-/** A file to look through; `path` is for messages. */
-export interface SeekRequest {
-  readonly path: string;
-  readonly fd: number;
+/** A file to look through. */
+export interface SeekRequest extends OpenedFile {
   readonly offset: number;
 }
 

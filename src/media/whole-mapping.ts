@@ -1,9 +1,8 @@
 import { mapShared } from './mman.js';
+import type { OpenedFile } from './opened-file.js';
 
-/** What to map, from byte 0 on; `path` is for messages. */
-export interface WholeFile {
-  readonly path: string;
-  readonly fd: number;
+/** What to map, from byte 0 on. */
+export interface WholeFile extends OpenedFile {
   readonly length: number;
 }
 

@@ -1,11 +1,10 @@
 import koffi from 'koffi';
 
+import type { OpenedFile } from './opened-file.js';
 import { systemCallError } from './system-call-error.js';
 
-/** An extended attribute of an open file; `path` is for messages. */
-export interface FileAttribute {
-  readonly fd: number;
-  readonly path: string;
+/** An extended attribute of an open file. */
+export interface FileAttribute extends OpenedFile {
   /** With its namespace, such as `user.daxd.leases`. */
   readonly name: string;
 }

@@ -44,7 +44,7 @@ t.test('msyncView: fails with the errno of the pool thread', async (t) => {
 });
 
 t.test('allocateFile: fails with the errno that the call returned', async (t) => {
-  await t.rejects(allocateFile({ path: 'nothing', fd: 1 << 20, length: 4096 }), {
+  await t.rejects(allocateFile({ path: 'nothing', fd: 1 << 20 }, 4096), {
     name: 'DaxdError',
     code: 'EIO',
     message: /fallocate of nothing, 4096 bytes failed with EBADF/,

@@ -1,0 +1,6 @@
+/** An open file or device. */
+export interface OpenedFile {
+  readonly fd: number;
+  /** For messages. */
+  readonly path: string;
+}
