@@ -12,7 +12,7 @@ import { Partition } from './partition.js';
 import { createPartitionTable, scanPartitionTable, type TableScan } from './partition-table.js';
 import { repairAdvice } from './repair-advice.js';
 import { RequestQueue } from './request-queue.js';
-import { firstNonZero, recogniseSignature } from './signature.js';
+import { lyingAtEnds, recogniseSignature } from './signature.js';
 
 /** How much at each end of a disk must be zero before a table is laid over it. */
 const BLANK_BYTES = MIB;
@@ -251,9 +251,12 @@ export class Gendisk {
   /** Lays an empty GPT over a disk that holds none. */
   async #createTable(): Promise<void> {
     this.#refuseUnusable();
-    const lying = this.#lyingAtEnds();
+    const lying = lyingAtEnds(this.range, BLANK_BYTES);
     if (lying !== undefined) {
-      throw new DaxdError('EEXIST', `${this.name} is not blank: it holds ${lying}; clear it first`);
+      throw new DaxdError(
+        'EEXIST',
+        `${this.name} is not blank: it holds ${lying.what} at byte ${lying.offset}; clear it first`,
+      );
     }
     const claim = this.#claims.claimDisk('partition table create');
     try {
@@ -261,16 +264,6 @@ export class Gendisk {
     } finally {
       claim.release();
     }
-  }
-
-  #lyingAtEnds(): string | undefined {
-    const known = recogniseSignature(this.range);
-    if (known !== undefined) return `${known.what} at byte ${known.offset}`;
-    const length = Math.min(BLANK_BYTES, this.sizeBytes);
-    const byte =
-      firstNonZero(this.range, 0, length) ??
-      firstNonZero(this.range, this.sizeBytes - length, length);
-    return byte === undefined ? undefined : `data at byte ${byte}`;
   }
 
   /** Takes over the entries of the table; a partition that is still the same keeps its object. */

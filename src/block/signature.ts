@@ -79,6 +79,24 @@ export function recogniseSignature(range: BackingRange): Signature | undefined {
 }
 
 /**
+ * What lies on a range: what is known, or `data` at the first byte that is not zero. Undefined
+ * where so many bytes of both ends are zeros; a hole is. What nvdimm puts before a namespace
+ * comes before all else here: it may stand among the first bytes of what lay there earlier.
+ *
+ * @throws DaxdError EIO when the media cannot be read.
+ */
+export function lyingAtEnds(
+  range: BackingRange,
+  endBytes: number,
+): Pick<Signature, 'what' | 'offset'> | undefined {
+  const length = Math.min(endBytes, range.length);
+  const byte = firstNonZero(range, 0, length) ?? firstNonZero(range, range.length - length, length);
+  if (byte === undefined) return undefined;
+  const before = MAGICS.find((magic) => magic.kind === 'namespace' && isOn(range, magic));
+  return before ?? recogniseSignature(range) ?? { what: 'data', offset: byte };
+}
+
+/**
  * Offset of the first byte that is not zero in `[offset, offset + length)`; undefined when
  * all are.
  */
