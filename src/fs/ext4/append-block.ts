@@ -1,7 +1,7 @@
 import { allocateBlocks } from './allocator.js';
 import { damagedTree } from './extent-node.js';
 import { spliceExtents } from './extent-splice.js';
-import { goalOf, lastExtents, WHOLE_FILE } from './extent-tree.js';
+import { goalOf, lastExtents, treeOf, WHOLE_FILE } from './extent-tree.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import type { Transaction } from './transaction.js';
@@ -15,7 +15,7 @@ import type { Volume } from './volume.js';
  */
 export function appendBlock(txn: Transaction, volume: Volume, inode: Inode): number {
   const logical = inode.size / BLOCK_SIZE;
-  const last = lastExtents({ source: txn, volume, inode }, WHOLE_FILE).at(-1);
+  const last = lastExtents(treeOf(txn, volume, inode), WHOLE_FILE).at(-1);
   const end = last === undefined ? 0 : last.logical + last.length;
   if (end !== logical) {
     throw damagedTree({ inode: inode.number }, `it maps ${end} blocks, its size ${logical}`);

@@ -6,7 +6,7 @@ import { appendBlock } from './append-block.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { checkDirectoryBlock, placeName, sealDirectoryBlock } from './directory-block.js';
 import type { DirectoryBlockPlace } from './directory-block.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import type { Extent } from './extent.js';
 import type { ChangingIndexBlocks } from './htree-insert.js';
 import { checkIndexBlock, sealIndexBlock } from './htree.js';
@@ -116,7 +116,7 @@ export class DirectoryBlocks implements ChangingIndexBlocks {
       return known.physical + logical - known.logical;
     }
     const span = { from: logical, to: logical + 1 };
-    const extent = mapExtents(this.#source, this.#volume, this.#inode, span).at(0);
+    const extent = mapExtents(treeOf(this.#source, this.#volume, this.#inode), span).at(0);
     if (extent === undefined || extent.unwritten || !covers(extent, logical)) {
       throw damaged(`${placeName(this.#place(logical))}: there is no block on the media`);
     }

@@ -15,7 +15,7 @@ import {
   leafPieces,
 } from './extent-node.js';
 import type { IndexEntry } from './extent-node.js';
-import { readNode } from './extent-tree.js';
+import { readNode, treeOf } from './extent-tree.js';
 import type { ExtentTree } from './extent-tree.js';
 import { asOne, clipExtents, countBlocks, goesOn } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
@@ -55,7 +55,7 @@ export function spliceExtents(
   replacement: readonly Extent[],
 ): void {
   checkReplacement(inode, span, replacement);
-  const tree: ExtentTree = { source: txn, volume, inode };
+  const tree = treeOf(txn, volume, inode);
   const levels = readLevels(tree, span);
   const { leaves } = levels;
   // What the file has in the span is in the leaves that were read, and nowhere else.

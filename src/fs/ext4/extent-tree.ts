@@ -58,6 +58,11 @@ export interface TreeNode {
   readonly span: BlockSpan;
 }
 
+/** The tree of an inode, for the functions below. */
+export function treeOf(source: BlockSource, volume: Volume, inode: Inode): ExtentTree {
+  return { source, volume, inode };
+}
+
 /**
  * The extents of an inode that touch a span, ascending, as the media have them. Only the
  * nodes on the way to the span are read, and every one of them is verified. The walk ends:
@@ -66,13 +71,7 @@ export interface TreeNode {
  * @throws DaxdError EOPNOTSUPP for an inode with a block map, EBADMSG, EUCLEAN
  * @kernel ext4_find_extent (fs/ext4/extents.c)
  */
-export function mapExtents(
-  source: BlockSource,
-  volume: Volume,
-  inode: Inode,
-  span: MapSpan = WHOLE_FILE,
-): Extent[] {
-  const tree = { source, volume, inode };
+export function mapExtents(tree: ExtentTree, span: MapSpan = WHOLE_FILE): Extent[] {
   const found: FoundExtents = { extents: [], blocks: 0 };
   collect(tree, readRoot(tree), span, found);
   return found.extents;
@@ -84,18 +83,15 @@ export function mapExtents(
  * @throws DaxdError as {@link mapExtents} does
  */
 export function* eachExtent(
-  source: BlockSource,
-  volume: Volume,
-  inode: Inode,
+  tree: ExtentTree,
   { from, to }: BlockSpan = WHOLE_FILE,
 ): Generator<Extent, void, undefined> {
   let blocks = 0;
   for (let next = from; next < to;) {
-    const span = { from: next, to, max: EXTENTS_AT_ONCE };
-    const extents = mapExtents(source, volume, inode, span);
+    const extents = mapExtents(tree, { from: next, to, max: EXTENTS_AT_ONCE });
     for (const extent of extents) {
       blocks += extent.length;
-      checkMapped({ source, volume, inode }, blocks);
+      checkMapped(tree, blocks);
       yield extent;
       next = extent.logical + extent.length;
     }

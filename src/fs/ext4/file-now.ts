@@ -1,5 +1,5 @@
 import { blocksAround } from './byte-span.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import { fileExtents } from './file-read.js';
 import type { FileExtent } from './file-read.js';
@@ -40,7 +40,7 @@ export class FileNow {
   assertLendable(from: number, to: number): void {
     if (this.#volume.replayed.size === 0) return;
     const span = blocksAround({ from, to });
-    const extents = mapExtents(this.#volume, this.#volume, this.#inode, span);
+    const extents = mapExtents(treeOf(this.#volume, this.#volume, this.#inode), span);
     assertInPlace(this.#volume, this.inode, clipExtents(extents, span));
   }
 

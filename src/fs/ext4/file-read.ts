@@ -1,5 +1,5 @@
 import { blocksAround } from './byte-span.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { Extent } from './extent.js';
 import type { Inode } from './inode.js';
@@ -69,7 +69,7 @@ function readContent(volume: Volume, inode: Inode, offset: number, target: Uint8
   const end = offset + target.length;
   const span = blocksAround({ from: offset, to: end });
   let at = offset;
-  for (const extent of mapExtents(volume, volume, inode, span)) {
+  for (const extent of mapExtents(treeOf(volume, volume, inode), span)) {
     if (extent.unwritten) continue;
     const start = Math.max(offset, extent.logical * BLOCK_SIZE);
     const stop = Math.min(end, (extent.logical + extent.length) * BLOCK_SIZE);
@@ -106,7 +106,7 @@ function readData(volume: Volume, from: number, target: Uint8Array): void {
 export function fileExtents(volume: Volume, inode: Inode, from = 0, to = Infinity): FileExtent[] {
   if (!inode.hasExtents) return [];
   const span = blocksAround({ from, to });
-  return clipExtents(mapExtents(volume, volume, inode, span), span).map(toFileExtent);
+  return clipExtents(mapExtents(treeOf(volume, volume, inode), span), span).map(toFileExtent);
 }
 
 /** An extent in bytes. */

@@ -1,5 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { checkOffset, readRegular } from './regular-file.js';
@@ -19,7 +19,7 @@ export function seekData(volume: Volume, number: number, offset: number): number
   const end = Math.ceil(inode.size / BLOCK_SIZE);
   for (let from = Math.floor(offset / BLOCK_SIZE); ;) {
     const span = { from, to: end, max: EXTENTS_AT_ONCE };
-    const extents = mapExtents(volume, volume, inode, span);
+    const extents = mapExtents(treeOf(volume, volume, inode), span);
     const data = extents.find(({ unwritten }) => !unwritten);
     if (data !== undefined) return Math.max(offset, data.logical * BLOCK_SIZE);
     const last = extents.at(-1);
@@ -42,7 +42,7 @@ export function seekHole(volume: Volume, number: number, offset: number): number
   let at = Math.floor(offset / BLOCK_SIZE);
   for (let isData = true; isData;) {
     const span = { from: at, to: Infinity, max: EXTENTS_AT_ONCE };
-    const extents = mapExtents(volume, volume, inode, span);
+    const extents = mapExtents(treeOf(volume, volume, inode), span);
     isData = extents.length > 0;
     for (const { logical, length, unwritten } of extents) {
       isData &&= logical <= at && !unwritten;

@@ -1,7 +1,7 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { spliceExtents } from './extent-splice.js';
-import { lastExtents, mapExtents, WHOLE_FILE } from './extent-tree.js';
+import { lastExtents, mapExtents, treeOf, WHOLE_FILE } from './extent-tree.js';
 import type { ExtentTree } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
@@ -90,11 +90,11 @@ export async function insertRange(
     gone: { from: span.from, to: span.from },
     start: Infinity,
     check: (inode) => {
-      checkInsert({ source: volume, volume, inode }, range);
+      checkInsert(treeOf(volume, volume, inode), range);
     },
     step: (txn, place) => {
       if (place.at === Infinity) {
-        checkInsert({ source: txn, volume, inode: place.inode }, range);
+        checkInsert(treeOf(txn, volume, place.inode), range);
         place.inode.size += range.length;
       }
       return insertStep(txn, volume, place);
@@ -202,7 +202,7 @@ function collapseStep(
   const by = span.to - span.from;
   for (let at = start; ;) {
     const rest = { from: at, to: Infinity };
-    const extents = mapExtents(txn, volume, inode, { ...rest, max: MOVED_EXTENTS });
+    const extents = mapExtents(treeOf(txn, volume, inode), { ...rest, max: MOVED_EXTENTS });
     const last = extents.at(-1);
     if (last === undefined) return { at, freed, isLast: true };
     if (isNearlyFull(txn, volume)) return { at, freed, isLast: false };
@@ -217,7 +217,7 @@ function collapseStep(
 /** Moves what lies before `at` and not before the range back, as far as a transaction goes. */
 function insertStep(txn: Transaction, volume: Volume, { inode, span, at: start }: Place): Shifted {
   const by = span.to - span.from;
-  const tree = { source: txn, volume, inode };
+  const tree = treeOf(txn, volume, inode);
   for (let at = start; ;) {
     const rest = { from: span.from, to: at };
     const extents = clipExtents(lastExtents(tree, rest), rest);

@@ -2,7 +2,7 @@ import { MIB, roundDown, roundUp } from '../../lib/units.js';
 import { blocksAround } from './byte-span.js';
 import type { ByteSpan } from './byte-span.js';
 import { DataStores } from './data-stores.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { writtenOf } from './extent.js';
 import type { Extent } from './extent.js';
 import type { Inode } from './inode.js';
@@ -22,7 +22,7 @@ export async function zeroRest(volume: Volume, number: number, bytes: ByteSpan):
   if (bytes.from >= bytes.to) return;
   const inode = readRegular(volume, volume, number);
   const stores = new DataStores(volume);
-  stores.zero(writtenOf(mapExtents(volume, volume, inode, blocksAround(bytes))), bytes);
+  stores.zero(writtenOf(mapExtents(treeOf(volume, volume, inode), blocksAround(bytes))), bytes);
   await stores.persist();
 }
 
@@ -47,7 +47,7 @@ export function zeroPastEnd(volume: Volume, inode: Inode, until: number, stores:
   const to = Math.min(until, Math.ceil(size / BLOCK_SIZE) * BLOCK_SIZE);
   if (to <= size) return;
   const block = Math.floor(size / BLOCK_SIZE);
-  const last = mapExtents(volume, volume, inode, { from: block, to: block + 1 });
+  const last = mapExtents(treeOf(volume, volume, inode), { from: block, to: block + 1 });
   stores.zero(writtenOf(last), { from: size, to });
 }
 

@@ -1,7 +1,7 @@
 import { freeBlocks, METADATA } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
 import { spliceExtents } from './extent-splice.js';
-import { lastExtents } from './extent-tree.js';
+import { lastExtents, treeOf } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
@@ -48,7 +48,7 @@ export function freeSpan(
   { inode, span, spare = 0 }: FreeRequest,
   leave: FreeLeave,
 ): FreedPiece {
-  const tree = { source: txn, volume, inode };
+  const tree = treeOf(txn, volume, inode);
   let blocks = 0;
   for (let { to } = span; ;) {
     const rest = { from: span.from, to };

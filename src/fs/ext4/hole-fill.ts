@@ -2,7 +2,7 @@ import { assertAvailable, reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { spliceExtents, treeBlocksFor } from './extent-splice.js';
 import { damagedTree } from './extent-node.js';
-import { goalOf, lastExtents, mapExtents } from './extent-tree.js';
+import { goalOf, lastExtents, mapExtents, treeOf } from './extent-tree.js';
 import {
   clipExtents,
   convertExtents,
@@ -124,7 +124,7 @@ export class HoleFill {
   name(txn: Transaction, inode: Inode): void {
     const { span, mapped, filled } = this.#content;
     if (filled === undefined) return;
-    const now = clipExtents(mapExtents(txn, this.#volume, inode, span), span);
+    const now = clipExtents(mapExtents(treeOf(txn, this.#volume, inode), span), span);
     assertUnchanged(inode, mapped, now);
     const { reservations, tree } = this.#held;
     for (const reservation of reservations) reservation.claim(txn);
@@ -152,7 +152,7 @@ export function assertFillFits(volume: Volume, inode: Inode, span: BlockSpan, ho
 function planFill(volume: Volume, inode: Inode, wanted: BlockSpan): FillPlan {
   // One block more, so that the fill can go on where the file's extent before it ends.
   const around = { from: Math.max(0, wanted.from - 1), to: wanted.to, max: FILL_EXTENTS_MAX };
-  const extents = mapExtents(volume, volume, inode, around);
+  const extents = mapExtents(treeOf(volume, volume, inode), around);
   const span = { from: wanted.from, to: knownTo(extents, wanted) };
   return { span, extents, holes: holesOf(extents, span) };
 }
@@ -179,7 +179,7 @@ function layHoles(
   const laid: Extent[] = [];
   if (holes.length === 0) return { laid, to: span.to };
   const limit = new FillLimit(volume);
-  const tree = { source: volume, volume, inode };
+  const tree = treeOf(volume, volume, inode);
   const before = lastExtents(tree, { from: 0, to: span.from }).at(-1);
   for (const hole of holes) {
     if (limit.isReached) return { laid, to: hole.from };
@@ -213,7 +213,7 @@ function goalFor(extents: readonly Extent[], logical: number): number | undefine
 
 /** Refuses what will not fit later on before anything is changed. @throws DaxdError ENOSPC */
 function assertRestFits(volume: Volume, inode: Inode, rest: BlockSpan): void {
-  const mapped = countBlocks(clipExtents(mapExtents(volume, volume, inode, rest), rest));
+  const mapped = countBlocks(clipExtents(mapExtents(treeOf(volume, volume, inode), rest), rest));
   const needed = rest.to - rest.from - mapped;
   assertAvailable(volume, needed);
 }
@@ -244,7 +244,7 @@ function reserveTree(
   span: BlockSpan,
   filled: readonly Extent[],
 ): TreeReserve {
-  const count = treeBlocksFor({ source: volume, volume, inode }, span, filled);
+  const count = treeBlocksFor(treeOf(volume, volume, inode), span, filled);
   return new TreeReserve(volume, goalOf(volume, inode), count);
 }
 

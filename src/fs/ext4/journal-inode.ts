@@ -3,7 +3,7 @@ import type { BlockRun } from '../block-run.js';
 import { damaged } from '../damage.js';
 import { Journal } from '../jbd2/journal.js';
 import { LogArea } from '../jbd2/log-area.js';
-import { eachExtent } from './extent-tree.js';
+import { eachExtent, treeOf } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
 import { BLOCK_SIZE, FeatureCompat, JOURNAL_INODE, SuperField } from './layout.js';
 import type { Volume } from './volume.js';
@@ -37,7 +37,7 @@ function openLogArea(volume: Volume): LogArea {
   const blocks = Math.floor(inode.size / BLOCK_SIZE);
   let mapped = 0;
   const runs: BlockRun[] = [];
-  for (const extent of eachExtent(volume, volume, inode, { from: 0, to: blocks })) {
+  for (const extent of eachExtent(treeOf(volume, volume, inode), { from: 0, to: blocks })) {
     if (extent.logical !== mapped || extent.unwritten)
       throw damagedJournal(`block ${mapped} is missing`);
     mapped += extent.length;

@@ -8,7 +8,7 @@ import type {
 import type { PfnRun } from '../../mm/gup.js';
 import { pagesOf } from './block-pages.js';
 import { blocksAround } from './byte-span.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { clipExtents } from './extent.js';
 import { readAnyInode } from './inode.js';
 import type { Volume } from './volume.js';
@@ -110,7 +110,6 @@ function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange
   const inode = readAnyInode(volume, volume, number);
   // A short symlink or a device has no pages.
   if (inode.mode === 0 || !inode.hasExtents) return [];
-  return clipExtents(mapExtents(volume, volume, inode, span), span).map(({ physical, length }) =>
-    pagesOf(volume, { start: physical, count: length }),
-  );
+  const extents = clipExtents(mapExtents(treeOf(volume, volume, inode), span), span);
+  return extents.map(({ physical, length }) => pagesOf(volume, { start: physical, count: length }));
 }

@@ -3,7 +3,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { checksumMismatch, damaged } from '../damage.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import { crc32cU64 } from './checksum.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { countBlocks } from './extent.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
@@ -137,7 +137,7 @@ export class OrphanFile {
 
 /** The numbers of its blocks. @throws DaxdError EUCLEAN where they are not `count`, all of them written */
 function mappedBlocks(source: BlockSource, volume: Volume, inode: Inode, count: number): number[] {
-  const extents = mapExtents(source, volume, inode);
+  const extents = mapExtents(treeOf(source, volume, inode));
   if (countBlocks(extents) !== count || extents.some(({ unwritten }) => unwritten)) {
     throw damagedOrphanFile(
       inode.number,

@@ -2,7 +2,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
 import { blocksAround } from './byte-span.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { clipExtents, writtenOf } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { toFileExtent } from './file-read.js';
@@ -80,7 +80,7 @@ async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promis
 }
 
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
-  return clipExtents(writtenOf(mapExtents(volume, volume, inode, span)), span);
+  return clipExtents(writtenOf(mapExtents(treeOf(volume, volume, inode), span)), span);
 }
 
 /** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */

@@ -1,7 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import { EntryType } from './directory-block.js';
 import { Directory } from './directory.js';
-import { eachExtent } from './extent-tree.js';
+import { eachExtent, treeOf } from './extent-tree.js';
 import { allocateInode } from './inode-allocator.js';
 import { readAnyInode } from './inode.js';
 import type { Inode } from './inode.js';
@@ -80,8 +80,9 @@ function quarantinedBlocks(volume: Volume, inode: Inode): number {
 
 /** How many blocks stand, unwritten, at their own numbers; undefined where any other does. */
 function countAtOwnPlace(volume: Volume, inode: Inode): number | undefined {
+  const tree = treeOf(volume, volume, inode);
   let blocks = 0;
-  for (const { logical, physical, length, unwritten } of eachExtent(volume, volume, inode)) {
+  for (const { logical, physical, length, unwritten } of eachExtent(tree)) {
     if (!unwritten || logical !== physical) return undefined;
     blocks += length;
   }

@@ -1,6 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { ByteSpan } from './byte-span.js';
-import { mapExtents } from './extent-tree.js';
+import { mapExtents, treeOf } from './extent-tree.js';
 import { clipExtents, countBlocks, joinExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { zeroInPieces } from './file-zero.js';
@@ -107,9 +107,10 @@ export class Quarantine {
 
   #extents(span: BlockSpan): Extent[] {
     const volume = this.#volume;
-    const { inode } = volume.quarantine;
-    if (inode === undefined) return [];
-    return clipExtents(mapExtents(volume, volume, readAnyInode(volume, volume, inode), span), span);
+    const { inode: number } = volume.quarantine;
+    if (number === undefined) return [];
+    const inode = readAnyInode(volume, volume, number);
+    return clipExtents(mapExtents(treeOf(volume, volume, inode), span), span);
   }
 }
 

@@ -2,7 +2,7 @@ import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { groupParts } from '../block-run.js';
 import { evictOrphan } from './evict-orphan.js';
 import { spliceExtents } from './extent-splice.js';
-import { mapExtents, WHOLE_FILE } from './extent-tree.js';
+import { mapExtents, treeOf, WHOLE_FILE } from './extent-tree.js';
 import { countBlocks } from './extent.js';
 import type { Extent } from './extent.js';
 import { freeSpan } from './free-span.js';
@@ -77,7 +77,7 @@ function swap(
   layout: BrokenLayout,
 ): Swapped {
   const quarantined = leavePinned(txn, volume, { inode, span: WHOLE_FILE }, layout);
-  const old = mapExtents(txn, volume, inode);
+  const old = mapExtents(treeOf(txn, volume, inode));
   const changes = txn.changes.size + changesFor(volume, old) + changesFor(volume, staged.extents);
   let orphan: number | undefined;
   if (changes <= volume.transactionBlocksMax - OTHER_BLOCKS) {

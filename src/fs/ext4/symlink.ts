@@ -2,7 +2,7 @@ import { DaxdError } from '../../lib/errno.js';
 import { damaged } from '../damage.js';
 import { allocateBlocks } from './allocator.js';
 import { spliceExtents } from './extent-splice.js';
-import { goalOf, mapExtents, WHOLE_FILE } from './extent-tree.js';
+import { goalOf, mapExtents, treeOf, WHOLE_FILE } from './extent-tree.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE, I_BLOCK_SIZE, InodeFlag } from './layout.js';
 import type { BlockSource, Transaction } from './transaction.js';
@@ -63,7 +63,7 @@ export function readTarget(source: BlockSource, volume: Volume, inode: Inode): B
     throw damaged(`symlink inode ${inode.number}: a target of ${inode.size} bytes`);
   }
   if (!inode.hasExtents) return Buffer.from(inode.iBlock.subarray(0, inode.size));
-  const [extent] = mapExtents(source, volume, inode, { from: 0, to: 1 });
+  const [extent] = mapExtents(treeOf(source, volume, inode), { from: 0, to: 1 });
   if (extent?.logical !== 0 || extent.unwritten) {
     throw damaged(`symlink inode ${inode.number}: no block`);
   }

@@ -4,7 +4,7 @@ import t from 'tap';
 
 import { METADATA } from '../../../../src/fs/ext4/allocator.js';
 import { clearBits } from '../../../../src/fs/ext4/bitmap.js';
-import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { mapExtents, treeOf } from '../../../../src/fs/ext4/extent-tree.js';
 import { writeFile } from '../../../../src/fs/ext4/file-write.js';
 import {
   modifyBlockBitmap,
@@ -77,7 +77,7 @@ t.test('checksums: one byte flipped is EBADMSG and names the structure', async (
       readBlockBitmap(txn, open.volume, 0);
       readInodeBitmap(txn, open.volume, 0);
       const found = readInode(txn, open.volume, inode);
-      mapExtents(txn, open.volume, found);
+      mapExtents(treeOf(txn, open.volume, found));
       releaseInodeBlocks(txn, open.volume, found, METADATA);
       freeInode(txn, open.volume, found);
     });

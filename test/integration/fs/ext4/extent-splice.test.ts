@@ -5,7 +5,12 @@ import { allocateBlocks, freeBlocks, METADATA } from '../../../../src/fs/ext4/al
 import { encodeIndex, encodeLeaf, sealNode } from '../../../../src/fs/ext4/extent-node.js';
 import type { IndexEntry } from '../../../../src/fs/ext4/extent-node.js';
 import { spliceExtents, treeBlocksFor } from '../../../../src/fs/ext4/extent-splice.js';
-import { lastExtents, mapExtents, WHOLE_FILE } from '../../../../src/fs/ext4/extent-tree.js';
+import {
+  lastExtents,
+  mapExtents,
+  treeOf,
+  WHOLE_FILE,
+} from '../../../../src/fs/ext4/extent-tree.js';
 import {
   clipExtents,
   countBlocks,
@@ -132,7 +137,7 @@ class SplicedFile {
 function check(t: Test, open: OpenImage, file: SplicedFile, what: string): void {
   const { volume } = open;
   const { inode } = file;
-  const own = mapExtents(volume, volume, inode);
+  const own = mapExtents(treeOf(volume, volume, inode));
   t.strictSame(joinExtents(own), file.model, `${what}: as the list`);
   t.strictSame(debugfsExtents(open.image, inode.number), own, `${what}: as debugfs has it`);
 }
@@ -164,9 +169,9 @@ t.test('spliceExtents: as a plain list, from depth 0 to 2 and back', async (t) =
     for (let i = 0; i < 20; i++) {
       const from = random.below(FILE_BLOCKS);
       const span = { from, to: from + random.below(500) };
-      const inside = clipExtents(mapExtents(open.volume, open.volume, file.inode, span), span);
+      const tree = treeOf(open.volume, open.volume, file.inode);
+      const inside = clipExtents(mapExtents(tree, span), span);
       t.strictSame(joinExtents(inside), clipExtents(file.model, span));
-      const tree = { source: open.volume, volume: open.volume, inode: file.inode };
       const last = clipExtents(lastExtents(tree, span), span).at(-1);
       t.equal(
         last === undefined ? undefined : last.logical + last.length,

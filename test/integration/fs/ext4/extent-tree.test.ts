@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import { encodeIndex, encodeLeaf } from '../../../../src/fs/ext4/extent-node.js';
 import type { IndexEntry } from '../../../../src/fs/ext4/extent-node.js';
-import { eachExtent, mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { eachExtent, mapExtents, treeOf } from '../../../../src/fs/ext4/extent-tree.js';
+import type { ExtentTree } from '../../../../src/fs/ext4/extent-tree.js';
 import { readFile } from '../../../../src/fs/ext4/file-read.js';
 import { fallocate, punchHole } from '../../../../src/fs/ext4/file-space.js';
 import { truncateFile } from '../../../../src/fs/ext4/file-truncate.js';
@@ -34,6 +35,10 @@ function inodeOf({ volume }: OpenImage, number: number): Inode {
   return readInode(volume, volume, number);
 }
 
+function treeAt(open: OpenImage, number: number): ExtentTree {
+  return treeOf(open.volume, open.volume, inodeOf(open, number));
+}
+
 function depthOf(open: OpenImage, number: number): number {
   return inodeOf(open, number).iBlock.readUInt16LE(6);
 }
@@ -49,7 +54,7 @@ t.test('mapExtents: the fixture as a kernel left it', async (t) => {
   });
   t.teardown(() => open.close());
   const extents = (path: string): number[][] =>
-    mapExtents(open.volume, open.volume, inodeOf(open, open.fs.lookup(path))).map((extent) => [
+    mapExtents(treeAt(open, open.fs.lookup(path))).map((extent) => [
       extent.logical,
       extent.physical,
       extent.length,
@@ -75,7 +80,7 @@ t.test('mapExtents: a span reads what touches it, whole extents', async (t) => {
   for (let i = 0; i < 400; i++)
     await writeFile(open.volume, inode, i * 8192, Buffer.alloc(4096, 1));
   t.equal(depthOf(open, inode), 1, 'the extents need a tree block');
-  const all = mapExtents(open.volume, open.volume, inodeOf(open, inode));
+  const all = mapExtents(treeAt(open, inode));
   t.equal(all.length, 400);
   for (const span of [
     { from: 0, to: 1 },
@@ -84,7 +89,7 @@ t.test('mapExtents: a span reads what touches it, whole extents', async (t) => {
     { from: 799, to: 5000 },
     { from: 3, to: 4 },
   ]) {
-    const own = mapExtents(open.volume, open.volume, inodeOf(open, inode), span);
+    const own = mapExtents(treeAt(open, inode), span);
     const wanted = all.filter((e) => e.logical < span.to && e.logical + e.length > span.from);
     t.strictSame(own, wanted, `${span.from} to ${span.to}`);
   }
@@ -112,7 +117,7 @@ t.test('spliceExtents: depth 0, 1, 2 and back, as e2fsck and debugfs count', asy
   const { output, status } = fsck(open.image);
   t.equal(status, 0, output);
   t.equal(inodeOf(open, inode).blocks, blocks / 2 + 5 + 1, 'data, leaves and one index node');
-  const own = mapExtents(volume, volume, inodeOf(open, inode));
+  const own = mapExtents(treeAt(open, inode));
   t.strictSame(debugfsExtents(open.image, inode), own);
   const target = Buffer.alloc(3 * BLOCK_SIZE);
   readFile(volume, inode, 100 * BLOCK_SIZE, target);
@@ -163,10 +168,7 @@ t.test('mapExtents: extents that mke2fs and debugfs write are read alike', async
   const open = await openImage(image);
   const inode = open.fs.lookup('f');
   t.equal(depthOf(open, inode), 1);
-  t.strictSame(
-    mapExtents(open.volume, open.volume, inodeOf(open, inode)),
-    debugfsExtents(image, inode),
-  );
+  t.strictSame(mapExtents(treeAt(open, inode)), debugfsExtents(image, inode));
   t.match(debugfs(image, `stat <${inode}>`), `Blockcount: ${inodeOf(open, inode).sectors}`);
   await closeClean(t, open);
 });
@@ -215,7 +217,7 @@ t.test('mapExtents: a hostile tree is refused by name, and the walk ends', async
   for (const [name, patch] of patches) {
     patchTreeBlock(open, inode, patch);
     t.throws(
-      () => mapExtents(volume, volume, inodeOf(open, inode)),
+      () => mapExtents(treeAt(open, inode)),
       { name: 'DaxdError', code: 'EUCLEAN', message: new RegExp(`inode ${inode}\\b`) },
       name,
     );
@@ -229,16 +231,12 @@ t.test('mapExtents: a hostile tree is refused by name, and the walk ends', async
   loop.writeUInt32LE(self, 16);
   patchTreeBlock(open, inode, (node) => loop.copy(node));
   t.throws(
-    () => mapExtents(volume, volume, inodeOf(open, inode)),
+    () => mapExtents(treeAt(open, inode)),
     { name: 'DaxdError', code: 'EUCLEAN' },
     'a node that is its own child',
   );
   storeRaw(open, self, good);
-  t.equal(
-    mapExtents(volume, volume, inodeOf(open, inode)).length,
-    20,
-    'the good one is read again',
-  );
+  t.equal(mapExtents(treeAt(open, inode)).length, 20, 'the good one is read again');
 });
 
 t.test('reserveBlocks: 2 MiB and more lie as large pages want them', async (t) => {
@@ -250,7 +248,7 @@ t.test('reserveBlocks: 2 MiB and more lie as large pages want them', async (t) =
   for (const offset of [0, 2 * MIB, 3 * MIB, 12 * KIB]) {
     const inode = await open.fs.create(`at-${offset}`);
     await fallocate(volume, inode, { offset, length: 40 * MIB, keepSize: false });
-    const extents = mapExtents(volume, volume, inodeOf(open, inode));
+    const extents = mapExtents(treeAt(open, inode));
     t.equal(extents.length, 1, `${offset}: one extent`);
     for (const { logical, physical } of extents) t.equal((physical - logical) % 512, 0);
   }
@@ -303,9 +301,9 @@ t.test('mapExtents: a file of more blocks than there are is EUCLEAN', async (t) 
   const refusal = { name: 'DaxdError', code: 'EUCLEAN' } as const;
   const message = new RegExp(`extent tree of inode ${file}: it maps more blocks`);
   t.throws(() => open.fs.extents(file), { ...refusal, message });
-  const each = eachExtent(open.volume, open.volume, inodeOf(open, file));
+  const each = eachExtent(treeAt(open, file));
   t.throws(() => Array.from(each), { ...refusal, message });
-  t.equal(mapExtents(open.volume, open.volume, inodeOf(open, file), { from: 0, to: 9 }).length, 5);
+  t.equal(mapExtents(treeAt(open, file), { from: 0, to: 9 }).length, 5);
   t.equal(open.fs.stat(link).type, 'symlink', 'of a symlink the first block is looked at');
   t.match(open.volume.quarantine.refusal, { code: 'EEXIST' }, 'and of what is no quarantine');
 });

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { mapExtents, treeOf } from '../../../../src/fs/ext4/extent-tree.js';
 import type { Extent } from '../../../../src/fs/ext4/extent.js';
 import { fileExtents, readFile } from '../../../../src/fs/ext4/file-read.js';
 import { fallocate, punchHole, zeroRange } from '../../../../src/fs/ext4/file-space.js';
@@ -23,7 +23,7 @@ const COMMANDS = ['mke2fs', 'e2fsck', 'debugfs'];
 const PAGE = 4096;
 
 function extentsOf({ volume }: OpenImage, inode: number): Extent[] {
-  return mapExtents(volume, volume, readInode(volume, volume, inode));
+  return mapExtents(treeOf(volume, volume, readInode(volume, volume, inode)));
 }
 
 function sizeOf({ volume }: OpenImage, inode: number): number {

@@ -3,7 +3,7 @@ import { setImmediate, setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 
-import { mapExtents } from '../../../../src/fs/ext4/extent-tree.js';
+import { mapExtents, treeOf } from '../../../../src/fs/ext4/extent-tree.js';
 import { testBit } from '../../../../src/fs/ext4/bitmap.js';
 import { readFile } from '../../../../src/fs/ext4/file-read.js';
 import type { FileExtent } from '../../../../src/fs/ext4/file-read.js';
@@ -35,7 +35,7 @@ function soil({ volume }: OpenImage, inode: number): void {
       if (!testBit(bits, bit)) volume.range.fill(block * 4096, 4096, 0xa5);
     }
   }
-  for (const extent of mapExtents(volume, volume, readInode(volume, volume, inode))) {
+  for (const extent of mapExtents(treeOf(volume, volume, readInode(volume, volume, inode)))) {
     if (extent.unwritten) volume.range.fill(extent.physical * 4096, extent.length * 4096, 0xa5);
   }
 }
@@ -177,7 +177,7 @@ t.test('prepareDma: without space nothing changes', async (t) => {
   await truncateFile(volume, inode, 100 * MIB);
   const range = { offset: 0, length: 100 * MIB, access: 'write' } as const;
   await t.rejects(prepareDma(volume, inode, range), { name: 'DaxdError', code: 'ENOSPC' });
-  t.strictSame(mapExtents(volume, volume, readInode(volume, volume, inode)), []);
+  t.strictSame(mapExtents(treeOf(volume, volume, readInode(volume, volume, inode))), []);
   t.equal(volume.reservations.count, 0);
   await closeClean(t, open);
 });
