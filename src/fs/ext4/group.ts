@@ -15,7 +15,8 @@ const GDT_START = 1;
 
 /**
  * One group's descriptor, in place: a view of the media to read, or of a transaction's copy
- * to change. Whoever changes it comes by way of {@link modifyGroup}, which seals it.
+ * to change. Whoever changes it comes by way of {@link modifyGroup}, which seals it; only a new
+ * filesystem's is made of bytes that are no block's yet.
  *
  * @kernel struct ext4_group_desc (fs/ext4/ext4.h)
  */
@@ -32,12 +33,25 @@ export class Group {
     return this.#long(GroupField.BlockBitmapLo, GroupField.BlockBitmapHi);
   }
 
+  set blockBitmap(value: number) {
+    this.#setLong(GroupField.BlockBitmapLo, GroupField.BlockBitmapHi, value);
+  }
+
   get inodeBitmap(): number {
     return this.#long(GroupField.InodeBitmapLo, GroupField.InodeBitmapHi);
   }
 
+  set inodeBitmap(value: number) {
+    this.#setLong(GroupField.InodeBitmapLo, GroupField.InodeBitmapHi, value);
+  }
+
+  /** Its first block. */
   get inodeTable(): number {
     return this.#long(GroupField.InodeTableLo, GroupField.InodeTableHi);
+  }
+
+  set inodeTable(value: number) {
+    this.#setLong(GroupField.InodeTableLo, GroupField.InodeTableHi, value);
   }
 
   get flags(): number {
@@ -126,6 +140,11 @@ export class Group {
     return (
       this.#bytes.readUInt32LE(lo) + (this.#isWide ? this.#bytes.readUInt32LE(hi) * 2 ** 32 : 0)
     );
+  }
+
+  #setLong(lo: number, hi: number, value: number): void {
+    this.#bytes.writeUInt32LE(value % 2 ** 32, lo);
+    if (this.#isWide) this.#bytes.writeUInt32LE(Math.floor(value / 2 ** 32), hi);
   }
 
   #short(lo: number, hi: number): number {

@@ -1,8 +1,9 @@
-import { crc32c, crc32cU32, CRC_INIT } from '../../lib/crc32c.js';
+import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { SECTOR_SIZE } from '../../lib/units.js';
 import type { BlockRun } from '../block-run.js';
 import { DxHash } from './dx-hash.js';
 import { encodeLeaf } from './extent-node.js';
+import { Group } from './group.js';
 import { encodeWallTime, wallSeconds } from './inode-time.js';
 import {
   BLOCK_SIZE,
@@ -14,7 +15,6 @@ import {
   FeatureRoCompat,
   FIRST_INODE_MIN,
   FsState,
-  GroupField,
   GroupFlag,
   I_BLOCK_SIZE,
   InodeField,
@@ -27,7 +27,7 @@ import {
   SuperField,
   SuperFlag,
 } from './layout.js';
-import { crc32cExcept, crc32cU64, inodeChecksumSeed } from './checksum.js';
+import { crc32cU64, inodeChecksumSeed } from './checksum.js';
 import {
   BLOCKS_PER_GROUP,
   DESCRIPTOR_BYTES,
@@ -134,35 +134,21 @@ export function encodeDescriptor(
     readonly usedInodes: number;
   },
 ): Buffer {
-  const desc = Buffer.alloc(DESCRIPTOR_BYTES);
-  const split16 = (value: number, lo: number, hi: number): void => {
-    desc.writeUInt16LE(value & 0xffff, lo);
-    desc.writeUInt16LE(value >>> 16, hi);
-  };
-  const split32 = (value: number, lo: number, hi: number): void => {
-    desc.writeUInt32LE(value % 2 ** 32, lo);
-    desc.writeUInt32LE(Math.floor(value / 2 ** 32), hi);
-  };
-  split32(group.blockBitmap, GroupField.BlockBitmapLo, GroupField.BlockBitmapHi);
-  split32(group.inodeBitmap, GroupField.InodeBitmapLo, GroupField.InodeBitmapHi);
-  split32(group.inodeTable.start, GroupField.InodeTableLo, GroupField.InodeTableHi);
-  split16(counts.freeBlocks, GroupField.FreeBlocksLo, GroupField.FreeBlocksHi);
-  split16(counts.freeInodes, GroupField.FreeInodesLo, GroupField.FreeInodesHi);
-  split16(counts.usedDirectories, GroupField.UsedDirsLo, GroupField.UsedDirsHi);
-  desc.writeUInt16LE(GroupFlag.ItableZeroed, GroupField.Flags);
-  split16(
-    bitmaps.inodesPerGroup - bitmaps.usedInodes,
-    GroupField.ItableUnusedLo,
-    GroupField.ItableUnusedHi,
-  );
-  const blocksCsum = crc32c(seed, bitmaps.blocks.subarray(0, BLOCKS_PER_GROUP / 8));
-  split16(blocksCsum, GroupField.BlockBitmapCsumLo, GroupField.BlockBitmapCsumHi);
-  const inodesCsum = crc32c(seed, bitmaps.inodes.subarray(0, bitmaps.inodesPerGroup / 8));
-  split16(inodesCsum, GroupField.InodeBitmapCsumLo, GroupField.InodeBitmapCsumHi);
-  const own = { offset: GroupField.Checksum, length: 2 };
-  const checksum = crc32cExcept(crc32cU32(seed, group.number), desc, own);
-  desc.writeUInt16LE(checksum & 0xffff, GroupField.Checksum);
-  return desc;
+  const bytes = Buffer.alloc(DESCRIPTOR_BYTES);
+  const desc = new Group(group.number, bytes);
+  desc.blockBitmap = group.blockBitmap;
+  desc.inodeBitmap = group.inodeBitmap;
+  desc.inodeTable = group.inodeTable.start;
+  desc.freeBlocks = counts.freeBlocks;
+  desc.freeInodes = counts.freeInodes;
+  desc.usedDirs = counts.usedDirectories;
+  desc.flags = GroupFlag.ItableZeroed;
+  desc.itableUnused = bitmaps.inodesPerGroup - bitmaps.usedInodes;
+  const inodeBits = bitmaps.inodes.subarray(0, bitmaps.inodesPerGroup / 8);
+  desc.setBlockBitmapChecksum(crc32c(seed, bitmaps.blocks.subarray(0, BLOCKS_PER_GROUP / 8)));
+  desc.setInodeBitmapChecksum(crc32c(seed, inodeBits));
+  desc.seal(seed);
+  return bytes;
 }
 
 /** One inode, sealed. */
