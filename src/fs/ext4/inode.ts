@@ -236,11 +236,7 @@ export class Inode {
 
   /** Writes it, with its checksum, to its place in its table. */
   store(txn: Transaction): void {
-    const sum = inodeChecksum(this.#bytes, this.checksumSeed);
-    this.#bytes.writeUInt16LE(sum & 0xffff, InodeField.ChecksumLo);
-    if (hasField(this.#bytes, InodeField.ChecksumHi, 2)) {
-      this.#bytes.writeUInt16LE(sum >>> 16, InodeField.ChecksumHi);
-    }
+    sealInode(this.#bytes, this.checksumSeed);
     const { blockNumber, offset } = locateInode(this.#volume, this.number);
     this.#bytes.copy(txn.modify(blockNumber), offset);
   }
@@ -351,6 +347,15 @@ export function makeInode(volume: Volume, number: number, mode: number): Inode {
   inode.iBlock.writeUInt16LE(EXTENT_ROOT_MAX, 4);
   inode.touchAll();
   return inode;
+}
+
+/** Writes the checksum of an inode into it. `seed` is the inode's. */
+export function sealInode(bytes: Buffer, seed: number): void {
+  const sum = inodeChecksum(bytes, seed);
+  bytes.writeUInt16LE(sum & 0xffff, InodeField.ChecksumLo);
+  if (hasField(bytes, InodeField.ChecksumHi, 2)) {
+    bytes.writeUInt16LE(sum >>> 16, InodeField.ChecksumHi);
+  }
 }
 
 /** @kernel ext4_inode_csum_verify (fs/ext4/inode.c) */

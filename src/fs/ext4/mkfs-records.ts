@@ -5,6 +5,7 @@ import { DxHash } from './dx-hash.js';
 import { encodeLeaf } from './extent-node.js';
 import { Group } from './group.js';
 import { encodeWallTime, wallSeconds } from './inode-time.js';
+import { sealInode } from './inode.js';
 import {
   BLOCK_SIZE,
   CHECKSUM_CRC32C,
@@ -20,14 +21,12 @@ import {
   InodeField,
   InodeFlag,
   JOURNAL_INODE,
-  ORPHAN_BLOCK_MAGIC,
-  ORPHAN_SLOTS_END,
   ROOT_INODE,
   SUPERBLOCK_SIZE,
   SuperField,
   SuperFlag,
 } from './layout.js';
-import { crc32cU64, inodeChecksumSeed } from './checksum.js';
+import { inodeChecksumSeed } from './checksum.js';
 import {
   BLOCKS_PER_GROUP,
   DESCRIPTOR_BYTES,
@@ -172,20 +171,8 @@ export function encodeInode(record: MkfsInodeRecord, seed: number, nowSeconds: n
   }
   inode.writeUInt16LE(EXTRA_ISIZE, InodeField.ExtraIsize);
   encodeExtentRoot(inode.subarray(InodeField.Block, InodeField.Block + I_BLOCK_SIZE), blocks);
-  const checksum = crc32c(inodeChecksumSeed(seed, number, 0), inode);
-  inode.writeUInt16LE(checksum & 0xffff, InodeField.ChecksumLo);
-  inode.writeUInt16LE(checksum >>> 16, InodeField.ChecksumHi);
+  sealInode(inode, inodeChecksumSeed(seed, number, 0));
   return inode;
-}
-
-/** A block of the orphan file without an orphan. */
-export function encodeOrphanBlock(seed: number, physical: number): Buffer {
-  const block = Buffer.alloc(BLOCK_SIZE);
-  block.writeUInt32LE(ORPHAN_BLOCK_MAGIC, ORPHAN_SLOTS_END);
-  const inodeSeed = inodeChecksumSeed(seed, MkfsInode.OrphanFile, 0);
-  const slots = block.subarray(0, ORPHAN_SLOTS_END);
-  block.writeUInt32LE(crc32c(crc32cU64(inodeSeed, physical), slots), ORPHAN_SLOTS_END + 4);
-  return block;
 }
 
 function encodeGeometry(sb: Buffer, geometry: MkfsGeometry, counts: readonly GroupCounts[]): void {

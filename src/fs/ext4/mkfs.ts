@@ -36,12 +36,12 @@ import type { GroupPlan, MkfsGeometry } from './mkfs-geometry.js';
 import {
   encodeDescriptor,
   encodeInode,
-  encodeOrphanBlock,
   encodeSuperblock,
   filesystemSeed,
   MkfsInode,
 } from './mkfs-records.js';
 import type { GroupCounts, MkfsIdentity } from './mkfs-records.js';
+import { encodeOrphanBlock } from './orphan-file.js';
 
 const LABEL_BYTES_MAX = 16;
 const FIRST_GROUP_INODES = MkfsInode.OrphanFile;
@@ -212,9 +212,10 @@ function writeFirstFiles(media: MkfsMedia, geometry: MkfsGeometry, uuid: Buffer)
     sealDirectoryBlock(block, inodeChecksumSeed(seed, MkfsInode.LostAndFound, 0));
     media.put(lostAndFound.start + i, block);
   }
+  const orphanSeed = inodeChecksumSeed(seed, MkfsInode.OrphanFile, 0);
   for (let i = 0; i < orphanFile.count; i++) {
     const physical = orphanFile.start + i;
-    media.put(physical, encodeOrphanBlock(seed, physical));
+    media.put(physical, encodeOrphanBlock(orphanSeed, physical));
   }
   media.zero(journal);
   media.put(journal.start, encodeEmptyJournal(uuid, journal.count));

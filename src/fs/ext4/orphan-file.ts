@@ -111,7 +111,7 @@ export class OrphanFile {
   #set(txn: Transaction, { block, offset }: Slot, number: number): void {
     const bytes = txn.modify(block);
     bytes.writeUInt32LE(number, offset);
-    bytes.writeUInt32LE(this.#checksum(bytes, block), CHECKSUM_OFFSET);
+    seal(bytes, this.#inode.checksumSeed, block);
   }
 
   /** @kernel ext4_orphan_file_block_csum_verify (fs/ext4/orphan.c) */
@@ -122,17 +122,30 @@ export class OrphanFile {
     if (bytes.readUInt32LE(MAGIC_OFFSET) !== ORPHAN_BLOCK_MAGIC) {
       throw damagedOrphanFile(this.#inode.number, `block ${block} has no magic`);
     }
-    if (bytes.readUInt32LE(CHECKSUM_OFFSET) !== this.#checksum(bytes, block)) {
+    if (
+      bytes.readUInt32LE(CHECKSUM_OFFSET) !== checksumOf(bytes, this.#inode.checksumSeed, block)
+    ) {
       throw checksumMismatch(`block ${block} of the orphan file`);
     }
     this.#source.markVerified(block, role);
     return bytes;
   }
+}
 
-  #checksum(bytes: Buffer, block: number): number {
-    const seed = crc32cU64(this.#inode.checksumSeed, block);
-    return crc32c(seed, bytes.subarray(0, ORPHAN_SLOTS_END));
-  }
+/** A block of the file without an orphan, sealed. `seed` is that of the file's inode. */
+export function encodeOrphanBlock(seed: number, block: number): Buffer {
+  const bytes = Buffer.alloc(BLOCK_SIZE);
+  bytes.writeUInt32LE(ORPHAN_BLOCK_MAGIC, MAGIC_OFFSET);
+  seal(bytes, seed, block);
+  return bytes;
+}
+
+function seal(bytes: Buffer, seed: number, block: number): void {
+  bytes.writeUInt32LE(checksumOf(bytes, seed, block), CHECKSUM_OFFSET);
+}
+
+function checksumOf(bytes: Buffer, seed: number, block: number): number {
+  return crc32c(crc32cU64(seed, block), bytes.subarray(0, ORPHAN_SLOTS_END));
 }
 
 /** The numbers of its blocks. @throws DaxdError EUCLEAN where they are not `count`, all of them written */
