@@ -11,8 +11,6 @@ export const LIMITS = {
   headersTimeoutMs: 60_000,
   /** Milliseconds that an idle connection stays open between two requests. */
   keepAliveTimeoutMs: 72_000,
-  /** Bytes that a download reads from the media at once. */
-  readChunkBytes: 256 * KIB,
   /** Bytes that an upload gathers before it stores them, so that one flush covers many packets. */
   writeChunkBytes: MIB,
   /** Addresses in `--listen`, and in `--nbd`. */
