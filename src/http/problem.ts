@@ -58,11 +58,6 @@ export const INTERNAL_ERROR = 'internal error: see the log of daxd';
 /** What a client gone before the answer counts as in metrics; nobody reads it. */
 export const STATUS_CLIENT_GONE = 499;
 
-/** The status that belongs to `code`. */
-export function statusOf(code: ErrorCode): number {
-  return PROBLEM_KINDS[code].status;
-}
-
 /**
  * A refusal that HTTP itself knows better than an errno does: 415 for a media type, 416 for a
  * range. `status` takes the place of the one that belongs to `code`.

@@ -1,9 +1,14 @@
 import t from 'tap';
 
-import { HttpRefusal, problemFor, statusOf } from '../../../src/http/problem.js';
+import { HttpRefusal, problemFor } from '../../../src/http/problem.js';
 import { DaxdError, ERROR_CODES } from '../../../src/lib/errno.js';
+import type { ErrorCode } from '../../../src/lib/errno.js';
 
-t.test('statusOf: as API.md lists them', async (t) => {
+function statusOf(code: ErrorCode): number {
+  return problemFor(new DaxdError(code, 'why'), '/a').status;
+}
+
+t.test('problemFor: each code has its status, as API.md lists them', async (t) => {
   const table: Record<number, readonly string[]> = {
     400: ['EINVAL', 'ENAMETOOLONG', 'ELOOP'],
     403: ['EACCES', 'EPERM', 'EROFS'],
