@@ -7,11 +7,8 @@ const PAGE_ITEMS_MAX = 1000;
 export const WAIT_MS_MAX = 600_000;
 
 /** An object that refuses members it does not know. */
-export function strict<T extends TProperties>(properties: T, description?: string): TObject<T> {
-  return Type.Object(properties, {
-    additionalProperties: false,
-    ...(description === undefined ? {} : { description }),
-  });
+export function strict<T extends TProperties>(properties: T): TObject<T> {
+  return Type.Object(properties, { additionalProperties: false });
 }
 
 /** Bytes or a count: an integer that a double holds exactly. */
