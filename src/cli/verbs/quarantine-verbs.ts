@@ -1,8 +1,6 @@
 import type { Command } from 'commander';
 
 import type { QuarantineList } from '../../http/schemas/quarantine.js';
-import { UsageError } from '../usage-error.js';
-import { textOption } from '../values.js';
 import type { VerbRunner } from '../verb.js';
 
 /** `quarantine list` and `quarantine attest`. */
@@ -33,10 +31,9 @@ export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
       .command('attest')
       .description('free it: on your word no device stores there any more')
       .argument('<ID>')
-      .option('--reason <TEXT>', 'how you know; it is logged'),
+      .requiredOption('--reason <TEXT>', 'how you know; it is logged'),
   ).action(async ({ client, terminal, args: [id = ''], options }) => {
-    const reason = textOption(options, 'reason');
-    if (reason === undefined) throw new UsageError('--reason is needed: say how you know');
+    const reason = String(options['reason']);
     const path = `/v1/quarantine/${encodeURIComponent(id)}/attest`;
     const attested = await client.json<object>({ method: 'POST', path, json: { reason } });
     await terminal.pairs(attested, [

@@ -134,6 +134,8 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
     ['seek', 'a', '0', 'end', '-p', 'pmem0p1'],
     ['mknod', 'a', 'door', '-p', 'pmem0p1'],
     ['mknod', 'a', 'char', '1', '-p', 'pmem0p1'],
+    ['lease', 'revoke', 'a'],
+    ['quarantine', 'attest', 'a'],
     ['unknown'],
   ]) {
     const { exit, err } = await run(args);
