@@ -1,3 +1,4 @@
+import type { FileStat } from '../http/schemas/file.js';
 import type { Client } from './client.js';
 import { filePath, partitionOf } from './partition-choice.js';
 import { UsageError } from './usage-error.js';
@@ -38,7 +39,7 @@ export async function lentRange(
 async function restOfFile(client: Client, { partition, path, offset }: Place): Promise<number> {
   if (path === undefined) throw new UsageError('--length is needed where there is no --path');
   const stat = filePath(partition, 'stat', path);
-  const { size } = await client.json<{ readonly size: number }>({ method: 'GET', path: stat });
+  const { size } = await client.json<FileStat>({ method: 'GET', path: stat });
   if (offset < size) return size - offset;
   throw new UsageError(`--offset ${offset} is at or behind the end of the file, at ${size}`);
 }

@@ -1,32 +1,11 @@
 import type { Command } from 'commander';
 
+import type { FileStat, Sought } from '../../http/schemas/file.js';
+import type { FilesystemSizes } from '../../http/schemas/partition.js';
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import type { Cell } from '../table.js';
 import { choiceValue, countValue, modeValue, sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
-
-interface Stat {
-  readonly inode: number;
-  readonly type: string;
-  readonly mode: number;
-  readonly nlink: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly size: number;
-  readonly blocks: number;
-  readonly atime: string;
-  readonly mtime: string;
-  readonly ctime: string;
-  readonly target?: string;
-}
-
-interface Sizes {
-  readonly total_bytes: number;
-  readonly free_bytes: number;
-  readonly available_bytes: number;
-  readonly total_inodes: number;
-  readonly free_inodes: number;
-}
 
 /** `stat`, `setattr`, `seek` and `statfs`. */
 export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
@@ -39,7 +18,7 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
     ),
   ).action(async (context) => {
     const path = await statCall(context);
-    await show(context, await context.client.json<Stat>({ method: 'GET', path }));
+    await show(context, await context.client.json<FileStat>({ method: 'GET', path }));
   });
 
   verb(
@@ -64,7 +43,7 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
       ...(mtime !== undefined && { mtime }),
     };
     const path = await statCall(context);
-    await show(context, await context.client.json<Stat>({ method: 'PATCH', path, json }));
+    await show(context, await context.client.json<FileStat>({ method: 'PATCH', path, json }));
   });
 
   addSizeVerbs(program, verb);
@@ -88,7 +67,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
       what: choiceValue(args[2], 'WHAT', ['data', 'hole']),
     });
     const path = `${filePath(await partitionOf(context), 'seek', args[0] ?? '')}?${query.toString()}`;
-    const found = await client.json<{ readonly offset: number }>({ method: 'GET', path });
+    const found = await client.json<Sought>({ method: 'GET', path });
     await terminal.pairs(found, [['offset', found.offset]]);
   });
 
@@ -96,7 +75,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
     withPartition(program.command('statfs').description('what the filesystem holds and has left')),
   ).action(async (context) => {
     const path = `${partitionPath(await partitionOf(context))}/statfs`;
-    const sizes = await context.client.json<Sizes>({ method: 'GET', path });
+    const sizes = await context.client.json<FilesystemSizes>({ method: 'GET', path });
     await context.terminal.pairs(sizes, [
       ['total bytes', sizes.total_bytes],
       ['free bytes', sizes.free_bytes],
@@ -107,7 +86,7 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
   });
 }
 
-async function show({ terminal }: VerbContext, stat: Stat): Promise<void> {
+async function show({ terminal }: VerbContext, stat: FileStat): Promise<void> {
   const { mode, uid, gid } = stat;
   const target: (readonly [string, Cell])[] =
     stat.target === undefined ? [] : [['target', stat.target]];

@@ -1,15 +1,9 @@
 import type { Command } from 'commander';
 
+import type { LayoutChanged } from '../../http/schemas/file.js';
 import { partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import { choiceValue, countValue, sizeValue, textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
-
-interface Changed {
-  readonly size: number;
-  readonly waited_ms: number;
-  readonly freed_bytes: number;
-  readonly quarantined_bytes: number;
-}
 
 const ON_CONFLICT = ['wait', 'fail', 'defer', 'revoke'] as const;
 
@@ -77,7 +71,7 @@ async function change(context: VerbContext, op: string, asked: object): Promise<
     ...(deadline !== undefined && { deadline_ms: countValue(deadline, '--deadline-ms') }),
   };
   const path = `${partitionPath(await partitionOf(context))}/${op}`;
-  const changed = await client.json<Changed>({ method: 'POST', path, json });
+  const changed = await client.json<LayoutChanged>({ method: 'POST', path, json });
   await terminal.pairs(changed, [
     ['size', changed.size],
     ['waited ms', changed.waited_ms],

@@ -2,20 +2,13 @@ import type { IncomingMessage } from 'node:http';
 
 import type { Command } from 'commander';
 
+import type { DirectoryListing } from '../../http/schemas/file.js';
 import { RefusedError, bytesOf, jsonOf } from '../client.js';
 import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
 import { STANDARD_INPUT, openSource, unreadable } from '../source.js';
 import { sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
-
-interface Entry {
-  readonly name?: string;
-  readonly name_base64?: string;
-  readonly type: string;
-  readonly size: number;
-  readonly inode: number;
-}
 
 /** `ls`, `cat` and `put`. */
 export function addFileVerbs(program: Command, verb: VerbRunner): void {
@@ -29,7 +22,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
   ).action(async (context) => {
     const { client, terminal } = context;
     const answer = await contentOf(context, 'directory');
-    const { entries } = await jsonOf<{ readonly entries: readonly Entry[] }>(answer, client.url);
+    const { entries } = await jsonOf<DirectoryListing>(answer, client.url);
     await terminal.table(
       entries,
       ['TYPE', 'SIZE', 'INODE', 'NAME'],

@@ -1,15 +1,13 @@
 import type { Command } from 'commander';
 
+import type { XattrList } from '../../http/schemas/xattr.js';
 import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
 import { readStandardInput } from '../source.js';
 import { textOption } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
-interface Xattr {
-  readonly name: string;
-  readonly value_base64: string;
-}
+type Xattr = XattrList['xattrs'][number];
 
 /** `xattr list`, `get`, `set` and `remove`. */
 export function addXattrVerbs(program: Command, verb: VerbRunner): void {
@@ -66,10 +64,7 @@ function common(command: Command): Command {
 
 async function read(context: VerbContext): Promise<readonly Xattr[]> {
   const path = await xattrCall(context);
-  const { xattrs } = await context.client.json<{ readonly xattrs: readonly Xattr[] }>({
-    method: 'GET',
-    path,
-  });
+  const { xattrs } = await context.client.json<XattrList>({ method: 'GET', path });
   return xattrs;
 }
 

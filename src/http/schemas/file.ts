@@ -108,6 +108,9 @@ export const DirectoryListing = Type.Object({
   next_cursor: Type.Optional(Type.String()),
 });
 
+/** A directory: all of it in its own order, or with `limit` a page sorted by name. */
+export type DirectoryListing = Static<typeof DirectoryListing>;
+
 /** Query of `GET .../files/{path}`; both matter to directories alone. */
 export const ListingQuery = strict({
   limit: Type.Optional(PageLimit),
@@ -241,6 +244,9 @@ export const SeekQuery = strict({
 
 /** What `GET .../seek/{path}` found. */
 export const Sought = Type.Object({ offset: Type.Integer({ description: 'bytes' }) });
+
+/** What `GET .../seek/{path}` found. */
+export type Sought = Static<typeof Sought>;
 
 /** What a change that may wait for pinned pages answers. */
 export const LayoutChanged = Type.Object({

@@ -48,6 +48,9 @@ export const FilesystemSizes = Type.Object({
 /** One entry of `GET /v1/partitions`. */
 export type Partition = Static<typeof Partition>;
 
+/** `GET /v1/partitions/{p}/statfs` */
+export type FilesystemSizes = Static<typeof FilesystemSizes>;
+
 /** ext4 keeps 16 bytes of label. */
 const FsLabel = Type.String({ maxLength: 16, description: 'at most 16 bytes' });
 

@@ -1,4 +1,5 @@
 import { Type } from 'typebox';
+import type { Static } from 'typebox';
 
 import { strict } from './values.js';
 
@@ -23,6 +24,9 @@ export const XattrQuery = strict({ name: Name, follow });
 export const XattrList = Type.Object({
   xattrs: Type.Array(Type.Object({ name: Type.String(), value_base64: Base64 })),
 });
+
+/** `GET .../xattrs/{path}`: all of them, or the one that is named. */
+export type XattrList = Static<typeof XattrList>;
 
 /** `PUT .../xattrs/{path}` */
 export const SetXattr = strict({
