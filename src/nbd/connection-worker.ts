@@ -87,7 +87,7 @@ function mainPort(): MessagePort {
 async function serve({ fd, tls }: Serve): Promise<string | undefined> {
   try {
     const negotiation = new Negotiation(calls, tls);
-    const course = handshake(negotiation, birth.limits, true);
+    const course = handshake(negotiation, birth.limits);
     const end = new BlockingSocket(fd, arena).run(course);
     if (end.end === 'transmission') transmit(fd, end.session);
     else if (end.end === 'tls') await serveSecured(fd, negotiation.secured());
@@ -127,7 +127,7 @@ async function serveSecured(fd: number, negotiation: Negotiation): Promise<void>
   if (own < 0) throw new ClientGone();
   const transport = await TlsTransport.open(own, birth.tls, inFlightBytes);
   try {
-    const end = await transport.run(handshake(negotiation, birth.limits, false));
+    const end = await transport.run(handshake(negotiation, birth.limits));
     if (end.end !== 'transmission') return;
     await transmitSecured(transport, end.session);
   } finally {

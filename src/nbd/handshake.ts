@@ -34,17 +34,15 @@ const END: Readonly<Record<'close' | 'tls', HandshakeEnd>> = {
 
 /**
  * The course of a handshake over any transport, which answers each {@link Transfer}: with the
- * bytes that were read, whole.
+ * bytes that were read, whole. It begins with the greeting; under TLS it goes on with options.
  *
- * @param first whether it begins with the greeting; under TLS it goes on with options.
  * @throws ProtocolBreach when the client must be left; it gets no reason.
  */
 export function* handshake(
   negotiation: Negotiation,
   limits: HandshakeLimits,
-  first: boolean,
 ): Generator<Transfer, HandshakeEnd, Buffer> {
-  if (first) {
+  if (!negotiation.isSecured) {
     yield { write: negotiation.greeting() };
     const flags = yield { read: CLIENT_FLAGS_BYTES };
     if (!negotiation.acceptFlags(flags.readUInt32BE(0))) {

@@ -71,6 +71,11 @@ export class Negotiation {
     return this.#listed ?? 0;
   }
 
+  /** Whether it is the part under TLS: greeting and flags came before it. */
+  get isSecured(): boolean {
+    return this.#tls === 'on';
+  }
+
   /** What the server says first. */
   greeting(): Buffer {
     const bytes = Buffer.alloc(18);
