@@ -112,19 +112,19 @@ export class Incoming {
   /**
    * Receives into memory, and the next header behind it. Nothing that came before is left.
    *
-   * @returns bytes that came to `address`; {@link NOTHING_YET} unless it is to wait;
+   * @returns bytes that came to `address`; {@link NOTHING_YET} where it is only to look;
    *   {@link BAD_PLACE} when the memory there cannot be stored to.
    * @throws ClientGone
    * @hot Once a write.
    */
-  receiveInto(address: number, length: number, wait: boolean): number {
+  receiveInto(address: number, length: number, how: 'wait' | 'look'): number {
     assert(this.bytes === 0, 'what came first is taken first');
     this.at = 0;
     this.#end = 0;
     this.#pieces.clear();
     this.#pieces.push(address, length);
     this.#pieces.push(this.#buffer.address, this.#headerBytes);
-    const received = recvmsg(this.#fd, this.#pieces.arm(), wait ? 0 : MSG_DONTWAIT);
+    const received = recvmsg(this.#fd, this.#pieces.arm(), how === 'wait' ? 0 : MSG_DONTWAIT);
     if (received > length) this.#end = received - length;
     if (received > 0) {
       this.#failures.clear();

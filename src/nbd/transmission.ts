@@ -187,10 +187,10 @@ export class Transmission {
     }
     this.#incoming.take(here);
     for (let done = here; done < length;) {
-      let received = this.#incoming.receiveInto(address + done, length - done, false);
+      let received = this.#incoming.receiveInto(address + done, length - done, 'look');
       if (received === NOTHING_YET) {
         this.#send();
-        received = this.#incoming.receiveInto(address + done, length - done, true);
+        received = this.#incoming.receiveInto(address + done, length - done, 'wait');
       }
       if (received === BAD_PLACE) return this.#badPlace(length - done);
       done += received;
