@@ -90,7 +90,7 @@ export class ExportAccess {
     if (!this.raw.memory.sparse) return 0;
     let pinnedPages = 0;
     this.#inPieces(offset, length, (at, run) => {
-      pinnedPages += this.#discardIfPossible('punch', at, run)?.pinnedPages ?? 0;
+      pinnedPages += this.#punchIfPossible(at, run)?.pinnedPages ?? 0;
     });
     return pinnedPages;
   }
@@ -124,15 +124,15 @@ export class ExportAccess {
 
   #punchOrStore(offset: number, length: number): void {
     this.#inPieces(offset, length, (at, run) => {
-      const discarded = this.#discardIfPossible('punch', at, run);
+      const discarded = this.#punchIfPossible(at, run);
       this.#storeInto(discarded?.left ?? [{ offset: at, length: run }]);
     });
   }
 
   /** Undefined where the backing's filesystem cannot do it, and nothing was done. */
-  #discardIfPossible(kind: DiscardKind, offset: number, length: number): Discarded | undefined {
+  #punchIfPossible(offset: number, length: number): Discarded | undefined {
     try {
-      return this.#calls.discard(kind, offset, length);
+      return this.#calls.discard('punch', offset, length);
     } catch (failure) {
       if (failure instanceof DaxdError && failure.code === 'EOPNOTSUPP') return undefined;
       throw failure;
