@@ -2,7 +2,7 @@ import type { Arena } from '../media/arena.js';
 import { ClientGone } from './connection-end.js';
 import type { Transfer } from './handshake.js';
 import { Iovecs } from './iovecs.js';
-import { CallFailures, MSG_NOSIGNAL, recv, sendmsg } from './socket-calls.js';
+import { CallFailures, recv, sendAll } from './socket-calls.js';
 import type { WorkerArena } from './worker-arena.js';
 
 const NOTHING = Buffer.alloc(0);
@@ -66,10 +66,6 @@ export class BlockingSocket {
   #send(length: number): void {
     this.#pieces.clear();
     this.#pieces.push(this.#out.address, length);
-    while (this.#pieces.bytes > 0) {
-      const sent = sendmsg(this.#fd, this.#pieces.arm(), MSG_NOSIGNAL);
-      if (sent >= 0) this.#pieces.advance(sent);
-      else if (this.#failures.look() !== 'again') throw new ClientGone();
-    }
+    sendAll(this.#fd, this.#pieces, this.#failures);
   }
 }

@@ -6,7 +6,7 @@ import { Iovecs, iovecBytes } from './iovecs.js';
 import { NbdError, type ReplyStyle } from './protocol.js';
 import { ReplyBatch } from './reply-batch.js';
 import { Request } from './request.js';
-import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import { CallFailures, sendAll } from './socket-calls.js';
 
 /** Pieces of one call: headers of one run, its data. */
 const PIECES = 4;
@@ -126,8 +126,7 @@ export class ReplySalvage {
   }
 
   #sendRepair(): void {
-    const { iovecs } = this.#repair;
-    this.#sendAll(iovecs);
+    sendAll(this.#fd, this.#repair.iovecs, this.#failures);
     this.#repair.clear();
   }
 
@@ -135,14 +134,6 @@ export class ReplySalvage {
     if (length === 0) return;
     this.#pieces.clear();
     this.#pieces.push(address, length);
-    this.#sendAll(this.#pieces);
-  }
-
-  #sendAll(iovecs: Iovecs): void {
-    while (iovecs.bytes > 0) {
-      const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
-      if (sent >= 0) iovecs.advance(sent);
-      else if (this.#failures.look() !== 'again') throw new ClientGone();
-    }
+    sendAll(this.#fd, this.#pieces, this.#failures);
   }
 }

@@ -2,6 +2,9 @@ import { constants } from 'node:os';
 
 import koffi from 'koffi';
 
+import { ClientGone } from './connection-end.js';
+import type { Iovecs } from './iovecs.js';
+
 /** Values of Linux (asm-generic/socket.h, sys/socket.h, fcntl.h). */
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -85,6 +88,15 @@ export class CallFailures {
   /** A call succeeded. @hot Once a batch. */
   clear(): void {
     this.#unknown = 0;
+  }
+}
+
+/** Sends all pieces of memory, however many calls that takes. @throws ClientGone */
+export function sendAll(fd: number, iovecs: Iovecs, failures: CallFailures): void {
+  while (iovecs.bytes > 0) {
+    const sent = sendmsg(fd, iovecs.arm(), MSG_NOSIGNAL);
+    if (sent >= 0) iovecs.advance(sent);
+    else if (failures.look() !== 'again') throw new ClientGone();
   }
 }
 
