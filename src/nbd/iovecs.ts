@@ -1,6 +1,6 @@
 import { assert } from '../lib/assert.js';
 import { type Arena } from '../media/arena.js';
-import { IOVEC_BYTES } from '../media/process-vm.js';
+import { IOVEC_BYTES, type IovecArray } from '../media/process-vm.js';
 
 const WORDS = IOVEC_BYTES / 4;
 const WORD_VALUES = 2 ** 32;
@@ -87,6 +87,11 @@ export class Iovecs {
   addressOf(index: number): number {
     const word = index * WORDS;
     return (this.#words[word] ?? 0) + (this.#words[word + 1] ?? 0) * WORD_VALUES;
+  }
+
+  /** Piece `index` alone, for process_vm_writev and process_vm_readv. */
+  piece(index: number): IovecArray {
+    return { arrayAddress: this.arrayAddress + index * IOVEC_BYTES, count: 1 };
   }
 
   lengthOf(index: number): number {

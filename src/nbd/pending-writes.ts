@@ -1,4 +1,4 @@
-import { copyToMap, IOVEC_BYTES } from '../media/process-vm.js';
+import { copyToMap } from '../media/process-vm.js';
 import type { ExportAccess } from './export-access.js';
 import { NbdCmd, NbdError } from './protocol.js';
 import type { Request } from './request.js';
@@ -76,10 +76,7 @@ export class PendingWrites {
   copyOne(i: number): NbdError {
     const { copyFrom, copyTo } = this.#arena;
     const length = copyFrom.lengthOf(i);
-    const at = i * IOVEC_BYTES;
-    const from = { arrayAddress: copyFrom.arrayAddress + at, count: 1 };
-    const to = { arrayAddress: copyTo.arrayAddress + at, count: 1 };
-    if (copyToMap(from, to) === length) return NbdError.None;
+    if (copyToMap(copyFrom.piece(i), copyTo.piece(i)) === length) return NbdError.None;
     const offset = copyTo.addressOf(i) - this.#access.addressOf(0, 0);
     return NbdError[this.#access.whyBad(offset, length)];
   }

@@ -1,6 +1,6 @@
 import { assert } from '../lib/assert.js';
 import { type Arena } from '../media/arena.js';
-import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
+import { copyFromMap } from '../media/process-vm.js';
 import { ClientGone } from './connection-end.js';
 import { Iovecs, iovecBytes } from './iovecs.js';
 import { NbdError, type ReplyStyle } from './protocol.js';
@@ -109,9 +109,7 @@ export class ReplySalvage {
       this.#probe.clear();
       this.#probe.push(scratch, run);
       this.#probe.push(address + done, run);
-      const { arrayAddress } = this.#probe;
-      const map = { arrayAddress: arrayAddress + IOVEC_BYTES, count: 1 };
-      if (copyFromMap(map, { arrayAddress, count: 1 }) !== run) return false;
+      if (copyFromMap(this.#probe.piece(1), this.#probe.piece(0)) !== run) return false;
       done += run;
     }
     return true;

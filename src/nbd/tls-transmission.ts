@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from '../lib/clock.js';
-import { copyFromMap, IOVEC_BYTES } from '../media/process-vm.js';
+import { copyFromMap } from '../media/process-vm.js';
 import { statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ProtocolBreach } from './connection-end.js';
@@ -163,10 +163,7 @@ export class TlsTransmission {
       copyFrom.clear();
       copyFrom.push(address + done, run);
       copyFrom.push(receive.address, run);
-      const { arrayAddress } = copyFrom;
-      const map = { arrayAddress, count: 1 };
-      const to = { arrayAddress: arrayAddress + IOVEC_BYTES, count: 1 };
-      if (copyFromMap(map, to) !== run) return undefined;
+      if (copyFromMap(copyFrom.piece(0), copyFrom.piece(1)) !== run) return undefined;
       receive.bytes.copy(whole, done, 0, run);
       done += run;
     }

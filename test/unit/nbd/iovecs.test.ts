@@ -30,6 +30,15 @@ t.test('push, arm: struct iovec and struct msghdr as the kernel reads them', asy
   t.equal(message[3], 2n, 'msg_iovlen');
 });
 
+t.test('piece: one struct iovec of the array, wherever advance stands', async (t) => {
+  const { iovecs } = setUp();
+  iovecs.push(HIGH, 10);
+  iovecs.push(HIGH + 100, 20);
+  iovecs.advance(10);
+  t.strictSame(iovecs.piece(0), { arrayAddress: iovecs.arrayAddress, count: 1 });
+  t.strictSame(iovecs.piece(1), { arrayAddress: iovecs.arrayAddress + 16, count: 1 });
+});
+
 t.test('advance: leaves pieces behind, whole and in part', async (t) => {
   const { iovecs, array, message } = setUp();
   iovecs.push(HIGH, 10);
