@@ -27,8 +27,8 @@ const OUTCOMES: readonly (readonly [label: string, error: NbdError])[] = [
   ['ESHUTDOWN', NbdError.ESHUTDOWN],
 ];
 
-/** What an error that is none of these counts as: the place of EIO. */
-const OUTCOME_UNKNOWN = 2;
+/** What an error that is none of these counts as. */
+const OUTCOME_UNKNOWN = OUTCOMES.findIndex(([, error]) => error === NbdError.EIO);
 
 const HISTOGRAM_CELLS = LatencyHistogram.cellCount(FAST_BOUNDS_SECONDS);
 const REQUESTS_CELLS = COMMANDS.length * OUTCOMES.length;
@@ -133,7 +133,6 @@ export function commandOf(type: number): number {
 
 /** @hot Once a request. */
 function outcomeOf(error: NbdError): number {
-  if (error === NbdError.None) return 0;
-  for (let i = 1; i < OUTCOMES.length; i++) if (OUTCOMES[i]?.[1] === error) return i;
+  for (let i = 0; i < OUTCOMES.length; i++) if (OUTCOMES[i]?.[1] === error) return i;
   return OUTCOME_UNKNOWN;
 }
