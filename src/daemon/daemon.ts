@@ -214,11 +214,13 @@ async function listen(
 ): Promise<readonly Listener[]> {
   const { config, version, log, clock, onFatal } = options;
   const unixSockets = new WeakSet();
+  const lastingConnections = new WeakSet();
   const hosts = config.listen.flatMap((at) => (at.kind === 'tcp' ? [at.host] : []));
   const app = await buildHttp({
     control: parts.control,
     guard: new HostGuard(['localhost', ...hosts, ...config.allowHosts], unixSockets),
     callers: new Callers(tokens, unixSockets),
+    lastingConnections,
     latencies: parts.latencies,
     events: parts.events,
     metrics: () => parts.metrics.page(),
@@ -228,12 +230,11 @@ async function listen(
     onFatal,
     limits: LIMITS,
   });
+  const route = app.routing.bind(app);
+  const shared = { route, tls, unixSockets, lastingConnections, limits: LIMITS };
   const listeners: Listener[] = [];
   try {
-    for (const address of config.listen) {
-      const route = app.routing.bind(app);
-      listeners.push(await Listener.open(address, { route, tls, unixSockets, limits: LIMITS }));
-    }
+    for (const address of config.listen) listeners.push(await Listener.open(address, shared));
   } catch (error) {
     await Promise.all(listeners.map((listener) => listener.close()));
     throw error;

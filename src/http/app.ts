@@ -59,6 +59,8 @@ export interface HttpOptions {
   readonly control: Control;
   readonly guard: HostGuard;
   readonly callers: Callers;
+  /** Takes note of each connection that leases end with. */
+  readonly lastingConnections: WeakSet<object>;
   readonly latencies: RequestLatencies;
   readonly events: EventStreams;
   readonly metrics: () => Promise<MetricsPage>;
@@ -127,8 +129,8 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   await app.register(nodeRoutes, { control });
   await app.register(layoutChangeRoutes, { control, clock });
   await app.register(shiftRangeRoutes, { control, clock });
-  const { callers } = options;
-  const connections = new LeaseConnections(callers, (lease) => {
+  const { callers, lastingConnections } = options;
+  const connections = new LeaseConnections(callers, lastingConnections, (lease) => {
     void control.leases.revocation.proven(lease, 'connection closed');
   });
   await app.register(leasesRoutes, { control, callers, connections, events, tags });

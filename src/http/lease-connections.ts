@@ -4,12 +4,6 @@ import type { Duplex } from 'node:stream';
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Callers } from './callers.js';
 
-/**
- * Connections that leases end with: a listener closes none of them for being idle, for then
- * the end of one would prove nothing of its holder.
- */
-export const lastingConnections = new WeakSet<object>();
-
 /** Leaves out the word of when an idle connection is closed, by which clients close it first. */
 export function keepAlive(response: ServerResponse): void {
   response.setHeader('connection', 'keep-alive');
@@ -22,14 +16,19 @@ export function keepAlive(response: ServerResponse): void {
  */
 export class LeaseConnections {
   readonly #callers: Callers;
+  readonly #lasting: WeakSet<object>;
   readonly #onClosed: (lease: string) => void;
   /** The connection that each lease ends with; a lease stands in the set of that one alone. */
   readonly #connections = new Map<string, Duplex>();
   readonly #bound = new WeakMap<Duplex, Set<string>>();
 
-  /** `onClosed` is told of each lease whose holder has closed its connection. */
-  constructor(callers: Callers, onClosed: (lease: string) => void) {
+  /**
+   * @param lasting takes note of each connection that leases end with.
+   * @param onClosed is told of each lease whose holder has closed its connection.
+   */
+  constructor(callers: Callers, lasting: WeakSet<object>, onClosed: (lease: string) => void) {
     this.#callers = callers;
+    this.#lasting = lasting;
     this.#onClosed = onClosed;
   }
 
@@ -83,7 +82,7 @@ export class LeaseConnections {
   #watch(socket: Duplex): Set<string> {
     const leases = new Set<string>();
     this.#bound.set(socket, leases);
-    lastingConnections.add(socket);
+    this.#lasting.add(socket);
     const forget = (): readonly string[] => {
       const ended = [...leases];
       leases.clear();

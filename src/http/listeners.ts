@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 
 import { systemCodeOf } from '../lib/errno.js';
 import { type Address, hostAndPort, listenOn } from '../lib/listen.js';
-import { keepAlive, lastingConnections } from './lease-connections.js';
+import { keepAlive } from './lease-connections.js';
 import { HttpRefusal, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 import { QueuedResponses } from './queued-responses.js';
 import type { TlsOptions } from './tls-files.js';
@@ -18,6 +18,11 @@ export interface ListenerOptions {
   readonly tls: TlsOptions | undefined;
   /** Takes note of each connection that comes in over a Unix socket. */
   readonly unixSockets: WeakSet<object>;
+  /**
+   * Connections that leases end with: a listener closes none of them for being idle, for then
+   * the end of one would prove nothing of its holder.
+   */
+  readonly lastingConnections: WeakSet<object>;
   readonly limits: {
     readonly connectionsMax: number;
     readonly headersTimeoutMs: number;
@@ -50,7 +55,7 @@ export class Listener {
     const answer: RequestListener = (request, response) => {
       queued.watch(request.socket, response);
       request.url = originForm(request.url);
-      if (lastingConnections.has(request.socket)) keepAlive(response);
+      if (options.lastingConnections.has(request.socket)) keepAlive(response);
       options.route(request, response);
     };
     // The route refuses what it does not know to expect.
@@ -59,7 +64,7 @@ export class Listener {
     server.maxConnections = options.limits.connectionsMax;
     server.on('clientError', answerClientError);
     server.on('timeout', (socket: Duplex) => {
-      if (!lastingConnections.has(socket)) socket.destroy();
+      if (!options.lastingConnections.has(socket)) socket.destroy();
     });
     if (address.kind === 'unix') {
       server.on('connection', (socket) => options.unixSockets.add(socket));

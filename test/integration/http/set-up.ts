@@ -39,12 +39,14 @@ export async function setUpListeners(
 ): Promise<ListenersSetUp> {
   const { control, lent } = await setUpControl();
   const unixSockets = new WeakSet<object>();
+  const lastingConnections = new WeakSet<object>();
   const latencies = new RequestLatencies();
   const app = await buildHttp({
     control,
     events: new EventStreams(lent.ring, systemClock),
     guard: new HostGuard(['127.0.0.1', 'localhost'], unixSockets),
     callers: new Callers(undefined, unixSockets),
+    lastingConnections,
     latencies,
     metrics: async () => ({ contentType: 'text/plain', text: '' }),
     clock: systemClock,
@@ -53,7 +55,8 @@ export async function setUpListeners(
     onFatal: (error) => t.fail(error.message),
     limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 65536 },
   });
-  const options = { route: app.routing.bind(app), tls, unixSockets, limits: LIMITS };
+  const route = app.routing.bind(app);
+  const options = { route, tls, unixSockets, lastingConnections, limits: LIMITS };
   const listeners: Listener[] = [];
   for (const address of addresses) listeners.push(await Listener.open(address, options));
   t.teardown(async () => {

@@ -15,7 +15,7 @@ type Handler = (incoming: IncomingMessage, response: ServerResponse) => void | P
 async function setUp(t: Test) {
   const ended: string[] = [];
   const callers = new Callers(undefined, new WeakSet());
-  const connections = new LeaseConnections(callers, (lease) => ended.push(lease));
+  const connections = new LeaseConnections(callers, new WeakSet(), (lease) => ended.push(lease));
   let handler: Handler = (incoming, response) => {
     connections.bind(incoming, response, 'one');
     response.end();

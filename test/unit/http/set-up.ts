@@ -43,6 +43,7 @@ export async function setUpHttp(t: Test, tokens?: readonly Token[]): Promise<Htt
     events,
     guard: new HostGuard(['127.0.0.1', 'localhost', 'daxd.example'], unixSockets),
     callers: new Callers(tokens, unixSockets),
+    lastingConnections: new WeakSet(),
     latencies,
     metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'daxd_x 1\n' }),
     clock: systemClock,
