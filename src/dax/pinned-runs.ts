@@ -6,14 +6,9 @@ import type { PfnRun } from '../mm/gup.js';
  * answer holds until the caller next awaits.
  */
 export function pinnedRuns(pgmap: DevPagemap, { firstPfn, count }: PfnRun): PfnRun[] {
-  const { refs } = pgmap;
-  const runs: PfnRun[] = [];
-  const end = firstPfn - pgmap.firstPfn + count;
-  for (let at = end - count; at < end;) {
-    const first = refs.firstBusy(at, end - at);
-    if (first === undefined) break;
-    at = refs.firstIdle(first, end - first) ?? end;
-    runs.push({ firstPfn: pgmap.firstPfn + first, count: at - first });
+  const pinned: PfnRun[] = [];
+  for (const run of pgmap.refs.runs(firstPfn - pgmap.firstPfn, count)) {
+    if (run.isPinned) pinned.push({ firstPfn: pgmap.firstPfn + run.first, count: run.count });
   }
-  return runs;
+  return pinned;
 }

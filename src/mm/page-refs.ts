@@ -15,6 +15,13 @@ export interface SharedPageRefs {
   readonly ownInBlock: SharedArrayBuffer;
 }
 
+/** Neighbouring pages that are all pinned, or all idle. */
+interface PinRun {
+  readonly first: number;
+  readonly count: number;
+  readonly isPinned: boolean;
+}
+
 /**
  * Reference counts of the data pages of one pagemap, by page index (0 is its first page).
  *
@@ -110,6 +117,20 @@ export class PageRefs {
       if (load(this.#head, this.#blockOf(index)) > 0) index = this.#blockEnd(index) - 1;
     }
     return undefined;
+  }
+
+  /** The pages of `[first, first + count)` in runs, ascending, each as it is when it is asked for. */
+  *runs(first: number, count: number): Generator<PinRun> {
+    this.#assertInside(first, count);
+    const end = first + count;
+    for (let at = first; at < end;) {
+      const isPinned = !this.isIdle(at);
+      const next = isPinned ? this.firstIdle(at, end - at) : this.firstBusy(at, end - at);
+      // Pinned or put by another thread meanwhile, a page is its own next: it counts as it was seen.
+      const stop = Math.max(next ?? end, at + 1);
+      yield { first: at, count: stop - at, isPinned };
+      at = stop;
+    }
   }
 
   /** How many distinct pages of `[first, first + count)` are pinned. Takes a step a block. */

@@ -99,19 +99,14 @@ function* holeExtents(access: ExportAccess, { offset, length }: StatusRequest): 
 function* pinExtents(access: ExportAccess, { offset, length }: StatusRequest): Generator<Extent> {
   const { pages, pagesOffset } = access;
   if (pages === undefined) return;
-  const end = pagesOffset + offset + length;
-  const lastPage = Math.ceil(end / PAGE_SIZE);
-  for (let at = pagesOffset + offset; at < end;) {
-    const page = Math.floor(at / PAGE_SIZE);
-    const isPinned = !pages.isIdle(page);
-    const next = isPinned
-      ? pages.firstIdle(page, lastPage - page)
-      : pages.firstBusy(page, lastPage - page);
-    const stop = Math.min(end, next === undefined ? end : next * PAGE_SIZE);
-    // A page that was pinned or put meanwhile is its own next: it counts as it was seen.
-    const until = stop > at ? stop : Math.min(end, (page + 1) * PAGE_SIZE);
-    yield { length: until - at, flags: isPinned ? LEASE_PINNED : 0 };
-    at = until;
+  let at = pagesOffset + offset;
+  const end = at + length;
+  const firstPage = Math.floor(at / PAGE_SIZE);
+  // Pages are pinned and put while this looks: each counts as it was seen.
+  for (const run of pages.runs(firstPage, Math.ceil(end / PAGE_SIZE) - firstPage)) {
+    const stop = Math.min(end, (run.first + run.count) * PAGE_SIZE);
+    yield { length: stop - at, flags: run.isPinned ? LEASE_PINNED : 0 };
+    at = stop;
   }
 }
 

@@ -63,13 +63,10 @@ function* runs(
     return;
   }
   const { refs, firstPfn } = pgmap;
-  const last = end / PAGE_SIZE - firstPfn;
-  for (let page = start / PAGE_SIZE - firstPfn; page < last;) {
-    const pinned = !refs.isIdle(page);
-    const next =
-      (pinned ? refs.firstIdle(page, last - page) : refs.firstBusy(page, last - page)) ?? last;
-    yield { start: (firstPfn + page) * PAGE_SIZE, end: (firstPfn + next) * PAGE_SIZE, pinned };
-    page = next;
+  const pages = refs.runs(start / PAGE_SIZE - firstPfn, (end - start) / PAGE_SIZE);
+  for (const { first, count, isPinned } of pages) {
+    const from = (firstPfn + first) * PAGE_SIZE;
+    yield { start: from, end: from + count * PAGE_SIZE, pinned: isPinned };
   }
 }
 

@@ -45,8 +45,20 @@ export class ModelledRefs {
       PageRefs.onlooker(this.refs.shared).firstBusy(first, count) === busy[0] &&
       this.refs.firstBusy(first, count) === busy[0] &&
       this.refs.pinnedPages(first, count) === busy.length &&
+      this.#runsAgree(first, count, new Set(busy)) &&
       busy.every((page) => this.refs.pageRefCount(page) === this.#count(page))
     );
+  }
+
+  /** Whether the runs cover all pages in order, and no neighbours are alike. */
+  #runsAgree(first: number, count: number, busy: ReadonlySet<number>): boolean {
+    let at = first;
+    for (const run of this.refs.runs(first, count)) {
+      if (run.first !== at || run.count < 1) return false;
+      for (; at < run.first + run.count; at++) if (busy.has(at) !== run.isPinned) return false;
+      if (at < first + count && busy.has(at) === run.isPinned) return false;
+    }
+    return at === first + count;
   }
 
   #allows(verb: Verb, index: number, head: number): boolean {

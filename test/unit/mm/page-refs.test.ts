@@ -86,6 +86,40 @@ t.test('splitBlock: one pin a page, and none of them was idle in between', async
   t.equal(refs.pinnedPages(0, 512), 511);
 });
 
+t.test('runs: pinned and idle pages in turn, blocks whole, and cut at both ends', async (t) => {
+  const refs = new PageRefs(2048, 0);
+  t.strictSame([...refs.runs(0, 2048)], [{ first: 0, count: 2048, isPinned: false }]);
+  refs.getBlock(512);
+  refs.get(1024);
+  refs.get(2047);
+  t.strictSame(
+    [...refs.runs(100, 1948)],
+    [
+      { first: 100, count: 412, isPinned: false },
+      { first: 512, count: 513, isPinned: true },
+      { first: 1025, count: 1022, isPinned: false },
+      { first: 2047, count: 1, isPinned: true },
+    ],
+  );
+  t.strictSame([...refs.runs(600, 10)], [{ first: 600, count: 10, isPinned: true }]);
+  t.strictSame([...refs.runs(600, 0)], []);
+  t.throws(() => [...refs.runs(2000, 49)], InvariantError);
+});
+
+t.test('runs: a page that is pinned between two looks counts as it was seen first', async (t) => {
+  class Contended extends PageRefs {
+    override isIdle(index: number): boolean {
+      const isIdle = super.isIdle(index);
+      this.get(index);
+      return isIdle;
+    }
+  }
+  t.strictSame(
+    [...new Contended(3, 0).runs(0, 3)],
+    [0, 1, 2].map((first) => ({ first, count: 1, isPinned: false })),
+  );
+});
+
 t.test('dropBase: tells how many pages go now, and is done once', async (t) => {
   const refs = new PageRefs(1100, 0);
   refs.getBlock(0);
