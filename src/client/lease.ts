@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 
+import { setPromptTimer, systemClock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { LentMapping, LentView } from '../media/lent-mapping.js';
 import { ClientError } from './client-error.js';
@@ -88,6 +89,8 @@ export class Lease extends EventEmitter<LeaseEvents> {
     this.#headers = view.secret === undefined ? {} : { 'lease-secret': view.secret };
     this.#home = home;
     this.#renewal = new Renewal(view.ttl_ms, {
+      clock: systemClock,
+      setPromptTimer,
       renew: () => this.#renew(),
       failed: (error) => this.#renewFailed(error),
       lapsed: () => {

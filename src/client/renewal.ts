@@ -1,5 +1,4 @@
-import { setPromptTimer, systemClock } from '../lib/clock.js';
-import type { CancelTimer } from '../lib/clock.js';
+import type { CancelTimer, Clock, setPromptTimer } from '../lib/clock.js';
 import { randomU32 } from '../lib/random.js';
 
 /** What is left of a ttl at the latest renewal, in milliseconds, and as a share of the ttl. */
@@ -12,8 +11,11 @@ const RETRY_MS_MAX = 2_000;
 /** One renewal: gives what is left of the ttl, in milliseconds. */
 type Renew = () => Promise<number>;
 
-/** What {@link Renewal} tells its lease. */
+/** What {@link Renewal} goes by, and what it tells its lease. */
 export interface RenewalPorts {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  /** Where the process stood still, each millisecond more is one of the ttl. */
+  readonly setPromptTimer: typeof setPromptTimer;
   readonly renew: Renew;
   /** A try failed, the given error being why. @returns whether there is any use in another. */
   readonly failed: (error: unknown) => boolean;
@@ -44,14 +46,14 @@ export class Renewal {
     this.#ports = ports;
   }
 
-  /** Takes note of a grant. @param sentMs when it was asked for, on the system's clock. */
+  /** Takes note of a grant. @param sentMs when it was asked for, on the clock. */
   granted(sentMs: number, remainingMs: number): void {
     // The ttl began when the daemon answered, which was not before the call.
     this.#deadlineMs = sentMs + remainingMs;
     this.#retryMs = RETRY_MS;
     this.#hasLapsed = false;
     this.#awaitDeadline();
-    this.#at(renewalDelayMs(this.#ttlMs, this.#deadlineMs - systemClock.nowMs()));
+    this.#at(renewalDelayMs(this.#ttlMs, this.#deadlineMs - this.#ports.clock.nowMs()));
   }
 
   /** Renews at once; where a renewal is under way, when that has ended. */
@@ -70,11 +72,11 @@ export class Renewal {
   /** Has the end of the ttl told when it comes: a try may be without an answer for longer. */
   #awaitDeadline(): void {
     this.#cancelDeadline();
-    const leftMs = this.#deadlineMs - systemClock.nowMs();
+    const leftMs = this.#deadlineMs - this.#ports.clock.nowMs();
     // Nothing is left where a lease is not active, or its grant was long in coming: that does
     // not lapse here, and the first try that fails tells.
     if (leftMs <= 0) return;
-    this.#cancelDeadline = setPromptTimer(() => {
+    this.#cancelDeadline = this.#ports.setPromptTimer(() => {
       this.#lapse();
     }, leftMs);
   }
@@ -88,8 +90,7 @@ export class Renewal {
   #at(delayMs: number): void {
     this.#cancelTimer();
     if (this.#isStopped) return;
-    // Where the process stood still, each millisecond more is one of the ttl.
-    this.#cancelTimer = setPromptTimer(() => {
+    this.#cancelTimer = this.#ports.setPromptTimer(() => {
       void this.#renew();
     }, delayMs);
   }
@@ -97,7 +98,7 @@ export class Renewal {
   async #renew(): Promise<void> {
     this.#isRenewing = true;
     this.#isWantedAgain = false;
-    const sentMs = systemClock.nowMs();
+    const sentMs = this.#ports.clock.nowMs();
     try {
       const remainingMs = await this.#ports.renew();
       if (this.#isStopped) return;
@@ -112,7 +113,7 @@ export class Renewal {
   }
 
   #retry(): void {
-    if (this.#deadlineMs <= systemClock.nowMs()) this.#lapse();
+    if (this.#deadlineMs <= this.#ports.clock.nowMs()) this.#lapse();
     this.#at(this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MS_MAX);
   }

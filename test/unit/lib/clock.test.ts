@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
 
-import { systemClock } from '../../../src/lib/clock.js';
+import { setPromptTimer, systemClock } from '../../../src/lib/clock.js';
 
 /** Holds the event loop up, as SIGSTOP or a slow disk does. */
 function standStill(ms: number): void {
@@ -59,4 +59,14 @@ t.test('setTimer: in time where nothing stands still', async (t) => {
   });
   const afterMs = await Promise.race([fired, sleep(10_000, Infinity)]);
   t.ok(afterMs >= 29 && afterMs < 10_000, `after ${afterMs} ms`);
+});
+
+t.test('setPromptTimer: at once where the process stood still', async (t) => {
+  let fired = 0;
+  setPromptTimer(() => fired++, 20);
+  const cancel = setPromptTimer(() => (fired += 10), 20);
+  cancel();
+  standStill(400);
+  await sleep(1);
+  t.equal(fired, 1);
 });
