@@ -7,15 +7,9 @@ import type { Credentials } from './credentials.js';
 import { requestFor, targetOf } from '../client/target.js';
 import { parsedJson } from '../lib/json.js';
 
-/** The daemon refused: what it answered. */
+/** The daemon refused. */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
-  readonly problem: unknown;
-
-  constructor(problem: unknown, message: string) {
-    super(message);
-    this.problem = problem;
-  }
 }
 
 /** No daemon answers there. */
@@ -163,19 +157,11 @@ async function textOf(answer: IncomingMessage, url: string): Promise<string> {
 }
 
 function refusal(statusCode: number, text: string): RefusedError {
-  const problem = parseProblem(text);
-  if (problem === undefined)
-    return new RefusedError({ status: statusCode }, `status ${statusCode}`);
-  return new RefusedError(problem, `${problem.code}: ${problem.detail}`);
-}
-
-function parseProblem(
-  text: string,
-): { readonly code: string; readonly detail: string } | undefined {
   const problem = parsedJson(text);
-  if (typeof problem !== 'object' || problem === null) return undefined;
-  if (!('code' in problem) || !('detail' in problem)) return undefined;
-  return { ...problem, code: String(problem.code), detail: String(problem.detail) };
+  const isProblem =
+    typeof problem === 'object' && problem !== null && 'code' in problem && 'detail' in problem;
+  if (!isProblem) return new RefusedError(`status ${statusCode}`);
+  return new RefusedError(`${String(problem.code)}: ${String(problem.detail)}`);
 }
 
 function asError(cause: unknown): Error {

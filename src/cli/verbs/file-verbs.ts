@@ -91,7 +91,7 @@ async function contentOf(
   if (isListing === (wanted === 'directory')) return answer;
   answer.destroy();
   const { code, advice } = KINDS[wanted];
-  throw new RefusedError({ code }, `${code}: ${file} ${advice}`);
+  throw new RefusedError(`${code}: ${file} ${advice}`);
 }
 
 async function fileCall(context: VerbContext, file: string): Promise<string> {

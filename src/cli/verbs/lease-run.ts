@@ -149,7 +149,7 @@ function environmentOf({ id, backingPath, extents }: Lease): Record<string, stri
   const lease = JSON.stringify({ id, backing_path: backingPath, extents });
   if (lease.length > VARIABLE_BYTES_MAX) {
     const message = `E2BIG: the ${extents.length} extents of the lease are more than an environment holds: lease a shorter range`;
-    throw new RefusedError({ code: 'E2BIG' }, message);
+    throw new RefusedError(message);
   }
   return {
     DAXD_LEASE: lease,
@@ -182,7 +182,7 @@ function exitOfSignal(signal: NodeJS.Signals): number {
 
 function asVerbError(error: unknown): unknown {
   if (!(error instanceof ClientError)) return error;
-  const { code, message, status, problem } = error;
+  const { code, message, status } = error;
   if (status === undefined) return new UnreachableError(message, { cause: error });
-  return new RefusedError(problem ?? { status }, `${code}: ${message}`);
+  return new RefusedError(`${code}: ${message}`);
 }
