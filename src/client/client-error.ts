@@ -59,7 +59,7 @@ export function uncertified(url: string, cause: Error): ClientError | undefined 
   const code = codeOf(cause);
   // An alert of TLS 1.3 comes behind the handshake, and may be lost where a request follows it.
   if (!/^(ERR_SSL_|ECONNRESET$|EPIPE$)/.test(code)) return undefined;
-  const message = `${url} ended the connection: it may want a certificate, give tls (${cause.message})`;
+  const message = `${url} ended the connection: it may want a certificate, give one with its key (${cause.message})`;
   return new ClientError(code, message, { cause });
 }
 

@@ -1,6 +1,8 @@
-import type { IncomingMessage } from 'node:http';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
 
 import { refusal, uncertified, unreachable } from './client-error.js';
 import { requestFor, targetOf } from './target.js';
@@ -20,30 +22,37 @@ export interface ConnectionOptions {
 
 /** A call to the daemon. */
 export interface Call {
-  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** Starts with a slash; percent-encoded. */
   readonly path: string;
   /** Sent as JSON. */
   readonly json?: object;
+  /** Sent as it comes; what it fails with, the call fails with. */
+  readonly stream?: Readable;
   readonly headers?: Readonly<Record<string, string>>;
   /** Aborted: the call fails. */
   readonly signal?: AbortSignal;
 }
 
-/** How long a connection may be without a byte, in milliseconds. */
+/** How long a connection may be without a byte, in milliseconds, unless it is told otherwise. */
 const SILENCE_MS = 45_000;
 
 /** Calls one daemon; each call is a connection of its own. */
 export class Connection {
   readonly url: string;
   #hasAnswered = false;
+  readonly #silenceMs: number;
   readonly #target: RequestOptions;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #isUncertified: boolean;
 
-  /** @throws TypeError for what is no address of a daemon. */
-  constructor({ url, token, tls }: ConnectionOptions) {
+  /**
+   * @param silenceMs how long a call may be without a byte; 0 is any time.
+   * @throws TypeError for what is no address of a daemon.
+   */
+  constructor({ url, token, tls }: ConnectionOptions, silenceMs = SILENCE_MS) {
     this.url = url;
+    this.#silenceMs = silenceMs;
     this.#target = { ...targetOf(url), ...tls };
     this.#isUncertified = this.#target.protocol === 'https:' && tls === undefined;
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
@@ -64,7 +73,7 @@ export class Connection {
     const response = await this.open(call);
     try {
       const body = await text(response);
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the wire gets a type
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where what the library is answered gets a type
       return body === '' ? undefined : (JSON.parse(body) as Answer);
     } catch (cause) {
       throw unreachable(this.url, asError(cause));
@@ -72,12 +81,11 @@ export class Connection {
   }
 
   /**
-   * Calls, and gives the body of the answer as it comes, in UTF-8. It fails when nothing comes
-   * for 45 seconds.
+   * Calls, and gives the body of the answer as it comes.
    *
-   * @throws ClientError
+   * @throws ClientError; what the stream fails with.
    */
-  async open({ method, path, json, headers, signal }: Call): Promise<IncomingMessage> {
+  async open({ method, path, json, stream, headers, signal }: Call): Promise<IncomingMessage> {
     const body = json === undefined ? undefined : JSON.stringify(json);
     const send = await requestFor(this.#target);
     const outgoing = send({
@@ -88,25 +96,40 @@ export class Connection {
       headers: {
         ...this.#headers,
         ...headers,
+        // Told to close, a server does so with the upload unread: the reset that this makes comes
+        // before the refusal is read.
+        ...(stream !== undefined && { connection: 'keep-alive' }),
         ...(body !== undefined && { 'content-type': 'application/json' }),
       },
       ...(signal !== undefined && { signal }),
     });
-    outgoing.setTimeout(SILENCE_MS, () => outgoing.destroy(new Error('nothing came for too long')));
+    outgoing.setTimeout(this.#silenceMs, () =>
+      outgoing.destroy(new Error('nothing came for too long')),
+    );
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      stream?.once('error', reject);
       outgoing.once('response', resolve);
       outgoing.on('error', (cause) => {
         const refused = this.#isUncertified ? uncertified(this.url, cause) : undefined;
         reject(refused ?? unreachable(this.url, cause));
       });
     });
-    outgoing.end(body);
+    if (stream === undefined) outgoing.end(body);
+    else upload(stream, outgoing);
     const response = await answered;
     this.#hasAnswered = true;
-    const { statusCode = 0 } = response.setEncoding('utf8');
+    const { statusCode = 0 } = response;
     if (statusCode >= 200 && statusCode < 300) return response;
     throw refusal(statusCode, await textOrNothing(response));
   }
+}
+
+/** An early refusal ends the upload, once it has said why. */
+function upload(stream: Readable, outgoing: ClientRequest): void {
+  outgoing.once('response', (response: IncomingMessage) => {
+    response.once('end', () => outgoing.destroy());
+  });
+  pipeline(stream, outgoing).catch((cause: unknown) => outgoing.destroy(asError(cause)));
 }
 
 async function textOrNothing(response: IncomingMessage): Promise<string> {

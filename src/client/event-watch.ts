@@ -75,7 +75,7 @@ export class EventWatch {
       ...(this.#lastId !== undefined && { headers: { 'last-event-id': this.#lastId } }),
     });
     let rest = '';
-    for await (const text of response) {
+    for await (const text of response.setEncoding('utf8')) {
       const blocks = (rest + String(text)).split('\n\n');
       rest = blocks.pop() ?? '';
       opened();

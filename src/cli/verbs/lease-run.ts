@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { ClientError, Daxd } from '../../client/daxd.js';
 import type { Lease, LeaseRequest } from '../../client/daxd.js';
 import { systemCodeOf } from '../../lib/errno.js';
-import { RefusedError, UnreachableError } from '../client.js';
+import { RefusedError, asVerbError } from '../client.js';
 import { ACCESSES, lentRange } from '../lent-range.js';
 import { withPartition } from '../partition-choice.js';
 import { SignalRelay } from '../signal-relay.js';
@@ -178,11 +178,4 @@ async function exitOf(child: ChildProcess, stderr: Writable): Promise<number> {
 
 function exitOfSignal(signal: NodeJS.Signals): number {
   return EXIT_SIGNAL + constants.signals[signal];
-}
-
-function asVerbError(error: unknown): unknown {
-  if (!(error instanceof ClientError)) return error;
-  const { code, message, status } = error;
-  if (status === undefined) return new UnreachableError(message, { cause: error });
-  return new RefusedError(`${code}: ${message}`);
 }
