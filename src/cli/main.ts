@@ -1,8 +1,8 @@
-import { createReadStream, fstatSync, readFileSync } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { readFileSync } from 'node:fs';
 
 import { isBrokenPipe } from './print.js';
 import { runProgram } from './program.js';
+import { standardInput } from './standard-input.js';
 
 // Stack traces of the daemon, which is loaded from here on, name lines of src.
 process.setSourceMapsEnabled(true);
@@ -38,12 +38,6 @@ const exit = await runProgram(process.argv.slice(2), {
   },
 });
 process.exitCode = exit === 0 && !isPrinted ? EXIT_NOT_PRINTED : exit;
-
-/** A directory, which Node takes for an input without bytes, fails when it is read. */
-function standardInput(): Readable {
-  const fd = 0;
-  return fstatSync(fd).isDirectory() ? createReadStream('', { fd }) : process.stdin;
-}
 
 function readVersion(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

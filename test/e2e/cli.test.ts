@@ -18,10 +18,10 @@ function runIntoFull(url: string, verb: string) {
   });
 }
 
-/** A verb whose standard input is a directory. */
-function runFromDirectory(url: string, verb: string) {
+/** A verb whose standard input is what a shell opens by `redirection`. */
+function runFrom(url: string, verb: string, redirection: string) {
   const env = { ...process.env, DAXD_URL: url };
-  return spawnSync('sh', ['-c', `${process.execPath} ${BIN} ${verb} </`], {
+  return spawnSync('sh', ['-c', `${process.execPath} ${BIN} ${verb} ${redirection}`], {
     encoding: 'utf8',
     env,
   });
@@ -56,9 +56,22 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.equal(runVerb(daxd.url, ['put', 'a.txt', '-', '--offset', '1'], 'u').exit, 0);
   t.equal(run('cat', '/a.txt').stdout, 'hullo');
   for (const verb of ['put a.txt', 'xattr set a.txt user.a']) {
-    const refused = runFromDirectory(daxd.url, verb);
-    t.match(refused, { status: 2, stderr: /^daxd: cannot read standard input: EISDIR/ }, verb);
+    for (const [redirection, code] of [
+      ['</', 'EISDIR'],
+      ['<&-', 'EBADF'],
+    ] as const) {
+      const stderr = new RegExp(`^daxd: cannot read standard input: ${code}: `);
+      t.match(
+        runFrom(daxd.url, verb, redirection),
+        { status: 2, stderr },
+        `${verb} ${redirection}`,
+      );
+    }
   }
+  t.equal(run('cat', 'a.txt').stdout, 'hullo', 'as it was');
+  t.match(runFrom(daxd.url, 'put empty', '</dev/null'), { status: 0, stderr: '' });
+  t.equal(run('cat', 'empty').stdout, '');
+  t.match(runFrom(daxd.url, 'ls', '<&-'), { status: 0 }, 'what does not read it does not mind');
   t.match(run('ls').stdout, /^file +5 +\d+ +a\.txt$/m);
   t.ok(json('ls').some(({ name }: { name: string }) => name === 'a.txt'));
 
