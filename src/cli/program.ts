@@ -1,10 +1,7 @@
-import type { Writable } from 'node:stream';
-
 import { Command, CommanderError } from 'commander';
 
-import { DaxdError } from '../lib/errno.js';
-import { RefusedError, UnreachableError } from './client.js';
-import { isBrokenPipe, print } from './print.js';
+import { print } from './print.js';
+import { Exit, Reporter } from './report.js';
 import type { Serve } from './serve.js';
 import type { Standard } from './standard.js';
 import { UsageError } from './usage-error.js';
@@ -25,9 +22,6 @@ export interface ProgramOptions {
   readonly version: string;
   readonly serve: Serve;
 }
-
-/** Exit codes; 69 is EX_UNAVAILABLE of sysexits.h. */
-const Exit = { Done: 0, Refused: 1, Usage: 2, Unreachable: 69 } as const;
 
 /** What --help says behind the verbs. */
 const HELP_END = `
@@ -81,7 +75,8 @@ export async function runProgram(
     program.addCommand(serveCommand(serve, onExit), { isDefault });
   }
   const shown: string[] = [];
-  for (const command of everyCommand(program)) quieten(command, standard.stderr, shown);
+  const reporter = new Reporter(standard.stderr, { json: asksForJson(args) });
+  for (const command of everyCommand(program)) quieten(command, reporter, shown);
 
   try {
     refuseReplaced(args);
@@ -89,7 +84,7 @@ export async function runProgram(
     if (shown.length > 0) await print(standard.stdout, shown.join(''));
     return exit;
   } catch (error) {
-    return report(error, options);
+    return reporter.report(error);
   }
 }
 
@@ -97,11 +92,17 @@ function everyCommand(command: Command): Command[] {
   return [command, ...command.commands.flatMap(everyCommand)];
 }
 
-/** Has a command throw where it would end the process, and print to `stderr`, or into `shown`. */
-function quieten(command: Command, stderr: Writable, shown: string[]): void {
+/** Known before the arguments are parsed, which may fail; those of a command that is run are not looked at. */
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args.slice(0, end === -1 ? undefined : end).includes('--json');
+}
+
+/** Has a command throw where it would end the process, and tell `reporter`, or print into `shown`. */
+function quieten(command: Command, reporter: Reporter, shown: string[]): void {
   command.exitOverride().configureOutput({
     writeOut: (text) => shown.push(text),
-    writeErr: (text) => stderr.write(text),
+    writeErr: reporter.takeUsage,
   });
 }
 
@@ -120,37 +121,4 @@ async function parse(program: Command, args: readonly string[]): Promise<void> {
     // Help and the version end it, too.
     if (!(error instanceof CommanderError) || error.exitCode !== 0) throw error;
   }
-}
-
-function report(error: unknown, { standard }: ProgramOptions): number {
-  if (error instanceof CommanderError) return Exit.Usage;
-  const { stderr } = standard;
-  if (error instanceof RefusedError) {
-    stderr.write(`daxd: ${error.message}\n`);
-    return Exit.Refused;
-  }
-  if (error instanceof UnreachableError) {
-    stderr.write(`daxd: ${error.message}\n`);
-    return Exit.Unreachable;
-  }
-  if (error instanceof UsageError) {
-    stderr.write(`daxd: ${error.message}\n`);
-    return Exit.Usage;
-  }
-  // From serve: a namespace that cannot be attached, an address that is taken.
-  if (error instanceof DaxdError) {
-    stderr.write(`daxd: ${error.code}: ${error.message}\n`);
-    return Exit.Refused;
-  }
-  if (isBrokenPipe(error)) return Exit.Done;
-  if (isWriteError(error)) {
-    stderr.write(`daxd: cannot print: ${error.message}\n`);
-    return Exit.Refused;
-  }
-  throw error;
-}
-
-/** A full disk under standard output, for instance. */
-function isWriteError(error: unknown): error is Error {
-  return error instanceof Error && 'syscall' in error && error.syscall === 'write';
 }

@@ -193,3 +193,50 @@ t.test('put: what cannot be read is named, and no daemon is blamed', async (t) =
   t.equal(exit, 2);
   t.match(err, /^daxd: cannot read src\/cli: EISDIR: .*\n$/);
 });
+
+t.test('json: a refusal is what the daemon answered, on standard error', async (t) => {
+  const problem = {
+    title: 'Pages are pinned',
+    status: 409,
+    code: 'pages-pinned',
+    detail: 'pages are pinned by L1',
+    holders: ['L1'],
+  };
+  const url = await openServer(t, (_request, response) => {
+    response.writeHead(409, { 'content-type': 'application/problem+json' });
+    response.end(JSON.stringify(problem));
+  });
+  const args = ['truncate', 'a', '0', '-p', 'p', '--url', url];
+  const plain = { exit: 1, out: '', err: 'daxd: pages-pinned: pages are pinned by L1\n' };
+  t.match(await run(args), plain);
+  const { exit, out, err } = await run([...args, '--json']);
+  t.strictSame({ exit, out, problem: JSON.parse(err) }, { exit: 1, out: '', problem });
+});
+
+t.test('json: what no daemon answered is said likewise', async (t) => {
+  const unknown = await openServer(t, (_request, response) => {
+    response.writeHead(502);
+    response.end('<html>');
+  });
+  const listing = await openServer(t, (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end('{"entries":[]}');
+  });
+  const cat = ['cat', 'd', '-p', 'p', '--url', listing, '--json'];
+  for (const [args, exit, problem] of [
+    [['status', '--json'], 69, { code: 'unreachable', detail: /^no daemon answers at unix:/ }],
+    [['stat', '--json'], 2, { code: 'usage', detail: "missing required argument 'PATH'" }],
+    [['--json', 'statsu'], 2, { code: 'usage' }],
+    [['truncate', 'a', 'x', '-p', 'p', '--json'], 2, { code: 'usage', detail: /^SIZE: / }],
+    [['status', '--json', '--url', unknown], 1, { code: 'EIO', status: 502, detail: 'status 502' }],
+    [cat, 1, { code: 'EISDIR', detail: 'd is a directory: daxd ls shows its entries' }],
+  ] as const) {
+    const answer = await run([...args]);
+    t.equal(answer.exit, exit, args.join(' '));
+    t.equal(answer.out, '');
+    t.match(JSON.parse(answer.err), problem);
+    t.equal(answer.err.indexOf('\n'), answer.err.length - 1, 'one line');
+  }
+  const command = await run(['lease', 'run', '-p', 'p', '--path', 'a', '--', 'x', '--json']);
+  t.match(command, { exit: 69, err: /^daxd: / }, 'the option of a command that is run is its own');
+});
