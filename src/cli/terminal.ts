@@ -28,7 +28,16 @@ export class Terminal {
     await this.#print(answer, () => formatPairs(pairs));
   }
 
-  async #print(answer: unknown, text: () => string): Promise<void> {
-    await print(this.out, this.#json ? `${JSON.stringify(answer)}\n` : text());
+  /** Prints an answer as JSON, else nothing: what was asked for is done; settles and throws as {@link table}. */
+  async done(answer: unknown): Promise<void> {
+    if (this.#json) await print(this.out, jsonLine(answer));
   }
+
+  async #print(answer: unknown, text: () => string): Promise<void> {
+    await print(this.out, this.#json ? jsonLine(answer) : text());
+  }
+}
+
+function jsonLine(answer: unknown): string {
+  return `${JSON.stringify(answer)}\n`;
 }

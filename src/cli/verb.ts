@@ -23,17 +23,19 @@ interface DeclaredVerb {
   action(run: (context: VerbContext) => Promise<void>): void;
 }
 
-/** Gives a command the options of every verb that talks to a daemon. */
-export type VerbRunner = (command: Command) => DeclaredVerb;
+/**
+ * Gives a command the options of every verb that talks to a daemon; `--json` not to one that
+ * prints bytes.
+ */
+export type VerbRunner = (command: Command, options?: { readonly json: boolean }) => DeclaredVerb;
 
 const DEFAULT_URL = 'http://127.0.0.1:8470';
 
 /** Verbs that print on `standard` and take `DAXD_URL` and credentials from its environment. */
 export function verbRunner(standard: Standard): VerbRunner {
-  return (command) => {
-    command
-      .option('--url <URL>', 'the daemon: http(s)://host:port or unix:/path (or DAXD_URL)')
-      .option('--json', 'print JSON');
+  return (command, { json } = { json: true }) => {
+    command.option('--url <URL>', 'the daemon: http(s)://host:port or unix:/path (or DAXD_URL)');
+    if (json) command.option('--json', 'print JSON');
     return {
       action(run) {
         command.action(async () => {

@@ -124,6 +124,15 @@ t.test('daxd: the verbs about names, attributes and ranges', async (t) => {
   t.match(runVerb(daxd.url, ['put', 'a', '-', '--exclusive'], 'x'), { exit: 1, stderr: /EEXIST/ });
   done(['put', 'a', '-', '--append'], 'two');
   t.equal(run('cat', 'a').stdout, 'onetwo');
+  t.match(JSON.parse(runVerb(daxd.url, ['put', 'a', '--append', '--json'], '3').stdout), {
+    offset: 6,
+  });
+  t.match(json('truncate', 'a', '6'), { size: 6 });
+  t.strictSame(json('put', 'a', '/dev/null', '--offset', '0'), {}, 'the daemon answers nothing');
+  t.strictSame(json('xattr', 'set', 'a', 'user.json', 'x'), {});
+  t.strictSame(json('xattr', 'remove', 'a', 'user.json'), {});
+  t.match(json('mknod', 'pipe', 'fifo'), { inode: Number });
+  t.strictSame(json('rm', 'pipe'), {});
   done(['link', 'a', 'b']);
   done(['mknod', 'null', 'char', '1', '3', '--mode', '0666']);
   t.match(run('rename', 'b', 'null', '--no-replace'), { exit: 1, stderr: /EEXIST/ });

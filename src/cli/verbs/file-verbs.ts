@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Command } from 'commander';
 
 import type { DirectoryListing } from '../../http/schemas/file.js';
+import { carryOut } from '../carry-out.js';
 import { RefusedError, bytesOf, jsonOf } from '../client.js';
 import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
@@ -37,6 +38,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
 
   verb(
     withPartition(program.command('cat').description('the bytes of a file').argument('<PATH>')),
+    { json: false },
   ).action(async (context) => {
     const body = await contentOf(context, 'file');
     const { client, standard } = context;
@@ -55,7 +57,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
         .option('--exclusive', 'only where nothing is there yet'),
     ),
   ).action(async (context) => {
-    const { client, args, options } = context;
+    const { args, options } = context;
     const query = new URLSearchParams();
     const { offset } = options;
     if (offset !== undefined) query.set('offset', String(sizeValue(offset, '--offset')));
@@ -66,7 +68,7 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
     const stream = await openSource(context.standard, source);
     const path = `${await fileCall(context, args[0] ?? '')}?${query.toString()}`;
     try {
-      await client.call({ method: 'PUT', path, stream });
+      await carryOut(context, { method: 'PUT', path, stream });
     } catch (error) {
       throw error === stream.errored ? unreadable(source, error) : error;
     }

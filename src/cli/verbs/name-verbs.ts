@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 
+import { carryOut } from '../carry-out.js';
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import { UsageError } from '../usage-error.js';
 import { choiceValue, countValue, modeValue } from '../values.js';
@@ -15,9 +16,8 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
         .argument('<PATH>'),
     ),
   ).action(async (context) => {
-    const { client, args } = context;
-    const path = filePath(await partitionOf(context), 'files', args[0] ?? '');
-    await client.call({ method: 'DELETE', path });
+    const path = filePath(await partitionOf(context), 'files', context.args[0] ?? '');
+    await carryOut(context, { method: 'DELETE', path });
   });
 
   verb(
@@ -78,5 +78,5 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
 
 async function call(context: VerbContext, op: string, json: object): Promise<void> {
   const path = `${partitionPath(await partitionOf(context))}/${op}`;
-  await context.client.call({ method: 'POST', path, json });
+  await carryOut(context, { method: 'POST', path, json });
 }

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import type { XattrList } from '../../http/schemas/xattr.js';
+import { carryOut } from '../carry-out.js';
 import { filePath, partitionOf, withPartition } from '../partition-choice.js';
 import { print } from '../print.js';
 import { readStandardInput } from '../source.js';
@@ -44,17 +45,17 @@ export function addXattrVerbs(program: Command, verb: VerbRunner): void {
         .option('--only <WHICH>', 'create: only a new one; replace: only one that is there'),
     ),
   ).action(async (context) => {
-    const { client, standard, args, options } = context;
+    const { standard, args, options } = context;
     const value = args[2] === undefined ? await readStandardInput(standard) : Buffer.from(args[2]);
     const only = textOption(options, 'only');
     const json = { value_base64: value.toString('base64'), ...(only !== undefined && { only }) };
-    await client.call({ method: 'PUT', path: await xattrCall(context), json });
+    await carryOut(context, { method: 'PUT', path: await xattrCall(context), json });
   });
 
   verb(
     common(xattr.command('remove').description('remove one').argument('<PATH>').argument('<NAME>')),
   ).action(async (context) => {
-    await context.client.call({ method: 'DELETE', path: await xattrCall(context) });
+    await carryOut(context, { method: 'DELETE', path: await xattrCall(context) });
   });
 }
 

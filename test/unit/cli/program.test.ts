@@ -218,18 +218,15 @@ t.test('json: what no daemon answered is said likewise', async (t) => {
     response.writeHead(502);
     response.end('<html>');
   });
-  const listing = await openServer(t, (_request, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' });
-    response.end('{"entries":[]}');
-  });
-  const cat = ['cat', 'd', '-p', 'p', '--url', listing, '--json'];
+  const ls = ['ls', 'f', '-p', 'p', '--url', await openWebSite(t), '--json'];
   for (const [args, exit, problem] of [
     [['status', '--json'], 69, { code: 'unreachable', detail: /^no daemon answers at unix:/ }],
     [['stat', '--json'], 2, { code: 'usage', detail: "missing required argument 'PATH'" }],
     [['--json', 'statsu'], 2, { code: 'usage' }],
     [['truncate', 'a', 'x', '-p', 'p', '--json'], 2, { code: 'usage', detail: /^SIZE: / }],
     [['status', '--json', '--url', unknown], 1, { code: 'EIO', status: 502, detail: 'status 502' }],
-    [cat, 1, { code: 'EISDIR', detail: 'd is a directory: daxd ls shows its entries' }],
+    [ls, 1, { code: 'ENOTDIR', detail: 'f is no directory: daxd cat shows its bytes' }],
+    [['cat', 'f', '-p', 'p', '--json'], 2, { code: 'usage', detail: "unknown option '--json'" }],
   ] as const) {
     const answer = await run([...args]);
     t.equal(answer.exit, exit, args.join(' '));
