@@ -96,6 +96,8 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   const unread = { status: 1, stderr: 'daxd: EPIPE: the lease was given back: nobody read it\n' };
   t.match(await runUnread(daxd.url, ['lease', 'acquire', '--path', 'a.txt']), unread);
   t.strictSame(json('lease', 'list'), []);
+  t.strictSame(json('quarantine', 'list'), [], 'an array, as of every list');
+  t.strictSame(json('nbd', 'list'), []);
   t.match(await runUnread(daxd.url, ['cat', 'a.txt']), { status: 0, stderr: '' });
   t.match(runIntoFull(daxd.url, 'cat a.txt'), { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
 

@@ -214,7 +214,8 @@ t.test('listeners: sockets and ports, all of them in the ready line', async (t) 
   });
   const { exit, stdout } = runVerb(daxd.url, ['nbd', 'list', '--json']);
   t.equal(exit, 0);
-  t.strictSame(JSON.parse(stdout), nbd);
+  const uris = [`nbd+unix:///pmem0?socket=${daxd.socket}`, `${tcp}/pmem0`];
+  t.strictSame(JSON.parse(stdout), [{ ...nbd.exports[0], uris }]);
   t.match(runVerb(daxd.url, ['nbd', 'list']).stdout, /pmem0/);
 });
 

@@ -9,16 +9,20 @@ export function addNbdVerbs(program: Command, verb: VerbRunner): void {
   verb(nbd.command('list').description('the exports, and where they are served')).action(
     async ({ client, terminal }) => {
       const found = await client.json<NbdExports>({ method: 'GET', path: '/v1/nbd' });
+      const exports = found.exports.map((one) => ({
+        ...one,
+        uris: found.listen.map((uri) => exportUri(uri, one.name)),
+      }));
       await terminal.table(
-        found,
+        exports,
         ['NAME', 'SIZE', 'ACCESS', 'CLIENTS', 'DESCRIPTION', 'URI'],
-        found.exports.map(({ name, size, read_only: readOnly, clients, description }) => [
+        exports.map(({ name, size, read_only: readOnly, clients, description, uris }) => [
           name,
           size,
           readOnly ? 'read-only' : 'read-write',
           clients,
           description,
-          found.listen.map((uri) => exportUri(uri, name)).join(' '),
+          uris.join(' '),
         ]),
       );
     },

@@ -11,11 +11,11 @@ export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
   verb(quarantine.command('list').description('whose they are, and why')).action(
     async ({ client, terminal }) => {
       const path = '/v1/quarantine';
-      const found = await client.json<QuarantineList>({ method: 'GET', path });
+      const { quarantine: found } = await client.json<QuarantineList>({ method: 'GET', path });
       await terminal.table(
         found,
         ['ID', 'PARTITION', 'PATH', 'CLIENT', 'BYTES', 'REASON'],
-        found.quarantine.map((one) => [
+        found.map((one) => [
           one.id,
           one.partition,
           one.path ?? '',
