@@ -98,6 +98,14 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.strictSame(json('lease', 'list'), []);
   t.strictSame(json('quarantine', 'list'), [], 'an array, as of every list');
   t.strictSame(json('nbd', 'list'), []);
+  t.strictSame(json('holders', 'a.txt'), []);
+  for (const [args, stderr] of [
+    [['holders', 'nope'], /^daxd: ENOENT: there is no nope on pmem0p1$/m],
+    [['lease', 'list', '--path', 'a.txt/nope'], /^daxd: ENOTDIR: /],
+    [['lease', 'list', '-p', 'zz'], /^daxd: ENOENT: there is no partition zz: /],
+  ] as const) {
+    t.match(run(...args), { exit: 1, stdout: '', stderr }, args.join(' '));
+  }
   t.match(await runUnread(daxd.url, ['cat', 'a.txt']), { status: 0, stderr: '' });
   t.match(runIntoFull(daxd.url, 'cat a.txt'), { status: 1, stderr: /^daxd: cannot print: ENOSPC/ });
 

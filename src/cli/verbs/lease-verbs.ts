@@ -7,8 +7,9 @@ import { leaseSecretHeader } from '../credentials.js';
 import { partitionOf, withPartition } from '../partition-choice.js';
 import { ACCESSES, lentRange } from '../lent-range.js';
 import { isBrokenPipe } from '../print.js';
-import { choiceValue, countValue, sizeValue, textOption } from '../values.js';
+import { choiceValue, countValue, sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
+import { listLeases } from './lease-list.js';
 import { addLeaseRunVerb } from './lease-run.js';
 import { LEASE_HEADING, leasePath, leaseRow } from './lease-table.js';
 import { addRecallVerbs } from './recall-verbs.js';
@@ -61,7 +62,7 @@ export function addLeaseVerbs(
       .option('--path <PATH>', 'those on a file')
       .option('--state <STATE>', `those that are ${HELD_STATES.join(', ')}`)
       .option('-p, --partition <NAME>', 'those on a partition'),
-  ).action(list);
+  ).action(listLeases);
 
   addRecallVerbs(lease, verb);
   addLeaseRunVerb(lease, verb, onExit);
@@ -76,7 +77,7 @@ export function addLeaseVerbs(
   ).action(async (context) => {
     const { args, options } = context;
     const partition = await partitionOf(context);
-    await list({ ...context, options: { ...options, partition, path: args[0] } });
+    await listLeases({ ...context, options: { ...options, partition, path: args[0] } });
   });
 }
 
@@ -122,30 +123,6 @@ async function acquire(context: VerbContext): Promise<void> {
     if (!isBrokenPipe(error)) throw error;
     throw new RefusedError('EPIPE: the lease was given back: nobody read it');
   }
-}
-
-async function list({ client, terminal, options }: VerbContext): Promise<void> {
-  const leases: LeaseView[] = [];
-  let cursor: string | undefined;
-  do {
-    const query = new URLSearchParams();
-    for (const name of ['partition', 'path', 'state']) {
-      const value = textOption(options, name);
-      if (value !== undefined) query.set(name, value);
-    }
-    if (cursor !== undefined) query.set('cursor', cursor);
-    const page = await client.json<{
-      readonly leases: readonly LeaseView[];
-      readonly next_cursor?: string;
-    }>({ method: 'GET', path: `/v1/leases?${query.toString()}` });
-    leases.push(...page.leases);
-    cursor = page.next_cursor;
-  } while (cursor !== undefined);
-  await terminal.table(
-    leases,
-    LEASE_HEADING,
-    leases.map((lease) => leaseRow(lease)),
-  );
 }
 
 function rangesOf(given: unknown): { offset: number; length: number }[] | undefined {

@@ -1,0 +1,85 @@
+import type { LeaseView } from '../../lease/lease.js';
+import type { Partition } from '../../http/schemas/partition.js';
+import { RefusedError } from '../client.js';
+import type { Client } from '../client.js';
+import { filePath } from '../partition-choice.js';
+import { textOption } from '../values.js';
+import type { VerbContext } from '../verb.js';
+import { LEASE_HEADING, leaseRow } from './lease-table.js';
+
+/**
+ * Prints the leases that `--partition`, `--path` and `--state` leave.
+ *
+ * @throws RefusedError ENOENT where there are none, and no such partition or file.
+ */
+export async function listLeases({ client, terminal, options }: VerbContext): Promise<void> {
+  const leases: LeaseView[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams();
+    for (const name of ['partition', 'path', 'state']) {
+      const value = textOption(options, name);
+      if (value !== undefined) query.set(name, value);
+    }
+    if (cursor !== undefined) query.set('cursor', cursor);
+    const page = await client.json<{
+      readonly leases: readonly LeaseView[];
+      readonly next_cursor?: string;
+    }>({ method: 'GET', path: `/v1/leases?${query.toString()}` });
+    leases.push(...page.leases);
+    cursor = page.next_cursor;
+  } while (cursor !== undefined);
+  if (leases.length === 0) {
+    await refuseUnknown(client, textOption(options, 'partition'), textOption(options, 'path'));
+  }
+  await terminal.table(
+    leases,
+    LEASE_HEADING,
+    leases.map((lease) => leaseRow(lease)),
+  );
+}
+
+/** That nobody holds what is not there would be true, and taken for another answer. */
+async function refuseUnknown(
+  client: Client,
+  partition: string | undefined,
+  path: string | undefined,
+): Promise<void> {
+  if (partition === undefined && path === undefined) return;
+  const all = await client.json<Partition[]>({ method: 'GET', path: '/v1/partitions' });
+  const asked = all.filter(({ name }) => partition === undefined || name === partition);
+  if (partition !== undefined && asked.length === 0) {
+    throw noEntry(`there is no partition ${partition}: daxd partitions lists them`);
+  }
+  if (path === undefined) return;
+  const mounted = asked.filter(({ filesystem }) => filesystem?.mounted === true);
+  // What lies on a partition that is not mounted cannot be told; nobody has a lease of it.
+  if (mounted.length < asked.length) return;
+  for (const { name } of mounted) if (await isThere(client, filePath(name, 'stat', path))) return;
+  const where = asked.map(({ name }) => name).join(', ');
+  throw noEntry(`there is no ${path} on ${where}`);
+}
+
+async function isThere(client: Client, path: string): Promise<boolean> {
+  try {
+    await client.call({ method: 'GET', path });
+    return true;
+  } catch (error) {
+    if (error instanceof RefusedError && isNoEntry(error.problem)) return false;
+    throw error;
+  }
+}
+
+function isNoEntry(problem: unknown): boolean {
+  return (
+    typeof problem === 'object' &&
+    problem !== null &&
+    'code' in problem &&
+    problem.code === 'ENOENT'
+  );
+}
+
+function noEntry(detail: string): RefusedError {
+  const code = 'ENOENT';
+  return new RefusedError({ code, detail }, `${code}: ${detail}`);
+}
