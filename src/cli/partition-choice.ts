@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 
 import type { Partition } from '../http/schemas/partition.js';
+import { RefusedError } from './client.js';
 import { UsageError } from './usage-error.js';
 import { textOption } from './values.js';
 import type { VerbContext } from './verb.js';
@@ -14,7 +15,8 @@ export function withPartition(command: Command): Command {
  * The partition that a verb works on: the one that `--partition` names, or the only one that is
  * mounted, which the daemon is asked for.
  *
- * @throws UsageError when none or several are mounted and none is named; what the client throws.
+ * @throws UsageError when none or several are mounted and none is named; RefusedError with why a
+ *   mount failed; what the client throws.
  */
 export async function partitionOf({
   client,
@@ -26,11 +28,27 @@ export async function partitionOf({
   const mounted = partitions.filter(({ filesystem }) => filesystem?.mounted === true);
   const [only, ...others] = mounted.map(({ name }) => name);
   if (only !== undefined && others.length === 0) return only;
-  throw new UsageError(
-    only === undefined
-      ? 'nothing is mounted: name a partition with --partition'
-      : `several are mounted (${[only, ...others].join(', ')}): choose with --partition`,
+  if (only !== undefined) {
+    const names = [only, ...others].join(', ');
+    throw new UsageError(`several are mounted (${names}): choose with --partition`);
+  }
+  throw (
+    notMounted(partitions) ??
+    new UsageError('nothing is mounted: name a partition with --partition')
   );
+}
+
+/** Why nothing could be mounted; undefined where nothing was tried. */
+function notMounted(partitions: readonly Partition[]): RefusedError | undefined {
+  const failures = partitions.flatMap(({ name, filesystem }) =>
+    filesystem?.error === undefined ? [] : [{ name, ...filesystem.error }],
+  );
+  const [first] = failures;
+  if (first === undefined) return undefined;
+  const { code } = first;
+  const why = failures.map((one) => `${one.name} could not be: ${one.code}: ${one.detail}`);
+  const detail = `nothing is mounted: ${why.join('; ')}`;
+  return new RefusedError({ code, detail }, `${code}: ${detail}`);
 }
 
 /** The path of a call about a file; each part of the name is percent-encoded. */

@@ -187,6 +187,26 @@ t.test('verbs: an answer that ends in its middle is said, behind what came of it
   t.match(await run(['status', '--url', url]), { exit: 69, out: '', err: cut });
 });
 
+function unmounted(name: string, error?: object) {
+  return { name, filesystem: { mounted: false, error } };
+}
+
+t.test('partition: where nothing could be mounted, why', async (t) => {
+  const ls = async (...partitions: object[]) => {
+    const url = await openServer(t, (_request, response) => {
+      response.end(JSON.stringify(partitions));
+    });
+    return run(['ls', '--url', url]);
+  };
+  const error = { code: 'EUCLEAN', detail: 'the superblock is damaged' };
+  t.match(await ls(unmounted('p1'), unmounted('p2', error)), {
+    exit: 1,
+    err: 'daxd: EUCLEAN: nothing is mounted: p2 could not be: EUCLEAN: the superblock is damaged\n',
+  });
+  const err = 'daxd: nothing is mounted: name a partition with --partition\n';
+  t.match(await ls(unmounted('p1'), { name: 'p2', filesystem: null }), { exit: 2, err });
+});
+
 t.test('put: what cannot be read is named, and no daemon is blamed', async (t) => {
   const url = await openWebSite(t);
   const { exit, err } = await run(['put', 'a', 'src/cli', '-p', 'p', '--url', url]);
