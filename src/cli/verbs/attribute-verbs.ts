@@ -4,6 +4,7 @@ import type { FileStat, Sought } from '../../http/schemas/file.js';
 import type { FilesystemSizes } from '../../http/schemas/partition.js';
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
 import type { Cell } from '../table.js';
+import { UsageError } from '../usage-error.js';
 import { choiceValue, countValue, modeValue, sizeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
@@ -42,6 +43,9 @@ export function addAttributeVerbs(program: Command, verb: VerbRunner): void {
       ...(atime !== undefined && { atime }),
       ...(mtime !== undefined && { mtime }),
     };
+    if (Object.keys(json).length === 0) {
+      throw new UsageError('name what to set: --mode, --uid, --gid, --atime or --mtime');
+    }
     const path = await statCall(context);
     await show(context, await context.client.json<FileStat>({ method: 'PATCH', path, json }));
   });

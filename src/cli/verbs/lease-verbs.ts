@@ -8,6 +8,7 @@ import { partitionOf, withPartition } from '../partition-choice.js';
 import { ACCESSES, lentRange } from '../lent-range.js';
 import { isBrokenPipe } from '../print.js';
 import { choiceValue, countValue, sizeValue } from '../values.js';
+import { UsageError } from '../usage-error.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { listLeases } from './lease-list.js';
 import { addLeaseRunVerb } from './lease-run.js';
@@ -128,7 +129,10 @@ async function acquire(context: VerbContext): Promise<void> {
 function rangesOf(given: unknown): { offset: number; length: number }[] | undefined {
   if (!Array.isArray(given)) return undefined;
   return given.map((range: unknown) => {
-    const [offset, length] = String(range).split(':');
+    const [offset, length, ...rest] = String(range).split(':');
+    if (length === undefined || rest.length > 0) {
+      throw new UsageError(`--range: "${String(range)}" is not OFFSET:LENGTH, such as 0:4K`);
+    }
     return {
       offset: sizeValue(offset, '--range'),
       length: sizeValue(length, '--range'),

@@ -144,6 +144,18 @@ t.test('verbs: no daemon is 69, a wrong argument 2', async (t) => {
   }
 });
 
+t.test(
+  'verbs: what an option takes is said where it is given wrongly, or not at all',
+  async (t) => {
+    for (const range of ['foo', '0:1:2']) {
+      const err = `daxd: --range: "${range}" is not OFFSET:LENGTH, such as 0:4K\n`;
+      t.match(await run(['lease', 'release', 'L', '--range', range]), { exit: 2, err });
+    }
+    const err = 'daxd: name what to set: --mode, --uid, --gid, --atime or --mtime\n';
+    t.match(await run(['setattr', 'a', '-p', 'p']), { exit: 2, err });
+  },
+);
+
 t.test('verbs: an address that is none is named by where it is from', async (t) => {
   const option = await run(['status', '--url', 'unix:']);
   t.match(option, { exit: 2, err: /^daxd: --url "unix:" is not the address of a daemon/ });
