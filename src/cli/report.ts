@@ -13,11 +13,13 @@ export const Exit = { Done: 0, Refused: 1, Usage: 2, Unreachable: 69 } as const;
 /** What went wrong; where the daemon refused, all that it answered. */
 interface Failure {
   readonly exit: number;
-  readonly problem: { readonly code: string; readonly detail: string };
+  readonly problem: { readonly code: string; readonly detail: string; readonly status?: unknown };
   /** Said without JSON. */
   readonly message: string;
 }
 
+/** The daemon wants a token. */
+const UNAUTHORISED = 401;
 /** Codes of what no daemon has answered, beside those of the system. */
 const USAGE = 'usage';
 const UNREACHABLE = 'unreachable';
@@ -59,7 +61,9 @@ export class Reporter {
 
 function failureOf(error: unknown): Failure {
   if (error instanceof RefusedError) {
-    return { exit: Exit.Refused, problem: problemOf(error), message: error.message };
+    const problem = problemOf(error);
+    const advice = problem.status === UNAUTHORISED ? ': a verb takes it from DAXD_TOKEN' : '';
+    return { exit: Exit.Refused, problem, message: `${error.message}${advice}` };
   }
   if (error instanceof UnreachableError) {
     const { message } = error;

@@ -245,6 +245,15 @@ t.test('json: a refusal is what the daemon answered, on standard error', async (
   t.strictSame({ exit, out, problem: JSON.parse(err) }, { exit: 1, out: '', problem });
 });
 
+t.test('verbs: a daemon that wants a token has the variable named that takes it', async (t) => {
+  const url = await openServer(t, (_request, response) => {
+    response.writeHead(401);
+    response.end(JSON.stringify({ code: 'EACCES', detail: 'no token', status: 401 }));
+  });
+  const err = 'daxd: EACCES: no token: a verb takes it from DAXD_TOKEN\n';
+  t.match(await run(['status', '--url', url]), { exit: 1, err });
+});
+
 t.test('json: what no daemon answered is said likewise', async (t) => {
   const unknown = await openServer(t, (_request, response) => {
     response.writeHead(502);
