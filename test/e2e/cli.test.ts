@@ -75,7 +75,18 @@ t.test('daxd: the embedded default, and every verb on it', async (t) => {
   t.match(run('ls').stdout, /^file +5 +\d+ +a\.txt$/m);
   t.ok(json('ls').some(({ name }: { name: string }) => name === 'a.txt'));
 
-  const lease = json('lease', 'acquire', '--path', 'a.txt', '--access', 'write', '--client', 'me');
+  const lease = json(
+    'lease',
+    'acquire',
+    '--path',
+    'a.txt',
+    '--access',
+    'write',
+    '--client',
+    'me',
+    '--wait',
+    '1s',
+  );
   t.match(lease, { state: 'active', length: 5, pages: 1, client: 'me' });
   t.match(run('lease', 'list').stdout, new RegExp(`${lease.id} +active`));
   t.equal(json('lease', 'list', '--path', 'a.txt').length, 1);

@@ -151,6 +151,10 @@ t.test(
       const err = `daxd: --range: "${range}" is not OFFSET:LENGTH, such as 0:4K\n`;
       t.match(await run(['lease', 'release', 'L', '--range', range]), { exit: 2, err });
     }
+    t.match(await run(['lease', 'acquire', '-p', 'p', '--length', '1', '--wait', 'x']), {
+      exit: 2,
+      err: /^daxd: --wait: "x" is not a time/,
+    });
     const err = 'daxd: name what to set: --mode, --uid, --gid, --atime or --mtime\n';
     t.match(await run(['setattr', 'a', '-p', 'p']), { exit: 2, err });
   },
