@@ -191,6 +191,27 @@ t.test('daxd: the verbs about names, attributes and ranges', async (t) => {
   t.equal(await daxd.stop(), 0);
 });
 
+t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t) => {
+  const daxd = await startDaxd(t, [], scratchDirectory(t));
+  const run = (...args: string[]) => runVerb(daxd.url, args);
+  const json = (...args: string[]) => JSON.parse(run(...args, '--json').stdout);
+
+  t.match(json('unmount', 'pmem0p1'), { name: 'pmem0p1', filesystem: { mounted: false } });
+  t.match(run('unmount', 'pmem0p1'), { exit: 1, stderr: /^daxd: EINVAL: / });
+  t.strictSame(json('partitions', 'delete', 'pmem0p1'), {});
+  t.strictSame(json('partitions'), []);
+  const added = { name: 'pmem0p1', label: 'new', size: 32 * 1024 * 1024 };
+  t.match(json('partitions', 'add', '--label', 'new', '--size', '32M'), added);
+  t.match(json('partitions', 'list'), [added]);
+  t.match(run('format', 'pmem0p1'), { exit: 1, stderr: /^daxd: EEXIST: / }, 'the old one');
+  const formatted = { filesystem: { label: 'fs', mounted: false } };
+  t.match(json('format', 'pmem0p1', '--label', 'fs', '--force'), formatted);
+  t.match(run('mount', 'pmem0p1', '--read-only').stdout, /^pmem0p1 .* read-only /m);
+  t.equal(run('unmount', 'pmem0p1').exit, 0);
+  t.match(json('mount', 'pmem0p1'), { filesystem: { mounted: true, read_only: false } });
+  t.equal(await daxd.stop(), 0);
+});
+
 t.test('daxd: a Unix socket serves like TCP', async (t) => {
   const directory = scratchDirectory(t);
   const socket = join(directory, 's');
