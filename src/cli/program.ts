@@ -13,6 +13,7 @@ import { addFileVerbs } from './verbs/file-verbs.js';
 import { addLeaseVerbs } from './verbs/lease-verbs.js';
 import { addNameVerbs } from './verbs/name-verbs.js';
 import { addNbdVerbs } from './verbs/nbd-verbs.js';
+import { addNodeVerbs } from './verbs/node-verbs.js';
 import { addPartitionVerbs } from './verbs/partition-verbs.js';
 import { addQuarantineVerbs } from './verbs/quarantine-verbs.js';
 import { addXattrVerbs } from './verbs/xattr-verbs.js';
@@ -62,6 +63,7 @@ export async function runProgram(
   addFileVerbs(program, verb);
   addChangeVerbs(program, verb);
   addNameVerbs(program, verb);
+  addNodeVerbs(program, verb);
   addAttributeVerbs(program, verb);
   addXattrVerbs(program, verb);
   addLeaseVerbs(program, verb, onExit);

@@ -209,6 +209,11 @@ t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t)
   t.match(run('mount', 'pmem0p1', '--read-only').stdout, /^pmem0p1 .* read-only /m);
   t.equal(run('unmount', 'pmem0p1').exit, 0);
   t.match(json('mount', 'pmem0p1'), { filesystem: { mounted: true, read_only: false } });
+
+  t.match(json('mkdir', 'd'), { inode: Number });
+  t.equal(run('symlink', 'd/f', 's').exit, 0);
+  t.match(json('stat', 's'), { type: 'symlink', target: 'd/f' });
+  t.match(run('mkdir', 's'), { exit: 1, stderr: /^daxd: EEXIST: / });
   t.equal(await daxd.stop(), 0);
 });
 

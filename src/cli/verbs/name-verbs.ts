@@ -2,11 +2,9 @@ import type { Command } from 'commander';
 
 import { carryOut } from '../carry-out.js';
 import { filePath, partitionOf, partitionPath, withPartition } from '../partition-choice.js';
-import { UsageError } from '../usage-error.js';
-import { choiceValue, countValue, modeValue } from '../values.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 
-/** `rm`, `rename`, `link` and `mknod`. */
+/** `rm`, `rename` and `link`. */
 export function addNameVerbs(program: Command, verb: VerbRunner): void {
   verb(
     withPartition(
@@ -46,33 +44,6 @@ export function addNameVerbs(program: Command, verb: VerbRunner): void {
   ).action(async (context) => {
     const [from, to] = context.args;
     await call(context, 'link', { from, to });
-  });
-
-  verb(
-    withPartition(
-      program
-        .command('mknod')
-        .description('make a device, fifo or socket')
-        .argument('<PATH>')
-        .argument('<TYPE>', 'char, block, fifo or socket')
-        .argument('[MAJOR]', 'of a device')
-        .argument('[MINOR]', 'of a device')
-        .option('--mode <OCTAL>', 'default: 0644'),
-    ),
-  ).action(async (context) => {
-    const [path, asked, major, minor] = context.args;
-    const { mode } = context.options;
-    const type = choiceValue(asked, 'TYPE', ['char', 'block', 'fifo', 'socket']);
-    if ((type === 'char' || type === 'block') && minor === undefined) {
-      throw new UsageError(`a ${type} device has a MAJOR and a MINOR`);
-    }
-    await call(context, 'mknod', {
-      path,
-      type,
-      ...(mode !== undefined && { mode: modeValue(mode, '--mode') }),
-      ...(major !== undefined && { major: countValue(major, 'MAJOR') }),
-      ...(minor !== undefined && { minor: countValue(minor, 'MINOR') }),
-    });
   });
 }
 
