@@ -212,7 +212,11 @@ t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t)
 
   t.match(json('mkdir', 'd'), { inode: Number });
   t.equal(run('symlink', 'd/f', 's').exit, 0);
+  t.equal(run('put', 'd/f').exit, 0);
   t.match(json('stat', 's'), { type: 'symlink', target: 'd/f' });
+  t.match(json('fallocate', 's', '0', '8K'), { size: 8192 });
+  t.match(json('fallocate', 's', '8K', '8K', '--keep-size'), { size: 8192 });
+  t.match(json('zero-range', 'd/f', '4K', '8K'), { size: 12_288 });
   t.match(run('mkdir', 's'), { exit: 1, stderr: /^daxd: EEXIST: / });
   t.equal(await daxd.stop(), 0);
 });

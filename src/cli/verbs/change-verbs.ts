@@ -10,9 +10,13 @@ const ON_CONFLICT = ['wait', 'fail', 'defer', 'revoke'] as const;
 /** The verbs about a range of a file, which wait until nobody has the pages concerned. */
 const RANGE_VERBS = [
   ['punch-hole', 'make a range of a file a hole; waits while pages of it are lent'],
+  ['zero-range', 'make a range of a file zeros; waits while pages of it are lent'],
+  ['fallocate', 'give a range of a file blocks; what is there stays'],
   ['collapse-range', 'take a range out of a file; waits while pages from there on are lent'],
   ['insert-range', 'put a hole into a file; waits while pages from there on are lent'],
 ] as const;
+/** Those of them that grow a file where the range ends behind it. */
+const GROWING: ReadonlySet<string> = new Set(['zero-range', 'fallocate']);
 
 /** `truncate`, `punch-hole` and their like, which wait until nobody has the pages concerned. */
 export function addChangeVerbs(program: Command, verb: VerbRunner): void {
@@ -30,19 +34,18 @@ export function addChangeVerbs(program: Command, verb: VerbRunner): void {
   });
 
   for (const [name, description] of RANGE_VERBS) {
-    verb(
-      withPatience(
-        program
-          .command(name)
-          .description(description)
-          .argument('<PATH>')
-          .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
-          .argument('<LENGTH>', 'bytes, or a number with K, M, G or T'),
-      ),
-    ).action(async (context) => {
+    const command = program
+      .command(name)
+      .description(description)
+      .argument('<PATH>')
+      .argument('<OFFSET>', 'bytes, or a number with K, M, G or T')
+      .argument('<LENGTH>', 'bytes, or a number with K, M, G or T');
+    if (GROWING.has(name)) command.option('--keep-size', 'do not grow the file');
+    verb(withPatience(command)).action(async (context) => {
       const [path, offset, length] = context.args;
       const range = { offset: sizeValue(offset, 'OFFSET'), length: sizeValue(length, 'LENGTH') };
-      await change(context, name, { path, ...range });
+      const isKept = context.options['keepSize'] === true;
+      await change(context, name, { path, ...range, ...(isKept && { keep_size: true }) });
     });
   }
 }
