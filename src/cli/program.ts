@@ -14,6 +14,7 @@ import { addLeaseVerbs } from './verbs/lease-verbs.js';
 import { addNameVerbs } from './verbs/name-verbs.js';
 import { addNbdVerbs } from './verbs/nbd-verbs.js';
 import { addNodeVerbs } from './verbs/node-verbs.js';
+import { addOperationVerbs } from './verbs/operation-verbs.js';
 import { addPartitionVerbs } from './verbs/partition-verbs.js';
 import { addQuarantineVerbs } from './verbs/quarantine-verbs.js';
 import { addXattrVerbs } from './verbs/xattr-verbs.js';
@@ -67,6 +68,7 @@ export async function runProgram(
   addAttributeVerbs(program, verb);
   addXattrVerbs(program, verb);
   addLeaseVerbs(program, verb, onExit);
+  addOperationVerbs(program, verb);
   addNbdVerbs(program, verb);
   addQuarantineVerbs(program, verb);
   const [first] = args;

@@ -7,7 +7,7 @@ import { text } from 'node:stream/consumers';
 import t from 'tap';
 
 import { scratchDirectory } from '../support/ext4-image.js';
-import { BIN, curl, runVerb, startDaxd } from './daxd.js';
+import { BIN, curl, post, runVerb, startDaxd } from './daxd.js';
 
 /** A verb whose standard output takes nothing. */
 function runIntoFull(url: string, verb: string) {
@@ -218,6 +218,18 @@ t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t)
   t.match(json('fallocate', 's', '8K', '8K', '--keep-size'), { size: 8192 });
   t.match(json('zero-range', 'd/f', '4K', '8K'), { size: 12_288 });
   t.match(run('mkdir', 's'), { exit: 1, stderr: /^daxd: EEXIST: / });
+
+  const lease = json('lease', 'acquire', '--path', 'd/f', '--access', 'write');
+  const truncate = post(`${daxd.url}/v1/partitions/pmem0p1/truncate`, { path: 'd/f', size: 0 });
+  const { json: waiting } = await curl('-H', 'prefer: respond-async', ...truncate);
+  t.match(json('operations', 'list'), [{ id: waiting.id, blocked_by: [lease.id] }]);
+  t.match(run('operations', 'list').stdout, new RegExp(`^${waiting.id} .* ${lease.id}$`, 'm'));
+  t.match(json('operations', 'show', waiting.id), { op: 'truncate', state: 'waiting' });
+  t.equal(run('operations', 'cancel', waiting.id).exit, 0);
+  const ended = { state: 'ended', error: { code: 'cancelled' } };
+  t.match(json('operations', 'show', waiting.id, '--wait', '10s'), ended);
+  t.match(run('operations', 'show', waiting.id).stdout, /cancelled$/m);
+  t.match(run('operations', 'show', 'nope'), { exit: 1, stderr: /^daxd: ENOENT: / });
   t.equal(await daxd.stop(), 0);
 });
 
