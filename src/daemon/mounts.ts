@@ -112,7 +112,7 @@ export class Mounts implements LeaseTargets {
     const why = failure === undefined ? '' : `: ${failure.detail}`;
     throw new DaxdError(
       'ENODEV',
-      `${known} is not mounted${why}: POST /v1/partitions/${known}/mount`,
+      `${known} is not mounted${why}: daxd mount ${known}, or POST /v1/partitions/${known}/mount`,
     );
   }
 

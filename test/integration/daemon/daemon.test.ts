@@ -153,7 +153,10 @@ t.test('partitions: a new one shows no failure of a deleted one of its name', as
   const anew = await post('/v1/partitions', { label: 'anew' });
   t.match(anew, { status: 201, body: { name: 'pmem0p2', filesystem: null } });
   t.strictSame((await get('/v1/partitions')).body[1].filesystem, null);
-  t.match((await get(`${P2}/files`)).body.detail, /^pmem0p2 is not mounted: POST/);
+  t.match(
+    (await get(`${P2}/files`)).body.detail,
+    /^pmem0p2 is not mounted: daxd mount pmem0p2, or POST/,
+  );
 });
 
 t.test('partitions: added, formatted, mounted, unmounted, deleted', async (t) => {
