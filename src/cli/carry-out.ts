@@ -1,5 +1,5 @@
+import type { Call } from '../client/connection.js';
 import { jsonOf } from './client.js';
-import type { Call } from './client.js';
 import type { VerbContext } from './verb.js';
 
 /** No content: the answer has no body. */

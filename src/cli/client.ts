@@ -6,9 +6,23 @@ import { Connection } from '../client/connection.js';
 import type { Call } from '../client/connection.js';
 import type { Credentials } from './credentials.js';
 
-/** The daemon refused. */
+/** What was refused, as the daemon answered it, or likewise. */
+interface Refusal {
+  readonly code: string;
+  readonly detail: string;
+  /** Of the answer; absent where a verb itself refuses. */
+  readonly status?: number;
+}
+
+/** The daemon refused, or a verb did. */
 export class RefusedError extends Error {
   override readonly name = 'RefusedError';
+  readonly problem: Refusal;
+
+  constructor(problem: Refusal, options?: ErrorOptions) {
+    super(`${problem.code}: ${problem.detail}`, options);
+    this.problem = problem;
+  }
 }
 
 /** No daemon answers there. */
@@ -65,9 +79,9 @@ export class Client {
 /** A failure of the client library as a verb ends with it. */
 export function asVerbError(error: unknown): unknown {
   if (!(error instanceof ClientError)) return error;
-  const { code, message, status } = error;
+  const { code, message, status, problem } = error;
   if (status === undefined) return new UnreachableError(message, { cause: error });
-  return new RefusedError(`${code}: ${message}`, { cause: error });
+  return new RefusedError(problem ?? { code, detail: message, status }, { cause: error });
 }
 
 /**

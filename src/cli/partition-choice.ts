@@ -48,7 +48,7 @@ function notMounted(partitions: readonly Partition[]): RefusedError | undefined 
   const { code } = first;
   const why = failures.map((one) => `${one.name} could not be: ${one.code}: ${one.detail}`);
   const detail = `nothing is mounted: ${why.join('; ')}`;
-  return new RefusedError({ code, detail }, `${code}: ${detail}`);
+  return new RefusedError({ code, detail });
 }
 
 /** The path of a call about a file; each part of the name is percent-encoded. */

@@ -61,7 +61,7 @@ export class Reporter {
 
 function failureOf(error: unknown): Failure {
   if (error instanceof RefusedError) {
-    const problem = problemOf(error);
+    const { problem } = error;
     const advice = problem.status === UNAUTHORISED ? ': a verb takes it from DAXD_TOKEN' : '';
     return { exit: Exit.Refused, problem, message: `${error.message}${advice}` };
   }
@@ -92,13 +92,4 @@ function isWriteError(error: unknown): error is Error {
 
 function usageProblem(detail: string): Failure['problem'] {
   return { code: USAGE, detail };
-}
-
-/** What the daemon answered; what a verb itself refuses, or another server did, says it likewise. */
-function problemOf({ problem, message }: RefusedError): Failure['problem'] {
-  const known = typeof problem === 'object' ? problem : {};
-  const code = known !== null && 'code' in known ? String(known.code) : 'EIO';
-  const prefix = `${code}: `;
-  const detail = message.startsWith(prefix) ? message.slice(prefix.length) : message;
-  return { ...known, code, detail };
 }

@@ -93,7 +93,7 @@ async function contentOf(
   if (isListing === (wanted === 'directory')) return answer;
   answer.destroy();
   const { code, advice } = KINDS[wanted];
-  throw new RefusedError(`${code}: ${file} ${advice}`);
+  throw new RefusedError({ code, detail: `${file} ${advice}` });
 }
 
 async function fileCall(context: VerbContext, file: string): Promise<string> {

@@ -65,21 +65,11 @@ async function isThere(client: Client, path: string): Promise<boolean> {
     await client.call({ method: 'GET', path });
     return true;
   } catch (error) {
-    if (error instanceof RefusedError && isNoEntry(error.problem)) return false;
+    if (error instanceof RefusedError && error.problem.code === 'ENOENT') return false;
     throw error;
   }
 }
 
-function isNoEntry(problem: unknown): boolean {
-  return (
-    typeof problem === 'object' &&
-    problem !== null &&
-    'code' in problem &&
-    problem.code === 'ENOENT'
-  );
-}
-
 function noEntry(detail: string): RefusedError {
-  const code = 'ENOENT';
-  return new RefusedError({ code, detail }, `${code}: ${detail}`);
+  return new RefusedError({ code: 'ENOENT', detail });
 }

@@ -148,8 +148,8 @@ function tellOf(lease: Lease, child: ChildProcess, stderr: Writable): void {
 function environmentOf({ id, backingPath, extents }: Lease): Record<string, string> {
   const lease = JSON.stringify({ id, backing_path: backingPath, extents });
   if (lease.length > VARIABLE_BYTES_MAX) {
-    const message = `E2BIG: the ${extents.length} extents of the lease are more than an environment holds: lease a shorter range`;
-    throw new RefusedError(message);
+    const detail = `the ${extents.length} extents of the lease are more than an environment holds: lease a shorter range`;
+    throw new RefusedError({ code: 'E2BIG', detail });
   }
   return {
     DAXD_LEASE: lease,

@@ -127,7 +127,7 @@ async function acquire(context: VerbContext): Promise<void> {
     const headers = { 'lease-secret': view.secret };
     await client.call({ method: 'DELETE', path: leasePath(view.id), headers });
     if (!isBrokenPipe(error)) throw error;
-    throw new RefusedError('EPIPE: the lease was given back: nobody read it');
+    throw new RefusedError({ code: 'EPIPE', detail: 'the lease was given back: nobody read it' });
   }
 }
 

@@ -37,6 +37,6 @@ t.test('call: what is refused while it uploads says why, and ends the upload', a
     },
   });
   const refused = client.call({ method: 'PUT', path: '/', stream });
-  await t.rejects(refused, new RefusedError('ENOENT: no partition p'));
+  await t.rejects(refused, new RefusedError({ code: 'ENOENT', detail: 'no partition p' }));
   if (!stream.closed) await new Promise((resolve) => stream.once('close', resolve));
 });
