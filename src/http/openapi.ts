@@ -19,6 +19,15 @@ const refusal = {
   content: { [PROBLEM_MEDIA_TYPE]: { schema: Problem } },
 };
 
+/** What each status means, for answers whose schema does not say. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  200: 'what was asked for, or what was done',
+  201: 'it is there now, durably',
+  202: 'it waits, and goes on as this operation without the connection',
+  204: 'it is done, durably',
+  503: 'not now, and why',
+};
+
 /** How `/openapi.json` is made of the routes and their schemas. */
 export function openApiOptions(version: string): FastifyDynamicSwaggerOptions {
   const info = {
@@ -45,10 +54,21 @@ function documented(schema: FastifySchema, url: string): FastifySchema {
   const isUpload = consumes?.includes(OCTETS) === true;
   return {
     ...schema,
-    response: Object.assign({}, response, { default: refusal }),
+    response: Object.assign({}, described(response), { default: refusal }),
     ...(isUpload && { body: Octets }),
     ...(url.includes('*') && { params: withFilePath(params) }),
   };
+}
+
+/** Answers by status, each with a description. */
+function described(response: unknown): Record<string, object> {
+  const answers = Object.entries<object>(Object.assign({}, response));
+  return Object.fromEntries(
+    answers.map(([status, answer]) => {
+      const description = ANSWERS[status];
+      return [status, description === undefined ? answer : { description, ...answer }];
+    }),
+  );
 }
 
 function withFilePath(params: unknown): unknown {

@@ -1,4 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
+import { Type } from 'typebox';
 
 import type { Control } from '../control.js';
 import { Alive, Ready } from '../schemas/monitoring.js';
@@ -8,6 +9,12 @@ export interface MetricsPage {
   readonly contentType: string;
   readonly text: string;
 }
+
+/** The page, for the document: a string goes out as it is. */
+const MetricsText = {
+  description: 'the metrics, in the text format of Prometheus',
+  content: { 'text/plain': { schema: Type.String() } },
+};
 
 /** What the monitoring routes need. */
 export interface MonitoringRoutesOptions {
@@ -23,7 +30,13 @@ export const monitoringRoutes: FastifyPluginCallbackTypebox<MonitoringRoutesOpti
 ) => {
   app.get(
     '/metrics',
-    { schema: { operationId: 'getMetrics', summary: 'for Prometheus' } },
+    {
+      schema: {
+        operationId: 'getMetrics',
+        summary: 'for Prometheus',
+        response: { 200: MetricsText },
+      },
+    },
     async (_request, reply) => {
       const { contentType, text } = await metrics();
       return reply.type(contentType).send(text);
