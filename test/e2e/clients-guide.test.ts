@@ -12,6 +12,7 @@ import ts from 'typescript';
 import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
 import { curl, post, startDaxd } from './daxd.js';
+import { guideBlocks, installDaxd, runScript } from './guide.js';
 
 /** The only program of a language in the guide. */
 function program(language: string): string {
@@ -30,7 +31,9 @@ async function setUp(t: Test) {
   const listen = ['--listen', `unix:${socket}`];
   const daxd = await startDaxd(t, ['--backing', backing, '--size', '64M', '--init', ...listen]);
   const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
-  await curl('-X', 'PUT', '--data-binary', 'x'.repeat(8192), `${p1}/files/data.bin`);
+  const [prepare] = guideBlocks('docs/guides/clients.md');
+  installDaxd(directory);
+  runScript(t, prepare?.text ?? '', { directory, url: daxd.url });
   const env = { DAXD_URL: daxd.url, DAXD_HOST: new URL(daxd.url).host, DAXD_SOCKET: socket };
   return { directory, daxd, p1, env };
 }

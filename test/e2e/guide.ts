@@ -39,7 +39,9 @@ export function runScript(
   script: string,
   { directory, url }: { readonly directory: string; readonly url: string },
 ): string {
-  const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', script], {
+  // The next block is pasted behind this one, so none may leave the directory.
+  const stays = `${script}\n[ . -ef '${directory}' ]`;
+  const { status, stdout, stderr } = spawnSync('bash', ['-euo', 'pipefail', '-c', stays], {
     cwd: directory,
     encoding: 'utf8',
     timeout: 60_000,
