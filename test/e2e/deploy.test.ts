@@ -1,7 +1,7 @@
 /** What deploy/ ships, judged by the programs that read it: prometheus, promtool, systemd. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -15,6 +15,8 @@ import type { Daxd } from './daxd.js';
 
 const DASHBOARD = 'deploy/grafana/page-free.json';
 const SCRAPES = 'deploy/prometheus/prometheus.yml';
+const RULES = 'deploy/prometheus/daxd-rules.yml';
+const RULES_TEST = 'deploy/prometheus/daxd-rules.test.yml';
 const UNIT = 'deploy/systemd/daxd.service';
 const QUERY_TRIES_MAX = 120;
 const TRY_MS = 250;
@@ -36,10 +38,15 @@ function dashboardTargets(): Target[] {
   );
 }
 
-/** Debian's prometheus, with the shipped scrape config pointed at one daxd. */
-async function startPrometheus(t: Test, directory: string, daxdHost: string): Promise<string> {
+/** Debian's prometheus, with the shipped scrape config pointed at these. */
+async function startPrometheus(
+  t: Test,
+  directory: string,
+  daxdHosts: readonly string[],
+): Promise<string> {
+  copyFileSync(RULES, join(directory, 'daxd-rules.yml'));
   const config = readFileSync(SCRAPES, 'utf8')
-    .replace('127.0.0.1:8470', daxdHost)
+    .replace("'127.0.0.1:8470'", daxdHosts.map((host) => `'${host}'`).join())
     .replace('scrape_interval: 15s', 'scrape_interval: 1s');
   writeFileSync(join(directory, 'prometheus.yml'), config);
   const listen = `127.0.0.1:${await freePort()}`;
@@ -75,6 +82,19 @@ async function load(daxd: Daxd, stopped: AbortSignal): Promise<void> {
   }
 }
 
+/** Block clients that write the disk and read it, again and again until `stopped`. */
+async function blockLoad(uri: string, stopped: AbortSignal): Promise<void> {
+  while (!stopped.aborted) {
+    for (const [program, ...fromTo] of [
+      ['nbdcopy', UNIT, uri],
+      ['nbdcopy', uri, 'null:'],
+    ] as const) {
+      await once(spawn(program, fromTo, { stdio: 'ignore' }), 'exit');
+    }
+    await delay(TRY_MS);
+  }
+}
+
 interface QueryAnswer {
   readonly data?: { readonly result: readonly { readonly value: readonly [number, string] }[] };
 }
@@ -92,35 +112,74 @@ async function returnsData(prometheus: string, query: string): Promise<boolean> 
 }
 
 t.test('dashboard: every expression returns data', { timeout: 180_000 }, async (t) => {
-  if (!requires(t, { commands: ['prometheus', 'curl'] })) return;
+  if (!requires(t, { commands: ['prometheus', 'curl', 'nbdcopy'] })) return;
   const directory = t.testdir({});
   const image = join(directory, 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', image, '--size', '64M', '--init']);
   const host = new URL(daxd.url).host;
-  const prometheus = await startPrometheus(t, directory, host);
+  const socket = join(directory, 'nbd.sock');
+  const disk = ['--backing', join(directory, 'disk.img'), '--size', '64M', '--mount', 'none'];
+  const blocks = await startDaxd(t, [...disk, '--nbd', `unix:${socket}`]);
+  const blockHost = new URL(blocks.url).host;
+  const prometheus = await startPrometheus(t, directory, [host, blockHost]);
 
   const stop = new AbortController();
-  const loaded = load(daxd, stop.signal);
+  const loaded = [load(daxd, stop.signal), blockLoad(`nbd+unix:///?socket=${socket}`, stop.signal)];
   const targets = dashboardTargets();
   t.ok(targets.length > 0, `${targets.length} expressions`);
   for (const { panel, expr } of targets) {
-    const query = expr.replaceAll('$instance', host).replaceAll('$__rate_interval', '5s');
+    const instance = expr.includes('daxd_nbd_') ? blockHost : host;
+    const query = expr.replaceAll('$instance', instance).replaceAll('$__rate_interval', '5s');
     t.ok(await returnsData(prometheus, query), `${panel}: ${query}`);
   }
   stop.abort();
-  await loaded;
+  await Promise.all(loaded);
+  const shown = (await curl(`${blocks.url}/metrics`)).body;
+  for (const name of [...namesIn(DASHBOARD), ...namesIn(RULES)]) {
+    t.match(shown, new RegExp(`^# TYPE ${name} `, 'm'), `/metrics has ${name}`);
+  }
   t.equal(await daxd.stop(), 0);
+  t.equal(await blocks.stop(), 0);
 });
 
-t.test('dashboard: every metric in it is documented', async (t) => {
-  const names = new Set(dashboardTargets().flatMap(({ expr }) => expr.match(/daxd_\w+/g) ?? []));
+/** The metrics that a file asks for, without what Prometheus adds to the names of histograms. */
+function namesIn(file: string): Set<string> {
+  const names = readFileSync(file, 'utf8').match(/\bdaxd_\w+/g) ?? [];
+  return new Set(names.map((name) => name.replace(/_(bucket|count|sum)$/, '')));
+}
+
+t.test('dashboard and alerts: every metric in them is documented', async (t) => {
   const metrics = readFileSync('docs/reference/metrics.md', 'utf8');
-  t.ok(names.size > 0, `${names.size} metrics`);
+  const names = [...namesIn(DASHBOARD), ...namesIn(RULES)];
+  t.ok(names.length > 0, `${names.length} metrics`);
   for (const name of names) {
-    const family = name.replace(/_(bucket|count|sum)$/, '');
-    t.ok(metrics.includes(`\`${family}`), `${family} is documented`);
+    t.ok(metrics.includes(`\`${name}`), `${name} is documented`);
   }
 });
+
+t.test('alerts: promtool takes them, and each fires when it should', async (t) => {
+  if (!requires(t, { commands: ['promtool'] })) return;
+  for (const args of [
+    ['check', 'rules', RULES],
+    ['test', 'rules', RULES_TEST],
+  ]) {
+    const { status, stdout, stderr } = spawnSync('promtool', args, { encoding: 'utf8' });
+    t.equal(status, 0, stdout + stderr);
+  }
+  const alerts = readFileSync(RULES, 'utf8').match(/(?<=- alert: )\w+/g) ?? [];
+  const tests = readFileSync(RULES_TEST, 'utf8');
+  t.ok(alerts.length > 0);
+  for (const alert of alerts) {
+    t.match(tests, new RegExp(`alertname: ${alert}\n *exp_alerts:\n`), `${alert} fires in a test`);
+  }
+});
+
+/** The example for HTTPS, as it is once its comment signs are taken away. */
+function httpsConfig(): string {
+  return readFileSync(SCRAPES, 'utf8').replace(/# - job_name: daxd-https[^]*/, (example) =>
+    example.replaceAll(/^ {2}# /gm, '  ').replace(/^# /, ''),
+  );
+}
 
 t.test('scrape config: promtool takes it', async (t) => {
   if (!requires(t, { commands: ['promtool'] })) return;
@@ -128,6 +187,13 @@ t.test('scrape config: promtool takes it', async (t) => {
     encoding: 'utf8',
   });
   t.equal(status, 0, stdout + stderr);
+  const directory = t.testdir({ 'https.yml': httpsConfig() });
+  copyFileSync(RULES, join(directory, 'daxd-rules.yml'));
+  // The files that it names are elsewhere, so the syntax alone.
+  const https = ['check', 'config', '--syntax-only', join(directory, 'https.yml')];
+  const judged = spawnSync('promtool', https, { encoding: 'utf8' });
+  t.match(httpsConfig(), /^ {2}- job_name: daxd-https\n {4}scheme: https$/m);
+  t.equal(judged.status, 0, judged.stdout + judged.stderr);
 });
 
 t.test('systemd unit: systemd-analyze finds nothing to say', async (t) => {
