@@ -21,6 +21,7 @@ export class Deadlines<Item extends Timed> {
   readonly #onReached: (item: Item) => void;
   #armedMs = Infinity;
   #cancelTimer: CancelTimer | undefined;
+  #isClosed = false;
 
   /** `onReached` runs from a timer, with the item already taken out. */
   constructor(clock: Clock, onReached: (item: Item) => void) {
@@ -84,10 +85,16 @@ export class Deadlines<Item extends Timed> {
     this.#arm();
   }
 
+  /** Calls back no more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#disarm();
+  }
+
   /** A timer set too early only fires once for nothing, so a later top leaves it alone. */
   #arm(): void {
     const top = this.#heap[0];
-    if (top === undefined || top.deadlineMs >= this.#armedMs) return;
+    if (this.#isClosed || top === undefined || top.deadlineMs >= this.#armedMs) return;
     this.#disarm();
     this.#armedMs = top.deadlineMs;
     const delayMs = Math.max(1, Math.ceil(top.deadlineMs - this.#clock.nowMs()));

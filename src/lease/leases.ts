@@ -315,6 +315,8 @@ export class Leases {
    */
   async close(): Promise<void> {
     this.#watch.close();
+    // What a lease stands on is given back next: nothing is to look at it any more.
+    this.#deadlines.close();
     await this.revocation.close();
     await this.#held.untilIdle();
     await this.#checkpoint.write();

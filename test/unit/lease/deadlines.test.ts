@@ -55,6 +55,18 @@ t.test('set: again moves the deadline, later or earlier', async (t) => {
   t.equal(deadlines.size, 1);
 });
 
+t.test('close: nobody is told any more, and no timer is left', async (t) => {
+  const { clock, reached, deadlines } = setUp();
+  const held = item('held');
+  deadlines.set(held, clock.nowMs() + 100);
+  deadlines.close();
+  deadlines.set(item('late'), clock.nowMs() + 50);
+  deadlines.delete(held);
+  t.equal(clock.timers, 0);
+  clock.advance(1_000);
+  t.strictSame(reached, []);
+});
+
 t.test('delete: a deleted item is never told, and no timer is left for nothing', async (t) => {
   const { clock, reached, deadlines } = setUp();
   const one = item('one');
