@@ -54,7 +54,10 @@ export interface MountsOptions {
   /** Has the store know the media as daxd leaves them, so that it takes no older copy later. */
   readonly noteLeft: (partition: string, media: MediaIdentity) => Promise<void>;
   readonly changes: ChangeWatcher;
-  /** Told of each mount before anybody else has it. */
+  /**
+   * Told of each mount before anybody else has it; where it must not change then, again as soon as
+   * it may.
+   */
   readonly onMount: (mount: Mount) => void;
 }
 
@@ -181,7 +184,9 @@ export class Mounts implements LeaseTargets {
       mount.fs.quarantine.onMoved(async (move) => {
         await quarantine.deferred(name, mount.fs.range.start, move);
       });
-      const refusal = await quarantine.verify(name, mount.leaseTarget);
+      const refusal = await quarantine.verify(name, mount.leaseTarget, () => {
+        if (mount.live && this.#mounts.get(name) === mount) this.#options.onMount(mount);
+      });
       if (refusal !== undefined) mount.fs.refuseChangesWhile(() => quarantine.refusal(name));
       await this.#options.noteLeft(name, mount.leaseTarget.media);
       this.#mounts.set(name, mount);

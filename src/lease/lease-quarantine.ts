@@ -36,6 +36,14 @@ export interface LeaseQuarantineOptions {
   readonly onQuarantine: (lease: Lease) => void;
 }
 
+/** A filesystem whose free blocks may be pinned. */
+interface Refusing {
+  /** Those that pin them. */
+  readonly leases: Set<Lease>;
+  readonly target: FilesystemTarget;
+  readonly onAllowed: () => void;
+}
+
 /** Quarantined bytes of the backing that no lease speaks for. */
 export interface UnknownPlace extends ByteRange {
   readonly partition: string;
@@ -50,8 +58,8 @@ export class LeaseQuarantine {
   readonly #options: LeaseQuarantineOptions;
   /** Leases that ended while their blocks could not be freed, by partition. */
   readonly #ended = new Buckets<string, LeaseRecord>();
-  /** Leases whose pages were not their files' any more when a partition was mounted. */
-  readonly #foreign = new Map<string, readonly Lease[]>();
+  /** By partition: those where leases' pages were not their files' any more at the mount. */
+  readonly #refusing = new Map<string, Refusing>();
   readonly #unknown = new Map<string, readonly ByteRange[]>();
 
   constructor(options: LeaseQuarantineOptions) {
@@ -92,10 +100,16 @@ export class LeaseQuarantine {
    * their leases pin, or those pages in the quarantine. Where not, the lease goes into
    * quarantine, durably. Then frees what ended leases left.
    *
+   * @param onAllowed told once, where the filesystem must not change now, as soon as it may: what
+   *   ended leases left is freed then.
    * @returns as {@link refusal}.
    */
-  async verify(partition: string, target: FilesystemTarget): Promise<string | undefined> {
-    const { held, log } = this.#options;
+  async verify(
+    partition: string,
+    target: FilesystemTarget,
+    onAllowed: () => void,
+  ): Promise<string | undefined> {
+    const { held } = this.#options;
     const quarantined = quarantinedPlaces(target);
     const moved = movedPages(target, held.index.of(partition), quarantined);
     for (const { lease, reason, isKept } of moved) {
@@ -103,19 +117,14 @@ export class LeaseQuarantine {
     }
     await this.#commit(moved.map(({ lease }) => lease));
     this.#findUnknown(partition, quarantined);
-    const foreign = moved.filter(({ isKept }) => !isKept).map(({ lease }) => lease);
-    this.#foreign.set(partition, foreign);
-    const refusal = this.refusal(partition);
-    if (refusal !== undefined) return refusal;
-    // One that cannot be freed now comes back into the set.
-    const ended = [...this.#ended.of(partition)];
-    for (const record of ended) await this.#freeEnded(record, target);
-    if (this.#unknown.has(partition)) {
-      log.warn(
-        { partition },
-        'blocks are quarantined that no lease speaks for: attest to free them',
-      );
+    const foreign = moved.filter(({ isKept, lease }) => !isKept && !hasEnded(lease.state));
+    if (foreign.length > 0) {
+      const leases = new Set(foreign.map(({ lease }) => lease));
+      this.#refusing.set(partition, { leases, target, onAllowed });
+      return this.refusal(partition);
     }
+    this.#refusing.delete(partition);
+    await this.#freeLeft(partition, target);
     return undefined;
   }
 
@@ -124,11 +133,25 @@ export class LeaseQuarantine {
    * else changed the files of leases that are held yet. Undefined when all is well.
    */
   refusal(partition: string): string | undefined {
-    const { quarantined } = this.#options.held;
-    const held = this.#foreign.get(partition)?.filter((lease) => quarantined.has(lease)) ?? [];
-    const [first] = held;
+    const leases = this.#refusing.get(partition)?.leases ?? new Set();
+    const [first] = leases;
     if (first === undefined) return undefined;
-    return `${held.length} leases pin pages that left their files, lease ${first.id} the first: ${first.quarantined?.reason}`;
+    return `${leases.size} leases pin pages that left their files, lease ${first.id} the first: ${first.quarantined?.reason}`;
+  }
+
+  /**
+   * Takes note that a lease has ended. Where it was the last one that a filesystem refused changes
+   * for, that goes on where its mount stopped: when this returns, whoever waited has been told.
+   */
+  async ended(lease: Lease): Promise<void> {
+    const { partition } = lease.terms;
+    const refusing = this.#refusing.get(partition);
+    if (refusing?.leases.delete(lease) !== true || refusing.leases.size > 0) return;
+    this.#refusing.delete(partition);
+    this.#options.log.info({ partition }, 'no lease pins pages that left their files: it changes');
+    refusing.onAllowed();
+    this.#lookForUnknown(partition, refusing.target);
+    await this.#freeLeft(partition, refusing.target);
   }
 
   /** Frees the blocks of a lease that ended, and then has the store forget it. */
@@ -172,6 +195,19 @@ export class LeaseQuarantine {
       if (!(error instanceof DaxdError)) throw error;
       this.#options.log.warn({ partition, code: error.code }, `blocks not freed: ${error.message}`);
       this.#findUnknown(partition, quarantinedPlaces(target));
+    }
+  }
+
+  /** Frees what leases left that ended before the filesystem could change. */
+  async #freeLeft(partition: string, target: FilesystemTarget): Promise<void> {
+    // One that cannot be freed now comes back into the set.
+    const ended = [...this.#ended.of(partition)];
+    for (const record of ended) await this.#freeEnded(record, target);
+    if (this.#unknown.has(partition)) {
+      this.#options.log.warn(
+        { partition },
+        'blocks are quarantined that no lease speaks for: attest to free them',
+      );
     }
   }
 
@@ -221,6 +257,16 @@ export class LeaseQuarantine {
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
       this.#options.log.error({ lease: lease.id, code: error.code }, error.message);
+    }
+  }
+
+  /** Of a lease that somebody else's change was over, a part may be quarantined. */
+  #lookForUnknown(partition: string, target: FilesystemTarget): void {
+    try {
+      this.#findUnknown(partition, quarantinedPlaces(target));
+    } catch (error) {
+      if (!(error instanceof DaxdError)) throw error;
+      this.#options.log.error({ partition, code: error.code }, error.message);
     }
   }
 

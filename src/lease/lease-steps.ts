@@ -24,7 +24,7 @@ export interface LeaseStepsOptions {
   readonly held: HeldLeases;
   readonly store: LeaseStore;
   readonly clock: Clock;
-  readonly quarantine: Pick<LeaseQuarantine, 'free' | 'freePlaces'>;
+  readonly quarantine: Pick<LeaseQuarantine, 'ended' | 'free' | 'freePlaces'>;
   /** Told of each lease that has no deadline any more. */
   readonly onQuarantine: (lease: Lease) => void;
   /** Told of each lease that is about to be forgotten. */
@@ -174,6 +174,7 @@ export class LeaseSteps {
       rememberEnd(lease, how, clock),
     ]);
     this.#forget(lease, how);
+    await quarantine.ended(lease);
     if (rest !== undefined) await quarantine.free(rest);
   }
 

@@ -234,3 +234,30 @@ t.test('a kernel that changed a leased file meanwhile: quarantine, and no reuse'
   t.equal(await next.stop(), 0);
   t.match(fsck(extract(image, place, join(image, '..', 'p1.img'))), { status: 0 });
 });
+
+t.test('a filesystem that may change again goes on with the operations that wait', async (t) => {
+  const commands = ['curl', 'mount'];
+  if (!requires(t, { commands, root: true })) return;
+  const { path: image } = kernelImage(t);
+  const daxd = await startDaxd(t, ['--backing', image]);
+  const place = await partitionOffset(daxd.url, 'pmem0p1');
+  const moved = await acquire(daxd);
+  const asked = { path: 'prealloc.bin', length: 4096, access: 'write' };
+  const holder = await acquire(daxd, asked);
+  const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
+  const truncate = post(`${p1}/truncate`, { path: 'prealloc.bin', size: 0 });
+  const { json: begun } = await curl('-H', 'Prefer: respond-async', ...truncate);
+  t.equal(await daxd.stop(), 0);
+  withKernel(t, image, place, 'truncate -s 0 big.txt');
+
+  const next = await startDaxd(t, ['--backing', image]);
+  const operation = `${next.url}/v1/operations/${begun.id}`;
+  t.match((await curl(operation)).json, { state: 'waiting' }, 'it is parked');
+  t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${moved.id}`)).status, 204);
+  t.match((await curl(operation)).json, { state: 'waiting', blocked_by: [holder.id] });
+  const body = { ...LEASE, ...asked, ttl_ms: 60_000 };
+  t.equal((await curl(...post(`${next.url}/v1/leases`, body))).json.code, 'recall-conflict');
+  t.equal((await curl('-X', 'DELETE', `${next.url}/v1/leases/${holder.id}`)).status, 204);
+  t.match((await curl(`${operation}?wait_ms=20000`)).json, { done: true, result: { size: 0 } });
+  t.equal(await next.stop(), 0);
+});

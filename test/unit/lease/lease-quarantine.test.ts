@@ -1,6 +1,7 @@
 import t from 'tap';
 
 import type { LeaseRecord } from '../../../src/lease/lease-record.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
 import { Gate } from '../base/gate.js';
@@ -37,6 +38,54 @@ t.test('verify: a file in other pages puts its leases into quarantine, for good'
   t.equal((await back.leases.release(moved.id)).state, 'released');
   t.equal(back.pinnedPages(), 2);
   t.equal(disk.records.size, 1);
+});
+
+t.test('verify: a filesystem that may change again goes on where its mount stopped', async (t) => {
+  const { disk, start } = runs();
+  const first = await start();
+  const deferred = await first.leases.acquire(ask());
+  const foreign = [
+    await first.leases.acquire(ask({ offset: 3 * P })),
+    await first.leases.acquire(ask({ offset: 3 * P })),
+  ];
+  const set = await start('boot-1', 'www-ww');
+  const { fs, leases, pinnedPages } = set;
+  fs.moveAway('file', 0);
+  const { release } = fs.quarantine;
+  fs.quarantine.release = async (...place) => {
+    if (leases.quarantine.refusal('pmem0p1') !== undefined) throw new DaxdError('EROFS', 'not now');
+    await release(...place);
+  };
+  const pinnedThen: number[] = [];
+  const onAllowed = () => {
+    t.equal(leases.quarantine.refusal('pmem0p1'), undefined);
+    pinnedThen.push(pinnedPages());
+  };
+  t.match(await verify(set, onAllowed), /^2 leases pin pages/);
+  await leases.release(deferred.id);
+  t.equal(fs.kept.length, 1, 'its filesystem does not change yet');
+  await leases.release(foreign[0]?.id ?? '');
+  t.match(leases.quarantine.refusal('pmem0p1'), /^1 leases pin pages/);
+  t.strictSame(pinnedThen, []);
+  await leases.release(foreign[1]?.id ?? '');
+  t.strictSame(pinnedThen, [0], 'told once, when nothing is pinned any more');
+  t.strictSame(fs.kept, [], 'and what had ended meanwhile is free');
+  t.equal(disk.records.size, 0);
+  await leases.release((await leases.acquire(ask({ offset: P }))).id);
+  t.equal(pinnedThen.length, 1);
+});
+
+t.test('verify: what is left of a lease that a crash and somebody else changed', async (t) => {
+  const { start } = runs();
+  const first = await start();
+  const lease = await first.leases.acquire(ask({ length: 4 * P }));
+  // The store did not hear of the move of one page, and a kernel moved another one.
+  const set = await start('boot-1', 'www-ww');
+  set.fs.moveAway('file', 0);
+  t.match(await verify(set), /^1 leases pin pages/);
+  t.strictSame(set.leases.quarantine.unknown, []);
+  await set.leases.release(lease.id);
+  t.match(set.leases.quarantine.unknown, [{ length: P }], 'nobody speaks for it any more');
 });
 
 t.test(
@@ -198,8 +247,7 @@ t.test('verify: a file that is free, another one, or no file', async (t) => {
     set.fs.create('file', ['ww']);
     await set.leases.restore();
     change(set);
-    const target = set.targets.get('pmem0p1');
-    if (target?.kind === 'filesystem') await set.leases.quarantine.verify('pmem0p1', target);
+    await verify(set);
     t.equal(set.leases.get(lease.id).quarantined?.reason, reason);
   }
 });

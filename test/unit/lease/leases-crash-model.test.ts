@@ -84,7 +84,7 @@ class World {
     await this.#set.leases.restore();
     const target = this.#set.targets.get('pmem0p1');
     assert(target?.kind === 'filesystem', 'the toy filesystem is mounted');
-    const reason = await this.#set.leases.quarantine.verify('pmem0p1', target);
+    const reason = await this.#set.leases.quarantine.verify('pmem0p1', target, () => {});
     assert(reason === undefined, `nothing moved without a word: ${reason}`);
   }
 
