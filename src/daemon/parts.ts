@@ -136,6 +136,7 @@ function operationsOn(
     },
     onUnblocked: ({ id }) => {
       leases().recallClock.ended(id);
+      leases().revocation.ended(id);
     },
   });
 }

@@ -31,23 +31,27 @@ export function placesInTheWay(
 
 /**
  * Checks that the filesystem may keep what leases have in the way of a change, for where nothing
- * is to be expected that frees it: else their holders lose it, and the change is refused.
+ * is to be expected that frees it: else their holders lose it, and the change is refused. The room
+ * is kept for it: others find theirs taken by what is about to come, too.
  *
+ * @returns what ends that; to be called once the change has ended.
  * @throws DaxdError `quarantine-full`.
  */
-export function assertRoomFor(
+export function reserveRoomFor(
   targets: LeaseTargets,
   partition: string,
   leases: readonly Lease[],
-  change: ChangedBytes,
-): void {
+  change: ChangedBytes & { readonly id: string },
+): () => void {
   const target = mountedTarget(targets, partition);
-  if (target === undefined) return;
+  if (target === undefined) return () => {};
   // One page may be in several leases.
   const places = coalesce(leases.flatMap((lease) => placesInTheWay(targets, lease, change)));
   const bytes = places.reduce((sum, { length }) => sum + length, 0);
-  const { bytes: keptBytes, capBytes } = target.fs.quarantine;
-  if (keptBytes + bytes <= capBytes) return;
+  const { quarantine } = target.fs;
+  const { capBytes } = quarantine;
+  const keptBytes = quarantine.bytes + quarantine.reservedBytes;
+  if (keptBytes + bytes <= capBytes) return quarantine.reserve(change.id, bytes);
   throw new DaxdError(
     'quarantine-full',
     `${bytes} bytes of ${leases.length} leases would be quarantined beside ${keptBytes}, ${capBytes} may be: no lease is taken, and the file is unchanged; release quarantined ranges, or wait for the pages`,

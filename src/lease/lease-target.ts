@@ -27,9 +27,12 @@ export interface LeasableFile {
 
 /** Blocks that a filesystem keeps apart; all in bytes from the start of the partition. */
 interface LeasableQuarantine {
-  /** How many bytes are kept, and how many may be. */
+  /** How many bytes are kept, how many are about to be, and how many may be. */
   readonly bytes: number;
+  readonly reservedBytes: number;
   readonly capBytes: number;
+  /** Keeps room for what a change is about to bring; what it returns ends that. */
+  reserve(change: string, bytes: number): () => void;
   /** Ascending. */
   extents(): readonly { readonly mediaOffset: number; readonly length: number }[];
   /** Zeroes and frees them, durably. @throws DaxdError EBUSY while one is pinned, ENOENT, EROFS. */

@@ -3,7 +3,7 @@ import { withResolvers } from '../lib/with-resolvers.js';
 import { Fencing } from './fencing.js';
 import type { FencingOptions } from './fencing.js';
 import type { HeldLeases } from './held-leases.js';
-import { assertRoomFor, placesInTheWay } from './in-the-way.js';
+import { placesInTheWay, reserveRoomFor } from './in-the-way.js';
 import { RevocationStop } from './revocation-stop.js';
 import type { LeaseState } from './lease-state.js';
 import type { LeaseCheck, LeaseSteps } from './lease-steps.js';
@@ -52,6 +52,8 @@ export interface RevokedLease {
 export class Revocation {
   readonly #options: RevocationOptions;
   readonly #fencing: Fencing;
+  /** What ends the keeping of room in a quarantine, by change. */
+  readonly #reserved = new Map<string, () => void>();
   #closed = false;
 
   constructor(options: RevocationOptions) {
@@ -62,7 +64,7 @@ export class Revocation {
   /**
    * Gets the pages of a change back from those that have them, each in its time. To be awaited
    * while the barrier of the change keeps new leases out. What is pinned afterwards has no
-   * holder with rights any more. Settles early when `signal` aborts; a holder that is being
+   * holder with rights any more. {@link ended} is to be told of its end. Settles early when `signal` aborts; a holder that is being
    * fenced then goes on being fenced.
    *
    * @throws DaxdError ENOSPC, EIO when the store fails: no other lease is taken then.
@@ -86,6 +88,12 @@ export class Revocation {
       stop.now();
       stop.forget();
     }
+  }
+
+  /** Takes note that a change has ended: what it needed of a quarantine it has taken. */
+  ended(change: string): void {
+    this.#reserved.get(change)?.();
+    this.#reserved.delete(change);
   }
 
   /**
@@ -192,7 +200,8 @@ export class Revocation {
     const kept = leases.filter(
       ({ terms: { holder } }) => holder === undefined || holders.presence(holder) !== 'gone',
     );
-    assertRoomFor(targets, partition, kept, change);
+    this.ended(change.id);
+    this.#reserved.set(change.id, reserveRoomFor(targets, partition, kept, change));
   }
 
   /** Settles when a lease is out of the way, or the time of its holder is up. */

@@ -83,7 +83,8 @@ function quarantine(
 ): number {
   const blocks = countRuns(runs);
   if (blocks === 0) return 0;
-  volume.quarantine.assertRoom(blocks);
+  const { change } = layout;
+  volume.quarantine.assertRoom(blocks, change.id);
   txn.requireIdle(layout);
   const inode = openQuarantine(txn, volume);
   const added = runs.map(({ start, count }) => {
@@ -93,15 +94,15 @@ function quarantine(
   inode.touch();
   inode.store(txn);
   txn.onStored(() => {
-    volume.quarantine.blocks += blocks;
+    volume.quarantine.add(change.id, blocks);
   });
   txn.onDurable(() => {
-    const { id: change, op, path, inode: left } = layout.change;
+    const { id, op, path, inode: left } = change;
     const media = runs.map(({ start, count }) => ({
       mediaOffset: start * BLOCK_SIZE,
       length: count * BLOCK_SIZE,
     }));
-    volume.quarantine.moved({ change, op, path, inode: left, runs: media });
+    volume.quarantine.moved({ change: id, op, path, inode: left, runs: media });
   });
   return blocks;
 }

@@ -37,6 +37,8 @@ export class QuarantineState {
   inode: number | undefined;
   /** Quarantined blocks, without those of the file's own tree. */
   blocks = 0;
+  /** Blocks that changes are about to bring, by change. */
+  readonly #reserved = new Map<string, number>();
   /** Why nothing can be quarantined here; undefined while something can. */
   refusal: DaxdError | undefined;
   /** Quarantined blocks that there may be. */
@@ -56,13 +58,42 @@ export class QuarantineState {
     throw new DaxdError(this.refusal.code, this.refusal.message);
   }
 
-  /** Checks that so many more blocks may be quarantined. @throws DaxdError `quarantine-full` */
-  assertRoom(blocks: number): void {
-    if (this.blocks + blocks <= this.capBlocks) return;
+  /**
+   * Checks that so many more blocks may be quarantined, beside those that other changes than
+   * `change` keep room for.
+   *
+   * @throws DaxdError `quarantine-full`
+   */
+  assertRoom(blocks: number, change?: string): void {
+    const now = this.blocks + this.reservedBeside(change);
+    if (now + blocks <= this.capBlocks) return;
     throw new DaxdError(
       'quarantine-full',
-      `${blocks} blocks would be quarantined beside ${this.blocks}, ${this.capBlocks} may be: the file is unchanged; release quarantined ranges, or wait for the pages`,
+      `${blocks} blocks would be quarantined beside ${now}, ${this.capBlocks} may be: the file is unchanged; release quarantined ranges, or wait for the pages`,
     );
+  }
+
+  /** Keeps room for what a change may bring; what it returns ends that. */
+  reserve(change: string, blocks: number): () => void {
+    this.#reserved.set(change, blocks);
+    return () => {
+      this.#reserved.delete(change);
+    };
+  }
+
+  /** Blocks that room is kept for, but for that of one change. */
+  reservedBeside(change?: string): number {
+    let sum = 0;
+    for (const [by, blocks] of this.#reserved) if (by !== change) sum += blocks;
+    return sum;
+  }
+
+  /** Takes in blocks that a change brought: they stand in the place that was kept for them. */
+  add(change: string, blocks: number): void {
+    this.blocks += blocks;
+    const rest = (this.#reserved.get(change) ?? 0) - blocks;
+    if (rest > 0) this.#reserved.set(change, rest);
+    else this.#reserved.delete(change);
   }
 
   /** Has `port` told of each move once it is durable, one after the other. */

@@ -33,6 +33,11 @@ export class Quarantine {
     return this.#volume.quarantine.blocks * BLOCK_SIZE;
   }
 
+  /** What changes keep room for beside that, in bytes: see {@link reserve}. */
+  get reservedBytes(): number {
+    return this.#volume.quarantine.reservedBeside() * BLOCK_SIZE;
+  }
+
   /** How much may be, in bytes: 10 % of the partition. */
   get capBytes(): number {
     return this.#volume.quarantine.capBlocks * BLOCK_SIZE;
@@ -44,6 +49,14 @@ export class Quarantine {
       mediaOffset: physical * BLOCK_SIZE,
       length: length * BLOCK_SIZE,
     }));
+  }
+
+  /**
+   * Keeps room for whole blocks that a change is about to move in, so that no other one takes it;
+   * what it moves in takes the place of that. What it returns ends it.
+   */
+  reserve(change: string, bytes: number): () => void {
+    return this.#volume.quarantine.reserve(change, bytes / BLOCK_SIZE);
   }
 
   /**

@@ -24,7 +24,14 @@ export class ToyFs implements LeasableFs {
   readonly kept: { mediaOffset: number; length: number }[] = [];
   readonly quarantine = {
     bytes: 0,
+    reservedBytes: 0,
     capBytes: Infinity,
+    reserve: (_change: string, bytes: number): (() => void) => {
+      this.quarantine.reservedBytes += bytes;
+      return () => {
+        this.quarantine.reservedBytes -= bytes;
+      };
+    },
     extents: (): readonly { mediaOffset: number; length: number }[] =>
       this.kept.toSorted((a, b) => a.mediaOffset - b.mediaOffset),
     release: async (mediaOffset: number, length: number): Promise<void> => {

@@ -84,6 +84,32 @@ t.test('release: a power cut between zeroing and freeing leaves them quarantined
   await open.close();
 });
 
+t.test('cap: room that is kept for a change is its alone', async (t) => {
+  if (!requires(t, JUDGES)) return;
+  const open = await withPages(t, 4, ['-m', '0']);
+  const { fs, inode, pin, unpin } = open;
+  const at = pageAt(open, inode, 0);
+  pin(at, 4 * P);
+  const forgetOther = fs.quarantine.reserve('another', fs.quarantine.capBytes - 2 * P);
+  const full = { name: 'DaxdError', code: 'quarantine-full' };
+  await t.rejects(fs.truncate(inode, P, { defer: true }), full);
+  const keepsRoom = {
+    defer: true,
+    revoke: async ({ id }: { readonly id: string }) => {
+      fs.quarantine.reserve(id, 2 * P);
+    },
+  };
+  await fs.truncate(inode, 2 * P, keepsRoom);
+  t.equal(fs.quarantine.bytes, 2 * P);
+  t.equal(fs.quarantine.reservedBytes, fs.quarantine.capBytes - 2 * P, 'it took its own');
+  await t.rejects(fs.truncate(inode, P, { defer: true }), full);
+  forgetOther();
+  t.equal(fs.quarantine.reservedBytes, 0);
+  await fs.truncate(inode, P, { defer: true });
+  unpin(at, 4 * P);
+  await closeClean(t, open);
+});
+
 t.test('cap: a change that would exceed it fails whole', async (t) => {
   if (!requires(t, JUDGES)) return;
   const open = await openImage(newImage(t, ['-m', '0'], 16 * MIB));
