@@ -166,6 +166,13 @@ export class HeldLeases {
     );
   }
 
+  /** Takes note that all pages of a lease have left its file: nothing that changes it waits for them. */
+  leaveFile(lease: Lease): void {
+    this.index.repin(lease, () => {
+      lease.leaveFile();
+    });
+  }
+
   /** Settles when no durable step of a lease is under way. */
   async untilIdle(): Promise<void> {
     for (;;) {

@@ -1,11 +1,11 @@
 import { DaxdError } from '../lib/errno.js';
-import { coalesce, pagesAround, subtract } from './byte-ranges.js';
+import { coalesce, pagesAround } from './byte-ranges.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { mountedTarget } from './lease-place.js';
-import type { LeaseTargets } from './lease-target.js';
+import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import type { Lease } from './lease.js';
 import { clipRuns } from './page-runs.js';
-import { placesOf, quarantinedPlaces } from './quarantined-pages.js';
+import { placesOf, quarantinedPlaces, unquarantined } from './quarantined-pages.js';
 
 /** The bytes of a file that change, half open; `to` may be Infinity. */
 interface ChangedBytes {
@@ -19,14 +19,34 @@ interface ChangedBytes {
  */
 export function placesInTheWay(
   targets: LeaseTargets,
-  { terms, runs, quarantined }: Lease,
+  lease: Lease,
   changed: ChangedBytes,
 ): ByteRange[] {
+  const places = placesAt(lease, changed);
+  if (lease.quarantined?.cause !== 'deferred' || places.length === 0) return places;
+  const target = mountedTarget(targets, lease.terms.partition);
+  return target === undefined ? [] : unquarantined(places, quarantinedPlaces(target));
+}
+
+/**
+ * What tells the leases in the way of a change from those of the same bytes whose pages there have
+ * left the file that is on `target`. For leases that pin one there; good until the next await.
+ */
+export function inTheWayOf(
+  changed: ChangedBytes,
+  target: FilesystemTarget | undefined,
+): (lease: Lease) => boolean {
+  let quarantined: readonly ByteRange[] | undefined;
+  return (lease) => {
+    if (lease.quarantined?.cause !== 'deferred' || target === undefined) return true;
+    quarantined ??= quarantinedPlaces(target);
+    return unquarantined(placesAt(lease, changed), quarantined).length > 0;
+  };
+}
+
+function placesAt({ runs }: Lease, changed: ChangedBytes): ByteRange[] {
   const { from, to } = pagesAround(changed);
-  const places = placesOf(clipRuns(runs, [{ offset: from, length: to - from }]));
-  if (quarantined?.cause !== 'deferred' || places.length === 0) return places;
-  const target = mountedTarget(targets, terms.partition);
-  return target === undefined ? [] : subtract(places, quarantinedPlaces(target));
+  return placesOf(clipRuns(runs, [{ offset: from, length: to - from }]));
 }
 
 /**

@@ -98,14 +98,22 @@ export class LeaseIndex {
     leases.addPages(lease);
   }
 
-  /** Ids of leases that pin a page with a byte of [from, to); `inode` undefined: raw leases. */
-  overlapping(partition: string, inode: number | undefined, from: number, to: number): string[] {
+  /**
+   * Ids of leases that pin a page of a file with a byte of [from, to), and that are meant;
+   * `inode` undefined: raw leases.
+   */
+  overlapping(
+    partition: string,
+    inode: number | undefined,
+    { from, to }: { readonly from: number; readonly to: number },
+    isMeant: (lease: Lease) => boolean = () => true,
+  ): string[] {
     const ids = new Set<string>();
     const leases = this.#partitions.get(partition);
     if (leases === undefined || to <= from) return [];
     for (const lease of leases.overlapping(inode, from, to)) {
       if (ids.size === HOLDERS_NAMED_MAX) break;
-      ids.add(lease.id);
+      if (isMeant(lease)) ids.add(lease.id);
     }
     return [...ids];
   }

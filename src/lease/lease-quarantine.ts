@@ -13,7 +13,13 @@ import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import { hasEnded } from './lease-state.js';
 import type { Lease } from './lease.js';
 import { movedPages } from './moved-pages.js';
-import { common, freeIdlePlaces, placesOf, quarantinedPlaces } from './quarantined-pages.js';
+import {
+  common,
+  freeIdlePlaces,
+  placesOf,
+  quarantinedPlaces,
+  unquarantined,
+} from './quarantined-pages.js';
 
 /** Blocks that a change moved out of a file because leases pin them. */
 export interface DeferredMove {
@@ -91,6 +97,8 @@ export class LeaseQuarantine {
       ({ runs }) => common(placesOf(runs), moved).length > 0,
     );
     for (const lease of leases) this.#put(lease, { reason, cause: 'deferred' });
+    const target = mountedTarget(this.#options.targets, partition);
+    if (target !== undefined) this.#leaveFiles(leases, quarantinedPlaces(target));
     await this.#commit(leases);
     await this.#freeUnclaimed(partition, moved);
   }
@@ -115,6 +123,8 @@ export class LeaseQuarantine {
     for (const { lease, reason, isKept } of moved) {
       this.#put(lease, isKept ? { reason, cause: 'deferred' } : { reason, cause: 'foreign' });
     }
+    const here = [...held.quarantined].filter(({ terms }) => terms.partition === partition);
+    this.#leaveFiles(here, quarantined);
     await this.#commit(moved.map(({ lease }) => lease));
     this.#findUnknown(partition, quarantined);
     const foreign = moved.filter(({ isKept, lease }) => !isKept && !hasEnded(lease.state));
@@ -240,6 +250,16 @@ export class LeaseQuarantine {
     } else if (quarantined.cause === 'revoked') {
       // Its pages are out of its file now.
       lease.quarantine({ ...cause, isRevoked: true });
+    }
+  }
+
+  /** However many leases left a file for good, whoever asks what is in the way there meets none. */
+  #leaveFiles(leases: readonly Lease[], quarantined: readonly ByteRange[]): void {
+    for (const lease of leases) {
+      const { hasLeftFile, runs, state } = lease;
+      if (hasLeftFile || hasEnded(state) || lease.quarantined?.cause !== 'deferred') continue;
+      if (unquarantined(placesOf(runs), quarantined).length > 0) continue;
+      this.#options.held.leaveFile(lease);
     }
   }
 

@@ -84,6 +84,7 @@ export class Lease implements Timed {
   #holding: Holding;
   #quarantined: QuarantineCause | undefined;
   #ended: string | undefined;
+  #hasLeftFile = false;
 
   constructor(terms: LeaseTerms, standing: LeaseStanding, place: LeasePlacement) {
     this.terms = terms;
@@ -131,8 +132,14 @@ export class Lease implements Timed {
     return runsIn(this.terms, this.#holding);
   }
 
-  /** As {@link eachPinned} of what it holds. */
+  /** Whether none of its pages is in its file any more. */
+  get hasLeftFile(): boolean {
+    return this.#hasLeftFile;
+  }
+
+  /** As {@link eachPinned} of what it holds of its file; nothing once all of it has left that. */
   eachPinned(take: (offset: number, length: number) => void): void {
+    if (this.#hasLeftFile) return;
     eachPinned(this.terms, this.#holding, take);
   }
 
@@ -173,6 +180,11 @@ export class Lease implements Timed {
     this.#quarantined = cause;
     if (this.#state === 'quarantined') this.#generation++;
     else this.moveTo('quarantined');
+  }
+
+  /** Notes that all its pages have left its file, for good. */
+  leaveFile(): void {
+    this.#hasLeftFile = true;
   }
 
   /** Notes how it ended. */

@@ -13,6 +13,7 @@ import type { Fence } from './fence.js';
 import { beingRevoked, endedLease, refuseOver } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import { holdingOf } from './holding.js';
+import { inTheWayOf } from './in-the-way.js';
 import { KeyedGrants } from './keyed-grants.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
@@ -187,11 +188,12 @@ export class Leases {
 
   /**
    * Ids of the leases that pin a page holding a byte of [from, to), at most
-   * HOLDERS_NAMED_MAX; `to` may be Infinity. Without `inode` those are raw leases, and the
+   * HOLDERS_NAMED_MAX; `to` may be Infinity. Pages that left the file are not in it any more. Without `inode` those are raw leases, and the
    * bytes are the partition's.
    */
   overlapping(partition: string, inode: number | undefined, from: number, to: number): string[] {
-    return this.#held.index.overlapping(partition, inode, from, to);
+    const isInTheWay = inTheWayOf({ from, to }, mountedTarget(this.#options.targets, partition));
+    return this.#held.index.overlapping(partition, inode, { from, to }, isInTheWay);
   }
 
   /**

@@ -1,5 +1,6 @@
 import { pinnedRuns } from '../dax/pinned-runs.js';
 import { DaxdError } from '../lib/errno.js';
+import { partitionPoint } from '../lib/partition-point.js';
 import { PAGE_SIZE } from '../lib/units.js';
 import type { Memremap } from '../mm/memremap.js';
 import { subtract } from './byte-ranges.js';
@@ -19,6 +20,18 @@ export function quarantinedPlaces({ fs, range }: FilesystemTarget): ByteRange[] 
   return fs.quarantine
     .extents()
     .map(({ mediaOffset, length }) => ({ offset: range.start + mediaOffset, length }));
+}
+
+/** What of `places` is not quarantined; all ascending and disjoint. Looks at what lies there alone. */
+export function unquarantined(
+  places: readonly ByteRange[],
+  quarantined: readonly ByteRange[],
+): ByteRange[] {
+  const start = places[0]?.offset ?? 0;
+  const end = places.reduce((last, { offset, length }) => Math.max(last, offset + length), 0);
+  const from = partitionPoint(quarantined, ({ offset, length }) => offset + length <= start);
+  const to = partitionPoint(quarantined, ({ offset }) => offset < end);
+  return subtract(places, quarantined.slice(from, to));
 }
 
 /** What of `a` lies in `b` too; both ascending and disjoint, and so is the result. */

@@ -2,6 +2,7 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { partitionPoint } from '../lib/partition-point.js';
 import { pagesAround } from './byte-ranges.js';
+import { inTheWayOf } from './in-the-way.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
 import type { RecallClock } from './recall-clock.js';
@@ -74,16 +75,20 @@ function shownRecalls(
 
 /** The changes that wait for a lease whose file, if any, is on `target`. */
 export function* recallsOf(
-  { terms: { inode }, ranges }: Lease,
+  lease: Lease,
   target: FilesystemTarget | undefined,
 ): Generator<PendingChange> {
+  if (lease.hasLeftFile) return;
+  const { terms, ranges } = lease;
+  const { inode } = terms;
   const [first] = ranges;
   const last = ranges.at(-1);
   if (inode === undefined || target === undefined) return;
   if (first === undefined || last === undefined) return;
   const { from, to } = pagesAround({ from: first.offset, to: last.offset + last.length });
   for (const change of target.layouts.waitingOver(inode, from, to)) {
-    if (rangesWithin(ranges, change, 1).length > 0) yield change;
+    if (rangesWithin(ranges, change, 1).length > 0 && inTheWayOf(change, target)(lease))
+      yield change;
   }
 }
 

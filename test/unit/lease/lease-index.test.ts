@@ -50,14 +50,26 @@ t.test('overlapping: by pages, per inode and partition, without the holes', asyn
   const sparse = add({}, [...FIRST_PAGE, { offset: 2 * P, deviceOffset: 9 * P, length: P }]);
   add({ inode: 13 });
   const raw = add({ path: undefined, inode: undefined, partition: 'pmem0p2' });
-  t.strictSame(index.overlapping('pmem0p1', 12, P - 1, P), [sparse.id], 'a byte of the page');
-  t.strictSame(index.overlapping('pmem0p1', 12, P, 2 * P), [], 'a hole pins nothing');
-  t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), [sparse.id], 'named once');
-  t.strictSame(index.overlapping('pmem0p1', 12, 5, 5), [], 'no bytes');
-  t.strictSame(index.overlapping('pmem0p2', 12, 0, Infinity), [], 'another partition');
-  t.strictSame(index.overlapping('pmem0p2', undefined, 0, P), [raw.id]);
+  t.strictSame(
+    index.overlapping('pmem0p1', 12, { from: P - 1, to: P }),
+    [sparse.id],
+    'a byte of the page',
+  );
+  t.strictSame(index.overlapping('pmem0p1', 12, { from: P, to: 2 * P }), [], 'a hole pins nothing');
+  t.strictSame(
+    index.overlapping('pmem0p1', 12, { from: 0, to: Infinity }),
+    [sparse.id],
+    'named once',
+  );
+  t.strictSame(index.overlapping('pmem0p1', 12, { from: 5, to: 5 }), [], 'no bytes');
+  t.strictSame(
+    index.overlapping('pmem0p2', 12, { from: 0, to: Infinity }),
+    [],
+    'another partition',
+  );
+  t.strictSame(index.overlapping('pmem0p2', undefined, { from: 0, to: P }), [raw.id]);
   index.delete(sparse);
-  t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), []);
+  t.strictSame(index.overlapping('pmem0p1', 12, { from: 0, to: Infinity }), []);
 });
 
 t.test('restore: as if they were added one by one', async (t) => {
@@ -79,9 +91,9 @@ t.test('restore: as if they were added one by one', async (t) => {
     t.equal(index.countOn('pmem0p2'), 1);
     t.equal(index.countOnFiles('pmem0p2'), 0, 'a raw lease');
     t.strictSame(index.list({ partition: 'pmem0p1', path: 'other' }).leases, [leases[1]]);
-    t.strictSame(index.overlapping('pmem0p1', 12, 0, Infinity), ['000001', '000005']);
-    t.strictSame(index.overlapping('pmem0p1', 12, 2 * P, 3 * P), ['000001']);
-    t.strictSame(index.overlapping('pmem0p2', undefined, 0, P), ['000004']);
+    t.strictSame(index.overlapping('pmem0p1', 12, { from: 0, to: Infinity }), ['000001', '000005']);
+    t.strictSame(index.overlapping('pmem0p1', 12, { from: 2 * P, to: 3 * P }), ['000001']);
+    t.strictSame(index.overlapping('pmem0p2', undefined, { from: 0, to: P }), ['000004']);
     for (const lease of leases) index.delete(lease);
     t.equal(index.size, 0);
     t.equal(index.countOnFiles('pmem0p1'), 0);
@@ -91,7 +103,7 @@ t.test('restore: as if they were added one by one', async (t) => {
 t.test('overlapping: names a bounded number of holders', async (t) => {
   const { index, add } = setUp();
   for (let i = 0; i < HOLDERS_NAMED_MAX + 5; i++) add();
-  t.equal(index.overlapping('pmem0p1', 12, 0, P).length, HOLDERS_NAMED_MAX);
+  t.equal(index.overlapping('pmem0p1', 12, { from: 0, to: P }).length, HOLDERS_NAMED_MAX);
 });
 
 t.test('repin: the index follows the pages', async (t) => {
@@ -100,8 +112,8 @@ t.test('repin: the index follows the pages', async (t) => {
   index.repin(lease, () => {
     lease.keep([{ offset: 2 * P, length: P }], [{ offset: 2 * P, deviceOffset: 2 * P, length: P }]);
   });
-  t.strictSame(index.overlapping('pmem0p1', 12, 0, 2 * P), []);
-  t.strictSame(index.overlapping('pmem0p1', 12, 2 * P, 3 * P), [lease.id]);
+  t.strictSame(index.overlapping('pmem0p1', 12, { from: 0, to: 2 * P }), []);
+  t.strictSame(index.overlapping('pmem0p1', 12, { from: 2 * P, to: 3 * P }), [lease.id]);
 });
 
 t.test('list: conditions hold together, and pages follow each other', async (t) => {
