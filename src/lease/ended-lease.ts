@@ -1,11 +1,14 @@
 import type { Clock } from '../lib/clock.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError } from '../lib/errno.js';
+import { pagesCovering, subtract } from './byte-ranges.js';
 import type { LeaseRecord, LeaseTombstone } from './lease-record.js';
 import type { LeaseTerms } from './lease-terms.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { LeaseEnd } from './held-leases.js';
 import { Lease } from './lease.js';
 import type { LeasePlacement } from './lease.js';
+import { clipRuns } from './page-runs.js';
 
 /** Nobody compares the media of a lease that has ended, so they are not kept. */
 const NO_MEDIA = { partition: '' };
@@ -19,6 +22,24 @@ export function rememberEnd(
   const endedMs = clock.wallMs();
   const tombstone = { terms: rememberedTermsOf(terms), state, reason, endedMs, quarantined };
   return { kind: 'tombstone', tombstone };
+}
+
+/**
+ * What is to be kept of a lease in quarantine that goes on with `rest` of its bytes, until the
+ * blocks of the others are freed; undefined where the filesystem keeps none for it. It has an id of
+ * its own, which sorts behind that of the lease and before all later ones: a lease gives each page
+ * back once, so where the first one lies tells the parts apart.
+ */
+export function givenBack(
+  { terms, ranges, runs, quarantined }: Lease,
+  rest: readonly ByteRange[],
+): LeaseRecord | undefined {
+  if (quarantined?.cause !== 'deferred') return undefined;
+  const over = clipRuns(runs, subtract(pagesCovering(ranges), pagesCovering(rest)));
+  const [first] = over;
+  if (first === undefined) return undefined;
+  const id = `${terms.id}:${first.deviceOffset}`;
+  return { terms: { ...terms, id }, holding: { ranges: [], runs: over }, quarantined, ended: true };
 }
 
 /** Name by name: to leave some out of a spread costs many times as much. */

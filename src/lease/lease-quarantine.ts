@@ -164,17 +164,11 @@ export class LeaseQuarantine {
     await this.#freeLeft(partition, refusing.target);
   }
 
-  /** Frees the blocks of a lease that ended, and then has the store forget it. */
+  /** Frees the blocks of a lease, or of a part of one, that ended, and then has the store forget it. */
   async free(record: LeaseRecord): Promise<void> {
     this.addEnded(record);
     const target = mountedTarget(this.#options.targets, record.terms.partition);
     if (target !== undefined) await this.#freeEnded(record, target);
-  }
-
-  /** Frees what a lease in quarantine gave back of its pages, as far as they are kept for it. */
-  async freePlaces(partition: string, places: readonly ByteRange[]): Promise<void> {
-    const target = mountedTarget(this.#options.targets, partition);
-    if (target !== undefined) await freeIdlePlaces(target, places, this.#options.memremap);
   }
 
   /**

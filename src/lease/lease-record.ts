@@ -8,7 +8,10 @@ export interface LeaseRecord {
   readonly holding: Holding;
   /** Why its pages are in quarantine; absent while they are not. */
   readonly quarantined?: QuarantineCause | undefined;
-  /** It has ended, and only the blocks that the filesystem keeps for it are not freed yet. */
+  /**
+   * It has ended, or is the part of a lease that was given back, and only the blocks that the
+   * filesystem keeps for it are not freed yet.
+   */
   readonly ended?: boolean | undefined;
 }
 

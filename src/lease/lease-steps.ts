@@ -2,7 +2,7 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from '../lib/byte-range.js';
-import { rememberEnd } from './ended-lease.js';
+import { givenBack, rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { QuarantineCause } from './lease-record.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
@@ -11,7 +11,6 @@ import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { Lease } from './lease.js';
 import type { GrantKey } from './lease-terms.js';
 import { LEASE_RANGES_MAX } from './limits.js';
-import { placesOf } from './quarantined-pages.js';
 
 /**
  * Looks at a lease right before it is changed, when no other durable step of it is under way.
@@ -24,7 +23,7 @@ export interface LeaseStepsOptions {
   readonly held: HeldLeases;
   readonly store: LeaseStore;
   readonly clock: Clock;
-  readonly quarantine: Pick<LeaseQuarantine, 'ended' | 'free' | 'freePlaces'>;
+  readonly quarantine: Pick<LeaseQuarantine, 'ended' | 'free'>;
   /** Told of each lease that has no deadline any more. */
   readonly onQuarantine: (lease: Lease) => void;
   /** Told of each lease that is about to be forgotten. */
@@ -123,11 +122,15 @@ export class LeaseSteps {
       );
     }
     const { held, store, quarantine } = this.#options;
-    await store.commit([{ ...putOf(lease, rest), isLess: true }]);
-    const before = placesOf(lease.runs);
+    // As at its end: what the filesystem keeps of it is freed once it is unpinned, whatever happens.
+    const over = givenBack(lease, rest);
+    const { deadlineMs } = lease;
+    await store.commit([
+      { ...putOf(lease, rest), isLess: true },
+      ...(over === undefined ? [] : [{ kind: 'put', record: over, deadlineMs } as const]),
+    ]);
     held.shrink(lease, rest);
-    if (lease.quarantined?.cause !== 'deferred') return;
-    await quarantine.freePlaces(lease.terms.partition, subtract(before, placesOf(lease.runs)));
+    if (over !== undefined) await quarantine.free(over);
   }
 
   /** Whether the rights of a lease are being taken: whoever renews it now comes too late. */

@@ -70,3 +70,23 @@ t.test('a store: a deadline without its lease is refused', async (t) => {
   t.throws(() => [...store.stored()], { code: 'EBADMSG', message: /deadline of lease z/ });
   await store.close();
 });
+
+t.test('a store: what a lease gave back stands behind it, until it is removed', async (t) => {
+  const directory = scratchDirectory(t);
+  const part = '01J0000000000000000000000A:8192';
+  const ids = ['01J0000000000000000000000A', part, '01J0000000000000000000000B'];
+  const store = LmdbStore.open(directory);
+  await store.commit(ids.map((id) => put(id, id === part ? 5 : 7)));
+  await store.close();
+  const again = LmdbStore.open(directory);
+  t.strictSame(
+    [...again.stored()].map(({ record, deadlineMs }) => [record.terms.id, deadlineMs]),
+    ids.map((id) => [id, id === part ? 5 : 7]),
+  );
+  await again.commit([{ kind: 'remove', id: part }]);
+  await again.close();
+  t.strictSame(
+    await keysIn(join(directory, 'leases.mdb'), 'leases'),
+    ids.filter((id) => id !== part),
+  );
+});

@@ -4,6 +4,7 @@ import type { LeaseRecord } from '../../../src/lease/lease-record.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
+import { settle } from '../../support/settle.js';
 import { Gate } from '../base/gate.js';
 import { runs, verify } from './restarts.js';
 import { FS_START, ask, setUpLeases } from './set-up.js';
@@ -159,6 +160,46 @@ t.test('defer: a lease that is being revoked keeps to why its pages moved', asyn
   }
   await leases.release(lease.id);
   t.strictSame(fs.kept, [], 'so that its end frees them');
+});
+
+t.test('defer: what a lease gives back in part is freed, by the next daemon too', async (t) => {
+  const { disk, start } = runs();
+  const set = await start();
+  const { leases, fs, lines } = set;
+  const lease = await leases.acquire(ask({ length: 4 * P }));
+  const { inode } = fs.fileAt('file');
+  const moved = [0, 1, 2].map((page) => fs.moveAway('file', page));
+  const move = { change: '01OP', op: 'truncate', inode, runs: moved };
+  await leases.quarantine.deferred('pmem0p1', FS_START, move);
+  fs.quarantine.release = async () => {
+    throw new DaxdError('EIO', 'the media failed');
+  };
+  t.match(await leases.release(lease.id, [{ offset: 0, length: P }]), { state: 'quarantined' });
+  t.match(lease.view(), { pages: 3 });
+  t.match(
+    lines.filter(({ fields }) => fields['code'] === 'EIO'),
+    [{ level: 'warn' }],
+  );
+  fs.quarantine.release = async () => new Promise(() => {});
+  void leases.release(lease.id, [{ offset: P, length: P }]);
+  await settle();
+  t.equal(disk.records.size, 3, 'two parts beside the lease');
+  t.equal(set.pinnedPages(), 2);
+
+  // The process was killed with the second one under way.
+  const next = await start();
+  for (const page of [0, 1, 2]) next.fs.moveAway('file', page);
+  t.equal(next.leases.size, 1);
+  t.equal(next.pinnedPages(), 2);
+  t.equal(await verify(next), undefined);
+  t.strictSame(next.leases.quarantine.unknown, []);
+  t.strictSame(next.fs.kept, moved.slice(2), 'freed but for what is pinned');
+  t.strictSame([...disk.records.keys()], [lease.id]);
+  await next.leases.release(lease.id, [{ offset: 2 * P, length: P }]);
+  t.strictSame(next.fs.kept, []);
+  t.match(next.leases.get(lease.id).view(), { pages: 1 });
+  await next.leases.release(lease.id);
+  t.equal(disk.records.size, 0);
 });
 
 t.test('defer: a crash before the store heard of it is no change of others', async (t) => {
