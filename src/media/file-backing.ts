@@ -2,7 +2,7 @@ import { constants, fstatSync, readSync } from 'node:fs';
 import { type FileHandle, rm, statfs } from 'node:fs/promises';
 
 import type { ByteRange } from '../lib/byte-range.js';
-import { DaxdError } from '../lib/errno.js';
+import { DaxdError, type ErrorCode } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import { isAligned, PAGE_SIZE, STAT_BLOCK_BYTES } from '../lib/units.js';
 import type { Backing, OpenBackingOptions } from './backing.js';
@@ -18,10 +18,14 @@ import { type PersistenceKind, Persister } from './persister.js';
 import { RawMapping, type RawMemory } from './raw-memory.js';
 import { seekData, seekHole } from './seek-data.js';
 import { fileSystemError } from './system-call-error.js';
+import type { WholeFile } from './whole-mapping.js';
 
 /** Filesystems that live in memory, by statfs type (linux/magic.h): msync has nothing to do. */
 const TMPFS_MAGIC = 0x01021994;
 const RAMFS_MAGIC = 0x858458f6;
+
+/** Why fallocate leaves the holes of a file: its disk is full, its filesystem cannot. */
+const CANNOT_FILL: ReadonlySet<ErrorCode> = new Set(['ENOSPC', 'EOPNOTSUPP']);
 
 /** Page counts are taken for less than 2 ** 32 pages. */
 const BACKING_BYTES_MAX = (2 ** 32 - 1) * PAGE_SIZE;
@@ -133,7 +137,8 @@ export class FileBacking implements Backing {
     }
     checkSizeBytes(path, stat.size);
     const allocatedBytes = stat.blocks * STAT_BLOCK_BYTES;
-    const sparse = allocatedBytes < stat.size;
+    const file = { path, fd: handle.fd, length: stat.size };
+    const sparse = allocatedBytes < stat.size || (!readOnly && keepsHoles(file));
     // Reads of a hole are harmless, so only stores are worth the warning.
     if (sparse && !readOnly) {
       options.log.warn(
@@ -243,6 +248,24 @@ async function fillIfEmpty(
     await createFile(handle, { path, sizeBytes, sparse });
   } catch (failure) {
     await handle.truncate(0);
+    throw failure;
+  }
+}
+
+/**
+ * Whether a file has holes that cannot be filled, though its blocks are as many as its bytes:
+ * those that hold its extents are counted too, and so are those past its end. Unwritten blocks
+ * look like holes, so only the filesystem can tell; what is allocated it leaves as it is.
+ *
+ * @throws DaxdError EIO, and what else fallocate(2) says.
+ */
+function keepsHoles({ path, fd, length }: WholeFile): boolean {
+  if ((seekHole({ path, fd, offset: 0 }) ?? length) >= length) return false;
+  try {
+    fallocate({ fd, path, offset: 0, length }, FallocateMode.KeepSize);
+    return false;
+  } catch (failure) {
+    if (failure instanceof DaxdError && CANNOT_FILL.has(failure.code)) return true;
     throw failure;
   }
 }
