@@ -8,6 +8,7 @@ import { seekData, seekHole } from './seek-data.js';
 import { loadPmemPersistSync } from './libpmem.js';
 import { Advice, madvise, msync } from './mman.js';
 import type { RawMemory } from './raw-memory.js';
+import { fileSystemError } from './system-call-error.js';
 
 /**
  * What a thread that serves block requests does to the media beside moving bytes; it blocks. One
@@ -72,7 +73,7 @@ export class RawAccess {
     madvise(this.#addressOf(start, span), span, Advice.WillNeed);
   }
 
-  /** The first byte from `offset` on that is in no hole; undefined when only a hole follows. */
+  /** The first byte from `offset` on that is in no hole; undefined when only a hole follows, or nothing. */
   seekData(offset: number): number | undefined {
     const { path, fd } = this.memory;
     return seekData({ path, fd, offset });
@@ -82,6 +83,14 @@ export class RawAccess {
   seekHole(offset: number): number | undefined {
     const { path, fd } = this.memory;
     return seekHole({ path, fd, offset });
+  }
+
+  /** @throws DaxdError EIO where the file ends before byte `end` by now: it shrank. */
+  checkEnd(end: number): void {
+    const { path } = this.memory;
+    const sizeNowBytes = this.#sizeNowBytes();
+    if (sizeNowBytes >= end) return;
+    throw new DaxdError('EIO', `${path} ends at byte ${sizeNowBytes}: restore it from a backup`);
   }
 
   /**
@@ -96,6 +105,14 @@ export class RawAccess {
       return this.#hasHole(offset, length) ? 'ENOSPC' : 'EIO';
     } catch {
       return 'EIO';
+    }
+  }
+
+  #sizeNowBytes(): number {
+    try {
+      return fstatSync(this.memory.fd).size;
+    } catch (cause) {
+      throw fileSystemError(`look at the size of ${this.memory.path}`, cause);
     }
   }
 

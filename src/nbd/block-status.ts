@@ -30,7 +30,7 @@ export const STATUS_PAYLOAD_BYTES_MAX = 8 + EXTENTS_MAX * 16;
  * extents from the offset on. All are made before the first is sent, behind which no error could
  * follow.
  *
- * @throws DaxdError with the errno of lseek(2).
+ * @throws DaxdError with the errno of lseek(2); EIO where the backing ends before.
  */
 export function statusChunks(
   request: Request,
@@ -86,7 +86,10 @@ function* holeExtents(access: ExportAccess, { offset, length }: StatusRequest): 
   }
   const end = start + offset + length;
   for (let at = start + offset; at < end;) {
-    const data = Math.min(end, raw.seekData(at) ?? end);
+    const found = raw.seekData(at);
+    // Behind the end of a file that shrank is no data either, but no zeros.
+    if (found === undefined) raw.checkEnd(end);
+    const data = Math.min(end, found ?? end);
     if (data > at) yield { length: data - at, flags: NbdState.Hole | NbdState.Zero };
     if (data === end) return;
     const hole = Math.min(end, raw.seekHole(data) ?? end);
