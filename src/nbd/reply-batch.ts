@@ -26,11 +26,12 @@ const REPLY_HEAD_BYTES_MAX = EXTENDED_REPLY_BYTES + OFFSET_BYTES;
 export const WRITE_REPLY_BYTES_MAX = EXTENDED_REPLY_BYTES + ERROR_BYTES;
 
 /**
- * Up to here the kernel takes a reply in one piece or not at all, so that data which turns
- * out to be unreadable can still be answered with an error: a chunk of data may be the last.
- * Behind longer ones an empty chunk ends the reply, or one that says what went wrong.
+ * What sendmsg copies first, or nothing of it: data in there that turns out to be unreadable can
+ * still be answered with an error, so that a chunk of it may be the last of its reply. What comes
+ * behind may be cut anywhere, in the middle of a chunk too. There an empty chunk ends a reply, or
+ * one that says what went wrong. A Unix socket takes 36 KiB (unix_stream_sendmsg).
  */
-const WHOLE_BYTES_MAX = 16 * 1024;
+const WHOLE_BYTES_MAX = 32 * 1024;
 
 /** The second word of a chunk's header: its flags above its type. */
 const DONE = NBD_REPLY_FLAG_DONE * 2 ** 16;
@@ -133,19 +134,21 @@ export class ReplyBatch {
    */
   data(request: Request, address: number, length: number): void {
     const headAt = this.#used;
+    const isLast =
+      this.#style === 'simple' || this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
     if (this.#style === 'simple') this.#simple(request, 0);
     else if (length === 0) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
-    else this.#dataHead(request, length);
+    else this.#dataHead(request, length, isLast ? DONE : 0);
     if (length === 0) return;
     this.#heads[this.iovecs.count] = headAt;
     this.iovecs.push(address, length);
     this.#lastIsHead = false;
-    if (this.endsWithChunk(length)) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+    if (!isLast) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
   }
 
-  /** Whether another chunk follows a chunk of so much data. */
-  endsWithChunk(length: number): boolean {
-    return this.#style !== 'simple' && length > WHOLE_BYTES_MAX;
+  /** Whether another chunk follows the data in piece `index`. */
+  endsWithChunk(index: number): boolean {
+    return this.#style !== 'simple' && this.#view.getUint16(this.headOf(index) + 4) === 0;
   }
 
   /** A chunk of status, whose payload is copied. */
@@ -162,11 +165,6 @@ export class ReplyBatch {
   /** Bytes of the header of a reply with data, up to the data. */
   get dataHeadBytes(): number {
     return this.#style === 'simple' ? this.headBytes : this.headBytes + OFFSET_BYTES;
-  }
-
-  /** The flags of the chunk whose header stands at `headAt`. */
-  dataFlags(headAt: number): number {
-    return this.#style === 'simple' ? NBD_REPLY_FLAG_DONE : this.#view.getUint16(headAt + 4);
   }
 
   /** Puts into `request` what a reply to it must repeat, from the header at `headAt`. */
@@ -191,8 +189,7 @@ export class ReplyBatch {
   }
 
   /** The header of a chunk of data, with the offset that opens its payload. @hot Once a read. */
-  #dataHead(request: Request, length: number): void {
-    const flags = this.endsWithChunk(length) ? 0 : DONE;
+  #dataHead(request: Request, length: number, flags: number): void {
     const at = this.#chunk(request, flags | NbdReplyType.OffsetData, OFFSET_BYTES, length);
     this.#view.setUint32(at, request.offsetHigh);
     this.#view.setUint32(at + 4, request.offsetLow);

@@ -48,7 +48,7 @@ export class ReplySalvage {
     assert(iovecBytes(PIECES) <= HEADS_BYTES, 'the parts of the arena do not overlap');
   }
 
-  /** @throws ClientGone when a simple reply was begun that cannot be ended. */
+  /** @throws ClientGone when a reply was begun that nothing can follow: a simple one. */
   run(): void {
     const { iovecs } = this.#batch;
     const first = iovecs.done;
@@ -67,9 +67,14 @@ export class ReplySalvage {
       this.#send(address, length);
       return;
     }
-    this.#batch.recall(this.#batch.headOf(index), this.#request);
+    this.#fail(index);
+    this.#sendBad(index, length);
+  }
+
+  /** The last `length` bytes of data that are bad, behind a header that says that they come. */
+  #sendBad(index: number, length: number): void {
     // The rest of the chunk must be sent, whatever it is, before another can say that it is bad.
-    if (this.#batch.dataFlags(this.#batch.headOf(index)) !== 0) throw new ClientGone();
+    if (!this.#batch.endsWithChunk(index)) throw new ClientGone();
     this.#sendZeros(length);
     this.#repair.errorOffset(this.#request, NbdError.EIO);
     this.#sendRepair();
@@ -80,25 +85,30 @@ export class ReplySalvage {
   #sendHeads(index: number, address: number, length: number): boolean {
     this.#skip = 0;
     const { iovecs } = this.#batch;
-    const headAt = this.#batch.headOf(index + 1);
-    if (headAt < 0) {
+    const data = index + 1;
+    const isData = this.#batch.headOf(data) >= 0;
+    if (!isData || this.#isReadable(iovecs.addressOf(data), iovecs.lengthOf(data))) {
       this.#send(address, length);
       return true;
     }
-    const dataLength = iovecs.lengthOf(index + 1);
-    if (this.#isReadable(iovecs.addressOf(index + 1), dataLength)) {
-      this.#send(address, length);
-      return true;
-    }
+    this.#fail(data);
     const headLength = this.#batch.dataHeadBytes;
-    // A header that was begun can only be followed by its data.
-    if (length < headLength) throw new ClientGone();
+    if (length < headLength) {
+      // A header that was begun can only be followed by its data.
+      this.#send(address, length);
+      this.#sendBad(data, iovecs.lengthOf(data));
+      return false;
+    }
     this.#send(address, length - headLength);
-    this.#batch.recall(headAt, this.#request);
     this.#repair.error(this.#request, NbdError.EIO);
     this.#sendRepair();
-    if (this.#batch.endsWithChunk(dataLength)) this.#skip = this.#batch.headBytes;
+    if (this.#batch.endsWithChunk(data)) this.#skip = this.#batch.headBytes;
     return false;
+  }
+
+  /** Takes note of what a reply to a read that failed must repeat. */
+  #fail(data: number): void {
+    this.#batch.recall(this.#batch.headOf(data), this.#request);
   }
 
   #isReadable(address: number, length: number): boolean {

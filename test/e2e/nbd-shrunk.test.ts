@@ -7,11 +7,12 @@ import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { runJudge } from '../support/ext4-image.js';
+import { encodeRequest } from '../support/nbd/message.js';
 import { Command, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { curl } from './daxd.js';
-import { isRunning, startNbd } from './nbd.js';
+import { isRunning, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
 async function serves(t: Test, daxd: NbdDaxd): Promise<void> {
@@ -52,4 +53,69 @@ t.test('qemu-img makes no zeros of what a backing has lost', async (t) => {
   const copy = join(daxd.directory, 'copy.img');
   const { status } = runJudge('qemu-img', ['convert', '-O', 'raw', daxd.uri('pmem0'), copy]);
   t.not(status, 0);
+});
+
+/** Sends reads in one piece, and gives the errors of their replies in their order. */
+async function errorsOfReads(
+  client: Transmission,
+  reads: readonly (readonly [offset: number, length: number])[],
+): Promise<number[]> {
+  const requests = reads.map(([offset, length], i) => {
+    return { command: Command.Read, offset, length, cookie: BigInt(i) };
+  });
+  for (const request of requests) client.expect(request);
+  const bytes = requests.map((request) => encodeRequest(client.style, request));
+  await client.stream.write(Buffer.concat(bytes));
+  const errors: number[] = [];
+  for (const _ of reads) {
+    const { cookie, error } = await client.receive();
+    errors[Number(cookie)] = error;
+  }
+  return errors;
+}
+
+for (const style of ['structured', 'extended'] as const) {
+  t.test(`reads sent together, some of which meet a bad page: ${style}`, async (t) => {
+    const daxd = await startNbd(t, { args: ['--size', '32M', '--nbd', '127.0.0.1:0'] });
+    const half = 16 * MIB;
+    truncateSync(daxd.image, half);
+    const good = [0, 16_384] as const;
+    const across = [half - 4096, 16_384] as const;
+    const bad = [half, 4096] as const;
+    const batches = [
+      [good, good, across],
+      [good, good, across, good, across, across, bad, good],
+      [...Array.from({ length: 30 }, () => [0, 4096] as const), bad, good],
+      [good, [half - 65_536, 131_072] as const, good],
+      // The kernel's first piece ends within the header of the second reply.
+      ...[36_460, 36_470, 36_480, 36_490].map((length) => [[0, length] as const, bad, good]),
+    ];
+    for (const address of [daxd.address, { host: '127.0.0.1', port: tcpPort(daxd) }]) {
+      const client = await Transmission.start(t, address, '', { style });
+      for (const batch of batches) {
+        const wanted = batch.map((read) => (read[0] + read[1] > half ? NbdErrno.EIO : 0));
+        t.strictSame(await errorsOfReads(client, batch), wanted, `${batch.length} reads`);
+      }
+      for (let tries = 0; tries < 32; tries++) {
+        for (const [offset, length] of [bad, across]) {
+          const error = await client.errorOf({ command: Command.Read, offset, length });
+          t.equal(error, NbdErrno.EIO, `a read of ${length} alone`);
+        }
+        // What a TCP socket takes first depends on what it took before.
+        await client.read(0, 1000 * tries);
+      }
+    }
+    await serves(t, daxd);
+  });
+}
+
+t.test('a simple reply over a bad page ends its connection once it has begun', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '32M'] });
+  truncateSync(daxd.image, 16 * MIB);
+  const client = await Transmission.start(t, daxd.address, '', { style: 'simple' });
+  const read = { command: Command.Read, offset: 15 * MIB, length: 2 * MIB };
+  await client.send(read);
+  const bytes = await client.stream.readToEnd();
+  t.ok(bytes.length < 16 + read.length, `${bytes.length} bytes came`);
+  await serves(t, daxd);
 });

@@ -41,7 +41,7 @@ t.test('simple replies: header, then data; no data behind an error', async (t) =
   t.strictSame(wire(), [simple('00000000'), '0+4096', simple('00000016') + simple('00000000')]);
 });
 
-t.test('structured replies: short data ends its reply, long data does not', async (t) => {
+t.test('structured replies: the first data ends its reply, what is behind does not', async (t) => {
   const { batch, request, wire } = setUp('structured');
   batch.data(request, DATA, 16_384);
   batch.data(request, DATA, 16_385);
@@ -52,6 +52,18 @@ t.test('structured replies: short data ends its reply, long data does not', asyn
     '0+16385',
     `668e33ef00010000${COOKIE}00000000`,
   ]);
+});
+
+t.test('structured replies: data that a batch may be cut in does not end its reply', async (t) => {
+  const { batch, request } = setUp('structured');
+  const firstPieces: number[] = [];
+  for (let bytes = 0; bytes <= 32_768; bytes = batch.bytes) {
+    if (batch.lacksRoom(0)) t.fail('there is room for all');
+    firstPieces.push(batch.iovecs.count);
+    batch.data(request, DATA, 7000);
+  }
+  const ends = firstPieces.map((piece) => batch.endsWithChunk(piece === 0 ? 1 : piece + 1));
+  t.strictSame(ends, [false, false, false, false, true]);
 });
 
 t.test('structured replies: a read fails by a chunk, a write by a simple reply', async (t) => {
