@@ -138,7 +138,8 @@ async function serveSecured(fd: number, negotiation: Negotiation): Promise<void>
 async function transmitSecured(transport: TlsTransport, session: Session): Promise<void> {
   const access = accessOf(session);
   try {
-    const parts = { transport, session, access, arena, uses, counters };
+    const { inFlightBytes } = birth.limits;
+    const parts = { transport, session, access, arena, uses, counters, inFlightBytes };
     await new TlsTransmission(parts).run();
   } finally {
     access.close();

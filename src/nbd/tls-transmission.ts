@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../lib/clock.js';
 import { copyFromMap } from '../media/process-vm.js';
 import { statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
-import { ProtocolBreach } from './connection-end.js';
+import { ClientGone, ProtocolBreach } from './connection-end.js';
 import { nbdErrorOf } from './nbd-errno.js';
 import { commandOf } from './nbd-counters.js';
 import { PendingWrites } from './pending-writes.js';
@@ -13,17 +13,16 @@ import { payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-
 import type { TlsTransport } from './tls-transport.js';
 import type { TransmissionParts } from './transmission.js';
 
+const NOTHING = Buffer.alloc(0);
+
 /** What a connection under TLS is served with. */
-export interface TlsTransmissionParts extends Omit<
-  TransmissionParts,
-  'fd' | 'spin' | 'inFlightBytes'
-> {
+export interface TlsTransmissionParts extends Omit<TransmissionParts, 'fd' | 'spin'> {
   readonly transport: TlsTransport;
 }
 
 /**
  * The transmission phase under TLS: one request after the other, its payload copied once more
- * than on a plain connection. What a request means is the same code.
+ * than on a plain connection, piece by piece. What a request means is the same code.
  */
 export class TlsTransmission {
   readonly #parts: TlsTransmissionParts;
@@ -33,6 +32,8 @@ export class TlsTransmission {
   readonly #replies: ReplyBatch;
   readonly #writes: PendingWrites;
   readonly #view: DataView;
+  /** Bytes of data that are copied and sent at a time. */
+  readonly #pieceBytes: number;
 
   constructor(parts: TlsTransmissionParts) {
     const { session, access, arena } = parts;
@@ -44,6 +45,7 @@ export class TlsTransmission {
     this.#writes = new PendingWrites(access, arena);
     const { buffer, byteOffset, length } = arena.receive.bytes;
     this.#view = new DataView(buffer, byteOffset, length);
+    this.#pieceBytes = Math.min(parts.inFlightBytes, length);
   }
 
   /**
@@ -104,12 +106,46 @@ export class TlsTransmission {
   async #read(): Promise<NbdError> {
     const { access, counters } = this.#parts;
     const { offset, length } = this.#request;
-    const data = this.#copyOut(access.addressOf(offset, length), length);
-    if (data === undefined) return this.#reply(NbdError.EIO);
-    this.#replies.data(this.#request, access.addressOf(offset, length), length);
-    counters.countRead(length);
-    await this.#send(data);
-    return NbdError.None;
+    const address = access.addressOf(offset, length);
+    const first = this.#copyOut(address, Math.min(length, this.#pieceBytes));
+    if (first === undefined) return this.#reply(NbdError.EIO);
+    this.#replies.data(this.#request, address, length);
+    const [head = NOTHING, , end = NOTHING] = this.#takeReplies();
+    if (first.length === length) {
+      counters.countRead(length);
+      await this.#parts.transport.write(Buffer.concat([head, first, end]));
+      return NbdError.None;
+    }
+    await this.#parts.transport.write(Buffer.concat([head, first]));
+    return this.#readOn(address, first.length, end);
+  }
+
+  /**
+   * Sends the data of a read from byte `from` on, each piece when the client has taken those
+   * before; where one turns out bad, zeros in its place and then what went wrong.
+   *
+   * @param end the chunk that ends the reply of a good read.
+   * @throws ClientGone where nothing can follow the data: in a simple reply.
+   */
+  async #readOn(address: number, from: number, end: Buffer): Promise<NbdError> {
+    const { transport, session, counters } = this.#parts;
+    const { length } = this.#request;
+    let isGood = true;
+    for (let done = from; done < length; done += this.#pieceBytes) {
+      const run = Math.min(this.#pieceBytes, length - done);
+      const piece: Buffer | undefined = isGood ? this.#copyOut(address + done, run) : undefined;
+      if (piece === undefined && session.style === 'simple') throw new ClientGone();
+      isGood = piece !== undefined;
+      await transport.write(piece ?? Buffer.alloc(run));
+    }
+    if (isGood) {
+      counters.countRead(length);
+      await transport.write(end);
+      return NbdError.None;
+    }
+    this.#replies.errorOffset(this.#request, NbdError.EIO);
+    await this.#send();
+    return NbdError.EIO;
   }
 
   async #write(): Promise<NbdError> {
@@ -154,21 +190,15 @@ export class TlsTransmission {
     return isGood;
   }
 
-  /** The bytes at an address of the map; undefined when they cannot be read. */
+  /** A piece of the bytes at an address of the map; undefined when they cannot be read. */
   #copyOut(address: number, length: number): Buffer | undefined {
     const { copyFrom, receive } = this.#parts.arena;
-    const whole = Buffer.allocUnsafe(length);
-    for (let done = 0; done < length;) {
-      const run = Math.min(receive.bytes.length, length - done);
-      copyFrom.clear();
-      copyFrom.push(address + done, run);
-      copyFrom.push(receive.address, run);
-      if (copyFromMap(copyFrom.piece(0), copyFrom.piece(1)) !== run) return undefined;
-      receive.bytes.copy(whole, done, 0, run);
-      done += run;
-    }
     copyFrom.clear();
-    return whole;
+    copyFrom.push(address, length);
+    copyFrom.push(receive.address, length);
+    const copied = copyFromMap(copyFrom.piece(0), copyFrom.piece(1));
+    copyFrom.clear();
+    return copied === length ? Buffer.from(receive.bytes.subarray(0, length)) : undefined;
   }
 
   async #reply(error: NbdError): Promise<NbdError> {
@@ -178,19 +208,21 @@ export class TlsTransmission {
     return error;
   }
 
-  /** Sends what the batch holds, `data` in place of the piece that names the map. */
-  async #send(data?: Buffer): Promise<void> {
-    const { transport, arena } = this.#parts;
+  /** Sends what the batch holds, which names no data. */
+  async #send(): Promise<void> {
+    await this.#parts.transport.write(Buffer.concat(this.#takeReplies()));
+  }
+
+  /** Empties the batch: its pieces, empty in place of data. */
+  #takeReplies(): Buffer[] {
+    const { heads } = this.#parts.arena;
     const { iovecs } = this.#replies;
-    const pieces: Buffer[] = [];
-    for (let i = 0; i < iovecs.count; i++) {
-      const at = iovecs.addressOf(i) - arena.heads.address;
-      const isData = this.#replies.headOf(i) >= 0;
-      if (!isData)
-        pieces.push(Buffer.from(arena.heads.bytes.subarray(at, at + iovecs.lengthOf(i))));
-      else if (data !== undefined) pieces.push(data);
-    }
+    const pieces = Array.from({ length: iovecs.count }, (_, i) => {
+      if (this.#replies.headOf(i) >= 0) return NOTHING;
+      const at = iovecs.addressOf(i) - heads.address;
+      return Buffer.from(heads.bytes.subarray(at, at + iovecs.lengthOf(i)));
+    });
     this.#replies.clear();
-    await transport.write(Buffer.concat(pieces));
+    return pieces;
   }
 }
