@@ -7,11 +7,12 @@ import type { DevPagemap } from '../mm/dev-pagemap.js';
 import { discard } from './discard.js';
 import type { OpenExport } from './export.js';
 import type { Exports } from './exports.js';
-import type { Answers, Ask, Discarded } from './main-calls.js';
+import type { Answers, Ask, Discarded, DiscardRequest } from './main-calls.js';
 import type { NbdCounters } from './nbd-counters.js';
 import type { NbdWorker, ServedConnection } from './nbd-worker.js';
 import type { TlsState } from './negotiation.js';
 import { closeSocket, shutdownBoth, shutdownReceive } from './socket-calls.js';
+import { tryDiscard } from './try-discard.js';
 
 /** What a connection is made from. */
 export interface ConnectionOptions {
@@ -79,7 +80,7 @@ export class Connection implements ServedConnection {
   /** @throws DaxdError for the worker: ENOENT, EBUSY, `draining`, and what a discard says. */
   answer(ask: Ask): Answers[Ask['ask']] {
     const { exports } = this.#options;
-    if (ask.ask === 'discard') return this.#discard(ask);
+    if (ask.ask === 'discard' || ask.ask === 'try-discard') return this.#discard(ask);
     if (ask.ask === 'list') return exports.list();
     this.#refuseDraining();
     return ask.ask === 'describe' ? exports.describe(ask.name) : this.#open(ask.name);
@@ -138,10 +139,11 @@ export class Connection implements ServedConnection {
     }
   }
 
-  #discard(ask: Extract<Ask, { ask: 'discard' }>): Discarded {
+  #discard(ask: Extract<Ask, DiscardRequest>): Discarded | boolean {
     assert(this.#export !== undefined, 'only what is open is discarded');
     const { exports, pgmap, memory } = this.#options;
-    return discard({ memory, pgmap, range: exports.openRange(this.#export.info.name) }, ask);
+    const at = { memory, pgmap, range: exports.openRange(this.#export.info.name) };
+    return ask.ask === 'discard' ? discard(at, ask) : tryDiscard(at, ask);
   }
 
   #close(): void {

@@ -1,4 +1,5 @@
 import { assert } from '../lib/assert.js';
+import type { ByteRange } from '../lib/byte-range.js';
 import { DaxdError } from '../lib/errno.js';
 import { MIB, PAGE_SIZE } from '../lib/units.js';
 import { copyToMap } from '../media/process-vm.js';
@@ -13,11 +14,14 @@ import type { WorkerArena } from './worker-arena.js';
 /** Bytes that are given up or zeroed between two looks whether the connection was cut. */
 const PIECE_BYTES = 64 * MIB;
 
+/** What the thread that pins does for it. */
+type DiscardCalls = Pick<MainCalls, 'discard' | 'tryDiscard'>;
+
 /** What an export is reached with. */
 export interface ExportAccessParts {
   readonly open: OpenExport;
   readonly arena: WorkerArena;
-  readonly calls: Pick<MainCalls, 'discard'>;
+  readonly calls: DiscardCalls;
   readonly cut: CutMark;
 }
 
@@ -31,7 +35,7 @@ export class ExportAccess {
   readonly raw: RawAccess;
   readonly start: number;
   readonly #arena: WorkerArena;
-  readonly #calls: Pick<MainCalls, 'discard'>;
+  readonly #calls: DiscardCalls;
   readonly #cut: CutMark;
 
   /** @throws DaxdError as `RawAccess` does. */
@@ -116,10 +120,21 @@ export class ExportAccess {
     this.raw.willNeed(this.start + offset, length);
   }
 
+  /**
+   * Stores nothing before it is known that the backing can discard: what is refused is as it was.
+   * One that did it once can do it again.
+   */
   #discardToZeros(kind: DiscardKind, offset: number, length: number): void {
+    const left: ByteRange[] = [];
+    let isPossible = false;
     this.#inPieces(offset, length, (at, run) => {
-      this.#storeInto(this.#calls.discard(kind, at, run).left);
+      const discarded = this.#calls.discard(kind, at, run);
+      left.push(...discarded.left);
+      isPossible ||= bytesOf(discarded.left) < run || this.#calls.tryDiscard(kind, at, run);
+      if (isPossible) this.#storeInto(left.splice(0));
     });
+    if (left.length === 0) return;
+    throw new DaxdError('EOPNOTSUPP', `${this.info.name} cannot be zeroed but by stores`);
   }
 
   #punchOrStore(offset: number, length: number): void {
@@ -187,4 +202,8 @@ export class ExportAccess {
       `bytes [${offset}, ${offset + length}) of ${name} cannot be stored: look at the disk below it`,
     );
   }
+}
+
+function bytesOf(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((total, { length }) => total + length, 0);
 }

@@ -14,17 +14,18 @@ export interface Discarded {
   readonly pinnedPages: number;
 }
 
+/** A range of the open export to give up. */
+export interface DiscardRequest extends ByteRange {
+  readonly kind: DiscardKind;
+}
+
 /** What a worker asks the thread that owns exports and pins. */
 export type Ask =
   | { readonly ask: 'list' }
   | { readonly ask: 'describe'; readonly name: string }
   | { readonly ask: 'open'; readonly name: string }
-  | {
-      readonly ask: 'discard';
-      readonly kind: DiscardKind;
-      readonly offset: number;
-      readonly length: number;
-    };
+  | ({ readonly ask: 'discard' } & DiscardRequest)
+  | ({ readonly ask: 'try-discard' } & DiscardRequest);
 
 /** What each of them is answered with. */
 export interface Answers {
@@ -32,6 +33,7 @@ export interface Answers {
   readonly describe: ExportInfo;
   readonly open: OpenExport;
   readonly discard: Discarded;
+  readonly 'try-discard': boolean;
 }
 
 /** What comes back: the value, or why not. */
@@ -73,6 +75,16 @@ export class MainCalls implements ExportDirectory {
    */
   discard(kind: DiscardKind, offset: number, length: number): Discarded {
     return this.#call({ ask: 'discard', kind, offset, length });
+  }
+
+  /**
+   * Whether a range of the open export can be given up in that way; one of its bytes may be zero
+   * then.
+   *
+   * @throws DaxdError EIO, ENOSPC.
+   */
+  tryDiscard(kind: DiscardKind, offset: number, length: number): boolean {
+    return this.#call({ ask: 'try-discard', kind, offset, length });
   }
 
   #call<Kind extends Ask['ask']>(ask: Ask & { readonly ask: Kind }): Answers[Kind] {

@@ -148,6 +148,23 @@ t.test('WRITE_ZEROES with FAST_ZERO: by holes where there may be some', async (t
   t.ok(bytesOf(allocated.holder, 0, RANGE.length).equals(FILLED), 'and then nothing happened');
 });
 
+t.test('FAST_ZERO that is refused changes nothing, of whatever part of a page', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '96M'] });
+  const client = await Transmission.start(t, daxd.address, 'pmem0');
+  const border = 64 * MIB;
+  const filled = Buffer.alloc(16_384, 0xaa);
+  await client.write(border - 8192, filled);
+  for (const [offset, length] of [
+    [border - 100, 4196],
+    [border - 100, 50],
+    [border - 4096, 4096],
+  ] as const) {
+    const zeroes = { command: Command.WriteZeroes, flags: CommandFlag.FastZero, offset, length };
+    t.equal(await client.errorOf(zeroes), NbdErrno.ENOTSUP, `${length} bytes at ${offset}`);
+    t.ok((await client.read(border - 8192, 16_384)).equals(filled));
+  }
+});
+
 t.test('reads and writes go to lent pages, as a holder would', async (t) => {
   const { client, holder } = await setUp(t, '--sparse');
   const bytes = Buffer.from('over NBD');

@@ -11,6 +11,7 @@ import type { RawMemory } from '../../../src/media/raw-memory.js';
 import { RawAccess } from '../../../src/media/raw-access.js';
 import { DevPagemap } from '../../../src/mm/dev-pagemap.js';
 import { discard } from '../../../src/nbd/discard.js';
+import { tryDiscard } from '../../../src/nbd/try-discard.js';
 
 interface SetUp {
   readonly at: { memory: RawMemory; pgmap: DevPagemap; range: BackingRange };
@@ -76,6 +77,20 @@ t.test('discard: a device has no holes', async (t) => {
   const asked = { kind: 'punch', offset: 0, length: PAGE_SIZE } as const;
   t.throws(() => discard({ ...at, memory }, asked), { code: 'EOPNOTSUPP' });
   t.equal(byteOf(0), 0xa5);
+});
+
+t.test('tryDiscard: on one byte that nobody pins, or not at all', async (t) => {
+  const { at, byteOf } = await setUp(t);
+  at.pgmap.refs.get(1);
+  const asked = { kind: 'punch', offset: 0, length: 2 * PAGE_SIZE } as const;
+  t.equal(tryDiscard(at, { ...asked, length: PAGE_SIZE }), false, 'all of it is pinned');
+  t.equal(byteOf(0), 0xa5);
+  t.equal(tryDiscard(at, asked), true);
+  t.strictSame([byteOf(0), byteOf(1), byteOf(2)], [0xa5, 0, 0xa5]);
+  const memory: RawMemory = { ...at.memory, kind: 'device-dax' };
+  const other = { ...asked, offset: 2 * PAGE_SIZE };
+  t.equal(tryDiscard({ ...at, memory }, other), false);
+  t.equal(byteOf(2), 0xa5);
 });
 
 t.test('whyBad: a file that shrank, and a hole', async (t) => {

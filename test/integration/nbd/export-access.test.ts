@@ -3,13 +3,14 @@ import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
 
+import type { ByteRange } from '../../../src/lib/byte-range.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import { MIB, PAGE_SIZE } from '../../../src/lib/units.js';
 import { openBacking } from '../../../src/media/open-backing.js';
 import { CutMark } from '../../../src/nbd/cut-mark.js';
 import { ExportAccess } from '../../../src/nbd/export-access.js';
-import type { Discarded } from '../../../src/nbd/main-calls.js';
+import type { Discarded, DiscardKind } from '../../../src/nbd/main-calls.js';
 import { WorkerArena } from '../../../src/nbd/worker-arena.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 
@@ -25,7 +26,11 @@ interface SetUp {
 }
 
 /** An export of a sparse file that begins with a page of 0xA5; `discard` answers for the main thread. */
-async function setUp(t: Test, discard: (cut: CutMark) => Discarded): Promise<SetUp> {
+async function setUp(
+  t: Test,
+  discard: (cut: CutMark, range: ByteRange) => Discarded,
+  tryDiscard: () => boolean = () => false,
+): Promise<SetUp> {
   const path = join(scratchDirectory(t), 'image');
   writeFileSync(path, Buffer.alloc(PAGE_SIZE, 0xa5));
   truncateSync(path, SIZE);
@@ -38,10 +43,11 @@ async function setUp(t: Test, discard: (cut: CutMark) => Discarded): Promise<Set
   const cut = new CutMark();
   let asked = 0;
   const calls = {
-    discard: () => {
+    discard: (_: DiscardKind, offset: number, length: number) => {
       asked++;
-      return discard(cut);
+      return discard(cut, { offset, length });
     },
+    tryDiscard,
   };
   const access = new ExportAccess({ open, arena: new WorkerArena(), calls, cut });
   const bytes = (): Buffer => {
@@ -74,6 +80,38 @@ t.test(
     t.equal(bytes()[100], 0xa5);
   },
 );
+
+t.test('a fast request that is refused changes nothing, wherever that comes out', async (t) => {
+  const whole = { hole: true, fast: true };
+  // The first piece lies in a page that the request covers in part, or is pinned.
+  const { access, bytes, asked } = await setUp(t, (_, range) =>
+    range.offset === 0 ? { left: [range], pinnedPages: 0 } : cannot(),
+  );
+  const wide = (): void => {
+    access.writeZeroes(0, 65 * MIB, whole);
+  };
+  t.throws(wide, { code: 'EOPNOTSUPP' });
+  t.equal(asked(), 2);
+  t.equal(bytes()[0], 0xa5);
+  const within = (): void => {
+    access.writeZeroes(0, 100, whole);
+  };
+  t.throws(within, { code: 'EOPNOTSUPP' }, 'where no more than a part of a page is asked for, too');
+  t.equal(bytes()[0], 0xa5);
+  access.writeZeroes(0, 0, whole);
+});
+
+t.test('a fast request stores what is left where the backing can discard', async (t) => {
+  const { access, bytes } = await setUp(
+    t,
+    (_, range) => ({ left: [range], pinnedPages: 0 }),
+    () => true,
+  );
+  access.writeZeroes(10, 100, { hole: true, fast: true });
+  t.equal(bytes()[9], 0xa5);
+  t.ok(bytes().subarray(10, 110).equals(Buffer.alloc(100)));
+  t.equal(bytes()[110], 0xa5);
+});
 
 t.test('where a hole fails in another way that is what the client hears', async (t) => {
   const { access } = await setUp(t, () => {
