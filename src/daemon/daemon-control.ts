@@ -105,9 +105,12 @@ export class DaemonControl implements Control {
     { disconnect }: { readonly disconnect: boolean },
   ): Promise<void> {
     this.#refuseLeased(name);
-    await this.#change(async () => {
-      if (disconnect) await this.#nbd?.disconnect(name);
+    const remove = async (): Promise<void> => {
       await this.#options.pmem.disk.deletePartition(name);
+    };
+    await this.#change(async () => {
+      if (disconnect && this.#nbd !== undefined) await this.#nbd.withoutClients(name, remove);
+      else await remove();
     });
   }
 

@@ -53,6 +53,8 @@ interface Opened {
 export class Exports {
   readonly #options: ExportsOptions;
   readonly #open = new Map<string, Opened>();
+  /** Exports that nobody is to open, one entry for each who says so. */
+  readonly #refused = new Set<{ readonly name: string }>();
   /** Of every export that was ever opened; a name counts on when it is opened again. */
   readonly #counters = new Map<string, NbdCounters>();
 
@@ -111,6 +113,20 @@ export class Exports {
     };
   }
 
+  /**
+   * Lets nobody open an export, nor the whole disk, which would be in the way as much. Who has it
+   * open keeps it.
+   *
+   * @returns what ends that.
+   */
+  refuse(name: string): () => void {
+    const entry = { name };
+    this.#refused.add(entry);
+    return () => {
+      this.#refused.delete(entry);
+    };
+  }
+
   /** Gives back what one connection had open, and takes over what it counted. */
   close(name: string, counted: NbdCounters): void {
     const opened = this.#open.get(name);
@@ -160,6 +176,8 @@ export class Exports {
   #inUse(name: string): string | undefined {
     const { disk } = this.#options;
     const isDisk = name === disk.name;
+    const refused = [...this.#refused].find((one) => isDisk || one.name === name);
+    if (refused !== undefined) return `${refused.name} is being deleted: wait until it is gone`;
     if (!isDisk && !disk.partitions.some((one) => one.name === name)) return undefined;
     const holder = isDisk
       ? (disk.exclusiveHolder ?? disk.partitionHolder ?? this.#leasesOnDisk() ?? disk.holder)
@@ -192,6 +210,7 @@ export class Exports {
   #candidates(): Candidate[] {
     const { disk } = this.#options;
     const isDiskFree =
+      this.#refused.size === 0 &&
       disk.exclusiveHolder === undefined &&
       disk.partitionHolder === undefined &&
       this.#leasesOnDisk() === undefined;
@@ -199,7 +218,8 @@ export class Exports {
       (one) =>
         one.exclusiveHolder === undefined &&
         disk.holder === undefined &&
-        this.#options.fileLeases(one.name) === 0,
+        this.#options.fileLeases(one.name) === 0 &&
+        ![...this.#refused].some(({ name }) => name === one.name),
     );
     return [...(isDiskFree ? [wholeDisk(disk)] : []), ...partitions.map(ofPartition)];
   }

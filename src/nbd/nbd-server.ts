@@ -153,11 +153,20 @@ export class NbdServer {
     }
   }
 
-  /** Ends the connections that have an export open, and waits for it. */
-  async disconnect(name: string): Promise<void> {
-    const cut = [...this.#connections].filter(([{ exportName }]) => exportName === name);
-    for (const [connection] of cut) connection.cut();
-    await Promise.all(cut.map(([, ended]) => ended));
+  /**
+   * Ends the connections that have an export open, and does `work` once they have ended. Until it
+   * is over, however it ends, nobody opens the export: clients come back at once.
+   */
+  async withoutClients<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const readmit = this.#exports.refuse(name);
+    try {
+      const cut = [...this.#connections].filter(([{ exportName }]) => exportName === name);
+      for (const [connection] of cut) connection.cut();
+      await Promise.all(cut.map(([, ended]) => ended));
+      return await work();
+    } finally {
+      readmit();
+    }
   }
 
   /** Refuses new connections, exports and requests from now on. */

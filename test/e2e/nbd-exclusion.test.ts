@@ -9,7 +9,7 @@ import { MIB } from '../../src/lib/units.js';
 import { runJudge } from '../support/ext4-image.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeInfoRequest, encodeOption } from '../support/nbd/option.js';
-import { Command, Option, OptionReplyType } from '../support/nbd/protocol.js';
+import { Command, CommandFlag, Option, OptionReplyType } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { curl, metric, post } from './daxd.js';
@@ -182,6 +182,31 @@ t.test('a client that is told to go ends its request of a TiB between two pieces
   t.equal((await client.stream.readToEnd()).length, 0);
   const series = 'daxd_nbd_requests_total{export="pmem0p1",command="trim",outcome="ok"}';
   t.notOk(await metric(daxd.url, series), 'it was not done to its end');
+});
+
+t.test('a client that comes back at once is not let in while its partition goes', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '256M', '--sparse'] });
+  await addPartition(daxd, 'large');
+  const busy = await Transmission.start(t, daxd.address, 'pmem0p1');
+  const idle = await Transmission.start(t, daxd.address, 'pmem0p1');
+  // It holds the change up for a piece of its request, and the other one comes back meanwhile.
+  const stores = { command: Command.WriteZeroes, flags: CommandFlag.NoHole };
+  await busy.send({ ...stores, length: busy.size });
+  const comesBack = async (): Promise<void> => {
+    await idle.stream.readToEnd();
+    for (let tries = 0; tries < 20; tries++) {
+      const connection = await NbdConnection.greet(t, daxd.address);
+      const replies = await connection.option(Option.Go, encodeInfoRequest('pmem0p1'));
+      if (replies.at(-1)?.type !== OptionReplyType.ErrPolicy) return;
+    }
+  };
+  const deleting = curl('-X', 'DELETE', `${daxd.url}/v1/partitions/pmem0p1?disconnect=true`);
+  const [gone] = await Promise.all([deleting, comesBack()]);
+  t.equal(gone.status, 204, gone.body);
+  t.strictSame(await partitionNames(daxd), []);
+  const missing = await curl('-X', 'DELETE', `${daxd.url}/v1/partitions/pmem0p1?disconnect=true`);
+  t.equal(missing.status, 404);
+  t.strictSame(await names(t, daxd), ['pmem0'], 'nothing is kept shut');
 });
 
 t.test('a partition with clients and a lease: telling to disconnect is not enough', async (t) => {

@@ -52,6 +52,25 @@ t.test('list: what nobody has for himself', async (t) => {
   t.equal(exports.describe('').name, 'pmem0');
 });
 
+t.test('refuse: nobody opens it, nor the disk, until that ends', async (t) => {
+  const { exports } = await setUp();
+  exports.open('pmem0p1');
+  const readmit = exports.refuse('pmem0p1');
+  const again = exports.refuse('pmem0p1');
+  readmit();
+  t.equal(exports.clients('pmem0p1'), 1, 'who has it keeps it');
+  for (const hasClients of [true, false]) {
+    if (!hasClients) exports.close('pmem0p1', new NbdCounters());
+    for (const name of ['pmem0p1', 'pmem0']) {
+      const refusal = { code: 'EBUSY', message: /pmem0p1 is being deleted/ };
+      t.throws(() => exports.open(name), refusal, `${name}, with clients: ${hasClients}`);
+    }
+    t.strictSame(names(exports), ['pmem0p2']);
+  }
+  again();
+  t.equal(exports.open('pmem0p1').info.name, 'pmem0p1');
+});
+
 t.test('list: nothing of what holds lent files, mounted or not', async (t) => {
   const { disk, exports, leases } = await setUp();
   leases.set('pmem0p1', 2);
