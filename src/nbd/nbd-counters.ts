@@ -1,5 +1,5 @@
 import { FAST_BOUNDS_SECONDS, LatencyHistogram } from '../lib/latency-histogram.js';
-import { NbdError } from './protocol.js';
+import { NbdCmd, NbdError } from './protocol.js';
 
 /** Labels of commands, by their number; anything else is the last. */
 export const COMMANDS = [
@@ -88,13 +88,19 @@ export class NbdCounters {
 
   /** @hot Once a request. */
   countRequest(type: number, error: NbdError): void {
-    const cell = commandOf(type) * OUTCOMES.length + outcomeOf(error);
-    this.#add(cell, 1);
+    this.#add(cellOf(type, error), 1);
   }
 
   /** @hot Once a read. */
   countRead(bytes: number): void {
     this.#add(BYTES_READ, bytes);
+  }
+
+  /** Takes `reads` of those that were counted as good for failed: no byte of theirs was read. */
+  recountReads(reads: number, bytes: number): void {
+    this.#add(cellOf(NbdCmd.Read, NbdError.None), -reads);
+    this.#add(cellOf(NbdCmd.Read, NbdError.EIO), reads);
+    this.#add(BYTES_READ, -bytes);
   }
 
   /** @hot Once a write. */
@@ -129,6 +135,11 @@ export class NbdCounters {
  */
 export function commandOf(type: number): number {
   return Math.min(type, COMMANDS.length - 1);
+}
+
+/** @hot Once a request. */
+function cellOf(type: number, error: NbdError): number {
+  return commandOf(type) * OUTCOMES.length + outcomeOf(error);
 }
 
 /** @hot Once a request. */

@@ -60,6 +60,8 @@ export class ReplyBatch {
   readonly #address: number;
   /** Of each piece of data, where in the arena its header stands; -1 of other pieces. */
   readonly #heads: Int32Array;
+  /** Of each piece of data, how long it was before part of it was sent. */
+  readonly #dataLengths: Int32Array;
   /** Bytes of the arena that headers have taken. */
   #used = 0;
   /** Whether the last piece is headers, which the next header can join. */
@@ -71,6 +73,7 @@ export class ReplyBatch {
     this.#style = style;
     this.#address = arena.address;
     this.#heads = new Int32Array(iovecs.capacity).fill(-1);
+    this.#dataLengths = new Int32Array(iovecs.capacity);
     const { buffer, byteOffset, length } = arena.bytes;
     this.#view = new DataView(buffer, byteOffset, length);
     // A connection that was cut may have left replies there.
@@ -141,6 +144,7 @@ export class ReplyBatch {
     else this.#dataHead(request, length, isLast ? DONE : 0);
     if (length === 0) return;
     this.#heads[this.iovecs.count] = headAt;
+    this.#dataLengths[this.iovecs.count] = length;
     this.iovecs.push(address, length);
     this.#lastIsHead = false;
     if (!isLast) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
@@ -149,6 +153,11 @@ export class ReplyBatch {
   /** Whether another chunk follows the data in piece `index`. */
   endsWithChunk(index: number): boolean {
     return this.#style !== 'simple' && this.#view.getUint16(this.headOf(index) + 4) === 0;
+  }
+
+  /** How long the data in piece `index` was before part of it was sent. */
+  dataLengthOf(index: number): number {
+    return this.#dataLengths[index] ?? 0;
   }
 
   /** A chunk of status, whose payload is copied. */

@@ -30,6 +30,8 @@ export class ReplySalvage {
   readonly #probe: Iovecs;
   readonly #request = new Request('simple');
   readonly #failures = new CallFailures();
+  #failedReads = 0;
+  #failedBytes = 0;
   /** Bytes of an ending chunk, at the start of the next piece, that are not to be sent. */
   #skip = 0;
 
@@ -46,6 +48,16 @@ export class ReplySalvage {
     this.#probe = new Iovecs(arena, HEADS_BYTES, 2);
     this.#repair = new ReplyBatch(heads, new Iovecs(arena, HEADS_BYTES * 2, PIECES), style);
     assert(iovecBytes(PIECES) <= HEADS_BYTES, 'the parts of the arena do not overlap');
+  }
+
+  /** Reads whose data is bad, whatever became of their replies. */
+  get failedReads(): number {
+    return this.#failedReads;
+  }
+
+  /** How many bytes they asked for. */
+  get failedBytes(): number {
+    return this.#failedBytes;
   }
 
   /** @throws ClientGone when a reply was begun that nothing can follow: a simple one. */
@@ -106,8 +118,10 @@ export class ReplySalvage {
     return false;
   }
 
-  /** Takes note of what a reply to a read that failed must repeat. */
+  /** Takes note that a read failed, and what a reply to it must repeat. */
   #fail(data: number): void {
+    this.#failedReads++;
+    this.#failedBytes += this.#batch.dataLengthOf(data);
     this.#batch.recall(this.#batch.headOf(data), this.#request);
   }
 

@@ -293,9 +293,20 @@ export class Transmission {
     const failure = this.#failures.look();
     if (failure === 'again') return false;
     if (failure === 'gone') throw new ClientGone();
-    const { salvage } = this.#arena;
-    new ReplySalvage(this.#fd, salvage, this.#replies, this.#session.style).run();
+    this.#salvage();
     return true;
+  }
+
+  /** Sends the rest of the batch, some of whose data is bad. */
+  #salvage(): void {
+    const { salvage: arena } = this.#arena;
+    const salvage = new ReplySalvage(this.#fd, arena, this.#replies, this.#session.style);
+    try {
+      salvage.run();
+    } finally {
+      // They were counted when they were put into the batch.
+      this.#counters.recountReads(salvage.failedReads, salvage.failedBytes);
+    }
   }
 
   #release(): void {

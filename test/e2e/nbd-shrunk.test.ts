@@ -11,13 +11,17 @@ import { encodeRequest } from '../support/nbd/message.js';
 import { Command, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
-import { curl } from './daxd.js';
+import { curl, metric } from './daxd.js';
 import { isRunning, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
 async function serves(t: Test, daxd: NbdDaxd): Promise<void> {
   t.ok(isRunning(daxd));
   t.equal((await curl(`${daxd.url}/livez`)).status, 200, 'and HTTP goes on');
+}
+
+function readsSeries(outcome: string): string {
+  return `daxd_nbd_requests_total{export="pmem0",command="read",outcome="${outcome}"}`;
 }
 
 for (const style of ['structured', 'extended'] as const) {
@@ -118,4 +122,21 @@ t.test('a simple reply over a bad page ends its connection once it has begun', a
   const bytes = await client.stream.readToEnd();
   t.ok(bytes.length < 16 + read.length, `${bytes.length} bytes came`);
   await serves(t, daxd);
+});
+
+t.test('a read that fails counts as that, and none of its bytes as read', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '32M'] });
+  const half = 16 * MIB;
+  truncateSync(daxd.image, half);
+  const client = await Transmission.start(t, daxd.address, '');
+  for (let i = 0; i < 3; i++) await client.read(0, 1000);
+  const across = [half - 65_536, 131_072] as const;
+  await errorsOfReads(client, [[0, 1000], [half, 4096], across, [0, 1000]]);
+  const simple = await Transmission.start(t, daxd.address, '', { style: 'simple' });
+  await simple.send({ command: Command.Read, offset: half - MIB, length: 2 * MIB });
+  await simple.stream.readToEnd();
+  t.equal(await metric(daxd.url, readsSeries('ok')), 5);
+  t.equal(await metric(daxd.url, readsSeries('EIO')), 3);
+  const bytes = 'daxd_nbd_request_bytes_total{export="pmem0",direction="read"}';
+  t.equal(await metric(daxd.url, bytes), 5000);
 });
