@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 
 import { assert } from '../lib/assert.js';
 import { type Address, hostAndPort, listenOn } from '../lib/listen.js';
+import type { TlsState } from './negotiation.js';
 import { duplicate, makeBlocking } from './socket-calls.js';
 
 /** An address of NBD clients, and how they come under TLS there. */
@@ -14,13 +15,13 @@ export interface NbdAddress {
 
 /** One address that NBD clients connect to. It hands each connection on as a descriptor. */
 export class NbdListener {
-  /** `nbd+unix:///?socket=/path`, `nbd://127.0.0.1:10809`. */
+  /** `nbd+unix:///?socket=/path`, `nbd://127.0.0.1:10809`; `nbds://` where all must come under TLS. */
   readonly uri: string;
   readonly #server: Server;
 
-  private constructor(server: Server, address: Address) {
+  private constructor(server: Server, address: Address, tls: TlsState) {
     this.#server = server;
-    this.uri = uriOf(address);
+    this.uri = uriOf(address, tls);
   }
 
   /**
@@ -31,11 +32,12 @@ export class NbdListener {
    */
   static async open(
     address: Address,
+    tls: TlsState,
     accept: (fd: number, listener: NbdListener) => void,
   ): Promise<NbdListener> {
     // Not a byte is read here: what the client sends first is the worker's.
     const server = createServer({ pauseOnConnect: true, noDelay: true });
-    const listener = new NbdListener(server, await listenOn(server, address, '--nbd'));
+    const listener = new NbdListener(server, await listenOn(server, address, '--nbd'), tls);
     server.on('connection', (socket) => {
       const fd = duplicate(descriptorOf(socket));
       // This closes Node's descriptor; the connection lives on with the other.
@@ -64,7 +66,9 @@ function descriptorOf(socket: Socket): number {
   return fd;
 }
 
-function uriOf(address: Address): string {
-  if (address.kind === 'unix') return `nbd+unix:///?socket=${encodeURI(address.path)}`;
-  return `nbd://${hostAndPort(address)}`;
+function uriOf(address: Address, tls: TlsState): string {
+  const scheme = tls === 'required' ? 'nbds' : 'nbd';
+  if (address.kind === 'tcp') return `${scheme}://${hostAndPort(address)}`;
+  const path = address.path.split('/').map(encodeURIComponent).join('/');
+  return `${scheme}+unix:///?socket=${path}`;
 }

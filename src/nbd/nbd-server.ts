@@ -192,7 +192,7 @@ export class NbdServer {
   }
 
   async #listen(address: NbdAddress['address'], tls: TlsState): Promise<void> {
-    const listener = await NbdListener.open(address, (fd) => {
+    const listener = await NbdListener.open(address, tls, (fd) => {
       this.#accept(fd, tls);
     });
     this.#listeners.push(listener);

@@ -1,5 +1,5 @@
 /** The NBD handshake below its options: greetings, framing, limits, listeners. */
-import { statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -7,11 +7,13 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
+import { runJudge, scratchDirectory } from '../support/ext4-image.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeInfoRequest, encodeOption } from '../support/nbd/option.js';
 import { encodeRequest } from '../support/nbd/message.js';
 import { Command, Option, OptionReplyType } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
+import { requires } from '../support/requires.js';
 import { curl, metric, runVerb, startDaxd, startRefused } from './daxd.js';
 import { clientCounts, eventually, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
@@ -185,6 +187,21 @@ t.test('the limit on connections', async (t) => {
   const next = await Transmission.start(t, daxd.address, '');
   t.equal((await next.read(0, 1)).length, 1, 'who comes after one left is served');
 });
+
+t.test(
+  'a socket whose name has what URIs give a meaning: its URI is one that clients take',
+  async (t) => {
+    if (!requires(t, { commands: ['nbdinfo'] })) return;
+    const directory = join(scratchDirectory(t), 'a?b#c&d+e%41 é');
+    mkdirSync(directory);
+    const { stdout, url } = await startNbd(t, { directory, args: ['--size', '16M'] });
+    const uri = / (nbd\+unix:\S+)/.exec(stdout[0] ?? '')?.[1] ?? '';
+    t.match(uri, /\/a%3Fb%23c%26d%2Be%2541%20%C3%A9\/nbd\.sock$/);
+    t.strictSame((await curl(`${url}/v1/nbd`)).json.listen, [uri]);
+    const { status, output } = runJudge('nbdinfo', ['--size', uri]);
+    t.match([status, output], [0, `${16 * MIB}`]);
+  },
+);
 
 t.test('listeners: sockets and ports, all of them in the ready line', async (t) => {
   const daxd = await startNbd(t, { args: ['--size', '16M', '--nbd', '127.0.0.1:0'] });

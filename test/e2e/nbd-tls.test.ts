@@ -237,6 +237,7 @@ t.test('off loopback TLS is required', async (t) => {
   // The wildcard takes loopback in: what listens off it asks for TLS on both.
   const daxd = await start(t, keys, '--nbd', `${host ?? '0.0.0.0'}:0`);
   const address = { host: host ?? '127.0.0.1', port: tcpPort(daxd) };
+  t.match(daxd.stdout[0], / nbd\+unix:\/\/\/\S* nbds:\/\//, 'its URI says so');
   const connection = await NbdConnection.greet(t, address);
   const go = encodeInfoRequest('pmem0');
   for (const [option, payload] of [

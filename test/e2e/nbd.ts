@@ -44,7 +44,7 @@ export async function startNbd(t: Test, options: NbdOptions = {}): Promise<NbdDa
 
 /** The port of the listener that was started on a port of the system's choice. */
 export function tcpPort({ stdout }: Daxd): number {
-  const port = / nbd:\/\/[^ ]+:(\d+)/.exec(stdout[0] ?? '')?.[1];
+  const port = / nbds?:\/\/[^ ]+:(\d+)/.exec(stdout[0] ?? '')?.[1];
   if (port === undefined) throw new Error(`no NBD port in ${stdout[0]}`);
   return Number(port);
 }

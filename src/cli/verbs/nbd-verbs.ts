@@ -31,7 +31,7 @@ export function addNbdVerbs(program: Command, verb: VerbRunner): void {
 
 /** The URI of one export at one address: the name is the path. */
 function exportUri(uri: string, name: string): string {
-  return uri.startsWith('nbd+unix:///')
-    ? uri.replace('nbd+unix:///', `nbd+unix:///${name}`)
+  return uri.includes('+unix:///')
+    ? uri.replace('+unix:///', `+unix:///${name}`)
     : `${uri}/${name}`;
 }

@@ -17,7 +17,7 @@ async function setUp(t: Test): Promise<{ transport: TlsTransport; client: TLSSoc
   const path = join(scratchDirectory(t), 'sock');
   const connections = new EventEmitter();
   const accepted = once(connections, 'accepted');
-  const listener = await NbdListener.open({ kind: 'unix', path }, (fd) => {
+  const listener = await NbdListener.open({ kind: 'unix', path }, 'offered', (fd) => {
     connections.emit('accepted', fd);
   });
   t.teardown(() => listener.close());
