@@ -119,3 +119,9 @@ export function refuseGivenUp(signal: AbortSignal | undefined): void {
   const detail = 'the request for a lease was cancelled: nothing is pinned';
   throw reasonOf(signal) ?? new DaxdError('cancelled', detail);
 }
+
+/** Refuses what would have the next daemon begin with more. @throws DaxdError `draining` */
+export function refuseDraining(isDraining: boolean): void {
+  if (!isDraining) return;
+  throw new DaxdError('draining', 'daxd is shutting down: leases can only be released');
+}

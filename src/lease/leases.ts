@@ -23,7 +23,7 @@ import type { FilePlace, LeasePlace } from './lease-place.js';
 import { checkLeaseRequest, checkReleaseRanges, logRefusal } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
 import { grantedDeadlineMs } from './lease-terms.js';
-import { LeaseTurn, refuseGivenUp } from './lease-turn.js';
+import { LeaseTurn, refuseDraining, refuseGivenUp } from './lease-turn.js';
 import { LeaseSteps } from './lease-steps.js';
 import type { LeaseCheck } from './lease-steps.js';
 import type { LeaseStore } from './lease-store.js';
@@ -227,7 +227,7 @@ export class Leases {
     const lease = this.get(id);
     refuseOver(lease);
     if (this.#steps.isRevoking(lease)) throw beingRevoked(lease);
-    this.#refuseDraining();
+    refuseDraining(this.#draining);
     check?.(lease);
     const isActive = lease.state === 'active';
     if (!isActive) this.#held.move(lease, 'active');
@@ -418,16 +418,10 @@ export class Leases {
 
   #refuseUnfit(holder: Holder | undefined, signal: AbortSignal | undefined): void {
     refuseGivenUp(signal);
-    this.#refuseDraining();
+    refuseDraining(this.#draining);
     if (this.#held.index.size >= LEASES_MAX) {
       throw new DaxdError('ENOSPC', `${LEASES_MAX} leases are held, no more fit: release some`);
     }
     refuseAbsent(holder, this.#options.holders);
-  }
-
-  #refuseDraining(): void {
-    if (this.#draining) {
-      throw new DaxdError('draining', 'daxd is shutting down: leases can only be released');
-    }
   }
 }

@@ -131,6 +131,18 @@ export class ReplyBatch {
   }
 
   /**
+   * Whether so much data would be one chunk if it were sent alone, and two behind what is gathered:
+   * to send that first costs less than a second chunk does at the other end.
+   *
+   * @hot Once a read.
+   */
+  isWholeAlone(length: number): boolean {
+    if (this.#style === 'simple' || this.bytes === 0) return false;
+    const bytes = this.dataHeadBytes + length;
+    return bytes <= WHOLE_BYTES_MAX && this.bytes + bytes > WHOLE_BYTES_MAX;
+  }
+
+  /**
    * The data of a read, `length` bytes at an address that may turn out bad.
    *
    * @hot Once a read.

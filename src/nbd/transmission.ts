@@ -156,6 +156,7 @@ export class Transmission {
   /** @hot Once a read. */
   #read(): void {
     const { offset, length } = this.#request;
+    if (this.#replies.isWholeAlone(length)) this.#send();
     this.#replies.data(this.#request, this.#access.addressOf(offset, length), length);
     this.#counters.countRead(length);
     this.#count(this.#request, NbdError.None);

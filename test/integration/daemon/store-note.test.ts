@@ -1,5 +1,14 @@
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, linkSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -139,4 +148,16 @@ t.test('the note is there while leases are kept, and no longer', async (t) => {
   const moved = join(directory, 'moved.img');
   renameSync(backing, moved);
   t.strictSame(await leasesOf(await openDaemon(t, { backing: moved })), []);
+});
+
+t.test('start: a file is no place for leases', async (t) => {
+  const directory = scratch(t);
+  const backing = join(directory, 'pmem0.img');
+  const stateDir = join(directory, 'file');
+  writeFileSync(stateDir, '');
+  const options = { backing, size: '64M', init: true };
+  await t.rejects(openDaemon(t, { ...options, stateDir }), { code: 'ENOTDIR' });
+  const below = join(directory, 'made', 'for', 'nothing');
+  await t.rejects(openDaemon(t, { ...options, stateDir: below, mount: 'x' }), { code: 'EINVAL' });
+  t.strictSame(readdirSync(directory), ['file'], 'nothing is left of the tries');
 });

@@ -154,6 +154,14 @@ t.test('a store: leases become smaller on a full disk, for as long as one likes'
   await again.close();
 });
 
+function idOf(index: number): string {
+  return String(index).padStart(26, '0');
+}
+
+function put(id: string): StoreChange {
+  return { kind: 'put', record: recordOf(id), deadlineMs: 1 };
+}
+
 t.test(
   'a store: very many leases end on a full disk, whatever is remembered of them',
   async (t) => {
@@ -162,9 +170,7 @@ t.test(
     const disk = mountSmallTmpfs(t, '64m');
     const directory = join(disk, 'state');
     const store = LmdbStore.open(directory);
-    const idOf = (index: number): string => String(index).padStart(26, '0');
     const all = Array.from({ length: COUNT }, (_, index) => idOf(index));
-    const put = (id: string): StoreChange => ({ kind: 'put', record: recordOf(id), deadlineMs: 1 });
     await store.commit(all.map(put));
     fillDisk(join(disk, 'filler'));
     // Failed writes of LMDB would be told by it, and damage the memory of the process.

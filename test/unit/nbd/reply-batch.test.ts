@@ -66,6 +66,18 @@ t.test('structured replies: data that a batch may be cut in does not end its rep
   t.strictSame(ends, [false, false, false, false, true]);
 });
 
+t.test('isWholeAlone: what would be one chunk, and is two behind what is gathered', async (t) => {
+  const { batch, request } = setUp('structured');
+  t.equal(batch.isWholeAlone(4096), false, 'nothing is gathered');
+  batch.data(request, DATA, 16_000);
+  t.equal(batch.isWholeAlone(4096), false, 'there is room behind it');
+  t.equal(batch.isWholeAlone(16_800), true);
+  t.equal(batch.isWholeAlone(32_768), false, 'it is two chunks however it is sent');
+  const other = setUp('simple');
+  other.batch.data(other.request, DATA, 16_000);
+  t.equal(other.batch.isWholeAlone(16_800), false, 'a simple reply has no chunks');
+});
+
 t.test('structured replies: a read fails by a chunk, a write by a simple reply', async (t) => {
   const { batch, request, wire } = setUp('structured');
   batch.error(request, NbdError.EIO);
