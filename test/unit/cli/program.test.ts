@@ -269,7 +269,11 @@ t.test('json: what no daemon answered is said likewise', async (t) => {
     [['stat', '--json'], 2, { code: 'usage', detail: "missing required argument 'PATH'" }],
     [['--json', 'statsu'], 2, { code: 'usage' }],
     [['truncate', 'a', 'x', '-p', 'p', '--json'], 2, { code: 'usage', detail: /^SIZE: / }],
-    [['status', '--json', '--url', unknown], 1, { code: 'EIO', status: 502, detail: 'daxd answered 502' }],
+    [
+      ['status', '--json', '--url', unknown],
+      1,
+      { code: 'EIO', status: 502, detail: 'daxd answered 502' },
+    ],
     [ls, 1, { code: 'ENOTDIR', detail: 'f is no directory: daxd cat shows its bytes' }],
     [['cat', 'f', '-p', 'p', '--json'], 2, { code: 'usage', detail: "unknown option '--json'" }],
   ] as const) {
