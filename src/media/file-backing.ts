@@ -9,6 +9,7 @@ import type { Backing, OpenBackingOptions } from './backing.js';
 import { createFile } from './create-file.js';
 import { FallocateMode, fallocate } from './fallocate.js';
 import { FileNote } from './file-note.js';
+import { refuseMounted } from './kernel-mounts.js';
 import { lockBacking } from './lock.js';
 import { mapWindows } from './map-windows.js';
 import type { Mapping } from './mapping.js';
@@ -80,7 +81,7 @@ export class FileBacking implements Backing {
   /**
    * Opens, locks and maps a file that is there; an empty one is given `options.sizeBytes` before.
    *
-   * @throws DaxdError EBUSY (another daxd has it), EINVAL (its size, or not a regular file),
+   * @throws DaxdError EBUSY (another daxd has it, or the kernel has mounted it), EINVAL (its size, or not a regular file),
    *   ENOSPC, or the errno of open(2) or mmap(2). The file is as it was.
    */
   static async open(path: string, options: OpenBackingOptions): Promise<FileBacking> {
@@ -88,6 +89,7 @@ export class FileBacking implements Backing {
     const handle = await openFile(path, flags);
     try {
       lockBacking(handle.fd, path);
+      if (options.readOnly !== true) refuseMounted(handle.fd, path);
       await fillIfEmpty(handle, path, options);
       return await FileBacking.#mapFile(path, handle, options);
     } catch (failure) {

@@ -18,6 +18,7 @@ import type { Logger } from '../../../src/lib/logger.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import type { OpenBackingOptions } from '../../../src/media/backing.js';
 import { openBacking } from '../../../src/media/open-backing.js';
+import { withLoopMount } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { mountSmallExt4 } from './mounts.js';
 
@@ -298,4 +299,21 @@ t.test('persistence: none on tmpfs, and where it is asked for, with a warning', 
     t.equal(backing.persistLatency.count, 0, 'persist had nothing to do');
     await backing.close();
   }
+});
+
+t.test('open: not while the kernel has it mounted for writing', async (t) => {
+  if (!requires(t, { root: true, commands: ['mkfs.ext4', 'mount', 'losetup'] })) return;
+  const { image } = setUp(t);
+  truncateSync(image, 16 * 2 ** 20);
+  execFileSync('mkfs.ext4', ['-q', image]);
+  const opened = async (): Promise<void> => (await openBacking(image, { log })).close();
+  await withLoopMount(image, 'rw', async (mountpoint) => {
+    await t.rejects(opened(), {
+      code: 'EBUSY',
+      message: new RegExp(`is mounted by the kernel on ${mountpoint}, through /dev/loop`),
+    });
+    await (await openBacking(image, { log, readOnly: true })).close();
+  });
+  await withLoopMount(image, 'ro', opened);
+  await opened();
 });
