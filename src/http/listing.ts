@@ -2,11 +2,15 @@ import { Readable } from 'node:stream';
 import { isUtf8 } from 'node:buffer';
 
 import { DaxdError } from '../lib/errno.js';
+import type { ErrorCode } from '../lib/errno.js';
 import type { FileSystem } from './control.js';
 import { unknownCursor } from './cursor.js';
 
 /** Entries that one piece of a streamed listing holds. */
 const ENTRIES_A_PIECE = 256;
+
+/** What is wrong with one inode, and with no other. */
+const UNREADABLE: ReadonlySet<ErrorCode> = new Set(['EBADMSG', 'EUCLEAN', 'EOPNOTSUPP']);
 
 /** A name in a directory as the filesystem gives it. */
 interface NamedInode {
@@ -76,19 +80,22 @@ function* listingPieces(
 
 /** One entry as JSON; none where it was removed since the names were read. */
 function show(fs: FileSystem, { name, type, inode }: NamedInode): string[] {
-  const size = sizeOf(fs, inode);
-  if (size === undefined) return [];
+  const known = knownOf(fs, inode);
+  if (known === undefined) return [];
   const named = isUtf8(name)
     ? { name: name.toString('utf8') }
     : { name_base64: name.toString('base64') };
-  return [JSON.stringify({ ...named, type, size, inode })];
+  return [JSON.stringify({ ...named, type, ...known, inode })];
 }
 
-function sizeOf(fs: FileSystem, inode: number): number | undefined {
+/** Of an inode that cannot be read its neighbours are listed all the same. */
+function knownOf(fs: FileSystem, inode: number): { size: number } | { error: string } | undefined {
   try {
-    return fs.stat(inode).size;
+    return { size: fs.stat(inode).size };
   } catch (error) {
-    if (error instanceof DaxdError && error.code === 'ENOENT') return undefined;
+    if (!(error instanceof DaxdError)) throw error;
+    if (error.code === 'ENOENT') return undefined;
+    if (UNREADABLE.has(error.code)) return { error: error.code };
     throw error;
   }
 }

@@ -27,9 +27,9 @@ export function addFileVerbs(program: Command, verb: VerbRunner): void {
     await terminal.table(
       entries,
       ['TYPE', 'SIZE', 'INODE', 'NAME'],
-      entries.map(({ type, size, inode, name, name_base64: raw }) => [
+      entries.map(({ type, size, error, inode, name, name_base64: raw }) => [
         type,
-        size,
+        size ?? error,
         inode,
         name ?? `base64:${raw}`,
       ]),

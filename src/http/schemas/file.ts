@@ -98,7 +98,12 @@ const DirectoryEntry = Type.Object({
   name: Type.Optional(Type.String()),
   name_base64: Type.Optional(Type.String({ description: 'in place of a name that is not UTF-8' })),
   type: FileType,
-  size: Type.Integer(),
+  size: Type.Optional(Type.Integer()),
+  error: Type.Optional(
+    Type.String({
+      description: 'in place of a size, where the inode cannot be read: EBADMSG, ...',
+    }),
+  ),
   inode: Type.Integer(),
 });
 

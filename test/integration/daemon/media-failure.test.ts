@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
+import { debugfs } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { fillDisk, mountSmallTmpfs } from '../media/mounts.js';
 import { openDaemon, scratch } from './set-up.js';
@@ -78,6 +79,39 @@ t.test('a sparse backing on a full disk: changes are ENOSPC until there is room'
   t.equal((await daemon.put(`${P1}/files/b`, large)).status, 201);
   t.equal((await daemon.post(`${P1}/mkdir`, { path: 'c' })).status, 201);
   t.equal((await daemon.get('/readyz')).status, 200);
+});
+
+t.test('a directory with an inode that cannot be read shows all names', async (t) => {
+  if (!requires(t, { commands: ['debugfs'] })) return;
+  const backing = join(scratch(t), 'pmem0.img');
+  const first = await openDaemon(t, { backing, size: '64M', init: true });
+  for (const name of ['a', 'b']) await first.put(`${P1}/files/${name}`, 'hello');
+  const start = (await first.get('/v1/device')).body.namespace.data_offset;
+  const [{ start: offset }] = (await first.get('/v1/partitions')).body;
+  await first.close();
+  const found = debugfs(`${backing}?offset=${start + offset}`, 'imap /a');
+  const [, block, within] = /block (\d+), offset (0x[0-9a-f]+)/.exec(found) ?? [];
+  const fd = openSync(backing, 'r+');
+  // Its generation, which its checksum covers.
+  const at = start + offset + Number(block) * 4096 + Number(within) + 0x64;
+  writeSync(fd, Buffer.from([0xff, 0xfe, 0xfd, 0xfc]), 0, 4, at);
+  closeSync(fd);
+  const daemon = await openDaemon(t, { backing });
+  const { entries } = (await daemon.get(`${P1}/files/`)).body;
+  const shown = entries.map(({ name, size, error }: Record<string, unknown>) => [
+    name,
+    size,
+    error,
+  ]);
+  t.match(
+    shown.find(([name]: unknown[]) => name === 'a'),
+    ['a', undefined, 'EBADMSG'],
+  );
+  t.match(
+    shown.find(([name]: unknown[]) => name === 'b'),
+    ['b', 5, undefined],
+  );
+  t.equal((await daemon.get(`${P1}/files/a`)).status, 500);
 });
 
 t.test('readyz: what the start was to mount and could not, until it is mounted', async (t) => {
