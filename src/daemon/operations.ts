@@ -265,6 +265,7 @@ export class Operations implements ChangeWatcher {
       blocked_by: this.#blockedBy(tracked),
       acknowledged: [...this.#options.acknowledgements(id)],
       ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
+      ...(ended && { outcome: outcomeOf(tracked) }),
       ...shownOutcome(id, kept?.outcome),
     };
   }
@@ -278,10 +279,7 @@ export class Operations implements ChangeWatcher {
   #announceEnd(tracked: Tracked): void {
     if (!tracked.isAnnounced) return;
     tracked.isAnnounced = false;
-    this.#options.events.push('operation.ended', {
-      ...this.#show(tracked),
-      outcome: outcomeOf(tracked),
-    });
+    this.#options.events.push('operation.ended', this.#show(tracked));
   }
 
   #logEnd(change: PendingChange): void {

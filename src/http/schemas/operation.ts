@@ -33,6 +33,12 @@ export const Operation = Type.Object({
         'how long it waits at most, from its start; where it revokes, how long each holder has',
     }),
   ),
+  outcome: Type.Optional(
+    Type.String({
+      description:
+        'of an ended one: done, why its wait was given up (cancelled, deadline, draining), or failed',
+    }),
+  ),
   result: Type.Optional(LayoutChanged),
   error: Type.Optional(Problem),
 });

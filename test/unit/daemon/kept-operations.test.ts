@@ -58,6 +58,7 @@ t.test('how an operation ended is known to the next daemon, as to this one', asy
   await done.work;
   const refused = begin(daemon, { change }, NEXT_ID);
   for (const { change: toy } of [done, refused]) toy.deadlineMs = ASKED.deadlineMs;
+  refused.change.givenUp = 'deadline';
   await refused.keep();
   clock.advance(60_000);
   refused.cancel(new HeldError('deadline', 'pages are pinned by lease a', ['a']));

@@ -106,9 +106,10 @@ t.test('get: answers at once, at the end, after the time, or when the asker leav
   await settle();
   t.equal(answers, 2, 'the file is being changed');
   change.state = 'ended';
+  change.wasBroken = true;
   operations.ended(change);
   const ended = await long;
-  t.match(ended, { done: true, state: 'ended' });
+  t.match(ended, { done: true, state: 'ended', outcome: 'done' });
   t.strictSame(ended.blocked_by, []);
   t.match(await operations.get('01A', 60_000, never), { done: true }, 'it is remembered');
   t.equal(clock.timers, 0, 'nobody looks again, no timer is left');
