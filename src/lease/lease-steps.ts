@@ -124,11 +124,10 @@ export class LeaseSteps {
     const { held, store, quarantine } = this.#options;
     // As at its end: what the filesystem keeps of it is freed once it is unpinned, whatever happens.
     const over = givenBack(lease, rest);
+    const smaller: StoreChange[] = [{ ...putOf(lease, rest), isLess: true }];
     const { deadlineMs } = lease;
-    await store.commit([
-      { ...putOf(lease, rest), isLess: true },
-      ...(over === undefined ? [] : [{ kind: 'put', record: over, deadlineMs } as const]),
-    ]);
+    if (over !== undefined) smaller.push({ kind: 'put', record: over, deadlineMs });
+    await store.commit(smaller);
     held.shrink(lease, rest);
     if (over !== undefined) await quarantine.free(over);
   }

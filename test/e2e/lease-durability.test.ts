@@ -175,7 +175,7 @@ t.test('control: with a 202 before its commit, some are early', async (t) => {
 
 t.test('control: with a partial release before its commit, some are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const text = 'await store.commit([putOf(lease, rest)]);';
+  const text = 'await store.commit(smaller);';
   const program = mutant(t, 'lease/lease-steps.js', text, text.replace('await', 'void'));
   const { early } = await judge(t, program);
   t.ok(early > 0, `${early} are early`);
