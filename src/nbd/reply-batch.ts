@@ -1,3 +1,4 @@
+import { PAGE_SIZE } from '../lib/units.js';
 import { assert } from '../lib/assert.js';
 import type { Arena } from '../media/arena.js';
 import type { Iovecs } from './iovecs.js';
@@ -26,10 +27,11 @@ const REPLY_HEAD_BYTES_MAX = EXTENDED_REPLY_BYTES + OFFSET_BYTES;
 export const WRITE_REPLY_BYTES_MAX = EXTENDED_REPLY_BYTES + ERROR_BYTES;
 
 /**
- * What sendmsg copies first, or nothing of it: data in there that turns out to be unreadable can
- * still be answered with an error, so that a chunk of it may be the last of its reply. What comes
- * behind may be cut anywhere, in the middle of a chunk too. There an empty chunk ends a reply, or
- * one that says what went wrong. A Unix socket takes 36 KiB (unix_stream_sendmsg).
+ * What sendmsg copies first, or nothing of it: data of one page in there that turns out to be
+ * unreadable can still be answered with an error, so that a chunk of it may be the last of its
+ * reply. What comes behind may be cut anywhere, in the middle of a chunk too; and over TCP so may
+ * what is longer than a page. There an empty chunk ends a reply, or one that says what went wrong.
+ * A Unix socket takes 36 KiB (unix_stream_sendmsg).
  */
 const WHOLE_BYTES_MAX = 32 * 1024;
 
@@ -136,10 +138,9 @@ export class ReplyBatch {
    *
    * @hot Once a read.
    */
-  isWholeAlone(length: number): boolean {
-    if (this.#style === 'simple' || this.bytes === 0) return false;
-    const bytes = this.dataHeadBytes + length;
-    return bytes <= WHOLE_BYTES_MAX && this.bytes + bytes > WHOLE_BYTES_MAX;
+  isWholeAlone(address: number, length: number): boolean {
+    if (this.#style === 'simple' || !isWithinPage(address, length)) return false;
+    return this.bytes + this.dataHeadBytes + length > WHOLE_BYTES_MAX;
   }
 
   /**
@@ -149,8 +150,8 @@ export class ReplyBatch {
    */
   data(request: Request, address: number, length: number): void {
     const headAt = this.#used;
-    const isLast =
-      this.#style === 'simple' || this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
+    const isWhole = this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
+    const isLast = this.#style === 'simple' || (isWhole && isWithinPage(address, length));
     if (this.#style === 'simple') this.#simple(request, 0);
     else if (length === 0) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
     else this.#dataHead(request, length, isLast ? DONE : 0);
@@ -257,3 +258,8 @@ const HEAD_BYTES: Readonly<Record<ReplyStyle, number>> = {
   structured: STRUCTURED_REPLY_BYTES,
   extended: EXTENDED_REPLY_BYTES,
 };
+
+/** Whether data is all readable or all bad. */
+function isWithinPage(address: number, length: number): boolean {
+  return (address % PAGE_SIZE) + length <= PAGE_SIZE;
+}

@@ -156,8 +156,9 @@ export class Transmission {
   /** @hot Once a read. */
   #read(): void {
     const { offset, length } = this.#request;
-    if (this.#replies.isWholeAlone(length)) this.#send();
-    this.#replies.data(this.#request, this.#access.addressOf(offset, length), length);
+    const address = this.#access.addressOf(offset, length);
+    if (this.#replies.isWholeAlone(address, length)) this.#send();
+    this.#replies.data(this.#request, address, length);
     this.#counters.countRead(length);
     this.#count(this.#request, NbdError.None);
     this.#incoming.expectHeaders();

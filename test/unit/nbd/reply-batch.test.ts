@@ -41,41 +41,44 @@ t.test('simple replies: header, then data; no data behind an error', async (t) =
   t.strictSame(wire(), [simple('00000000'), '0+4096', simple('00000016') + simple('00000000')]);
 });
 
-t.test('structured replies: the first data ends its reply, what is behind does not', async (t) => {
-  const { batch, request, wire } = setUp('structured');
-  batch.data(request, DATA, 16_384);
-  batch.data(request, DATA, 16_385);
-  t.strictSame(wire(), [
-    `668e33ef00010001${COOKIE}00004008${OFFSET}`,
-    '0+16384',
-    `668e33ef00000001${COOKIE}00004009${OFFSET}`,
-    '0+16385',
-    `668e33ef00010000${COOKIE}00000000`,
-  ]);
-});
+t.test(
+  'structured replies: data of one page ends its reply, what is longer does not',
+  async (t) => {
+    const { batch, request, wire } = setUp('structured');
+    batch.data(request, DATA, 4096);
+    batch.data(request, DATA + 1, 4096);
+    t.strictSame(wire(), [
+      `668e33ef00010001${COOKIE}00001008${OFFSET}`,
+      '0+4096',
+      `668e33ef00000001${COOKIE}00001008${OFFSET}`,
+      '1+4096',
+      `668e33ef00010000${COOKIE}00000000`,
+    ]);
+  },
+);
 
 t.test('structured replies: data that a batch may be cut in does not end its reply', async (t) => {
   const { batch, request } = setUp('structured');
-  const firstPieces: number[] = [];
-  for (let bytes = 0; bytes <= 32_768; bytes = batch.bytes) {
-    if (batch.lacksRoom(0)) t.fail('there is room for all');
-    firstPieces.push(batch.iovecs.count);
-    batch.data(request, DATA, 7000);
+  const pieces: number[] = [];
+  for (const length of [24_000, 4096, 4096, 4096]) {
+    batch.data(request, DATA, length);
+    // The last piece of data; an empty chunk may stand behind it.
+    pieces.push(batch.dataLengthOf(batch.iovecs.count - 1) > 0 ? 1 : 2);
   }
-  const ends = firstPieces.map((piece) => batch.endsWithChunk(piece === 0 ? 1 : piece + 1));
-  t.strictSame(ends, [false, false, false, false, true]);
+  t.strictSame(pieces, [2, 1, 1, 2], 'longer than a page, twice within 32 KiB, and behind them');
 });
 
 t.test('isWholeAlone: what would be one chunk, and is two behind what is gathered', async (t) => {
   const { batch, request } = setUp('structured');
-  t.equal(batch.isWholeAlone(4096), false, 'nothing is gathered');
+  t.equal(batch.isWholeAlone(DATA, 4096), false, 'nothing is gathered');
   batch.data(request, DATA, 16_000);
-  t.equal(batch.isWholeAlone(4096), false, 'there is room behind it');
-  t.equal(batch.isWholeAlone(16_800), true);
-  t.equal(batch.isWholeAlone(32_768), false, 'it is two chunks however it is sent');
+  t.equal(batch.isWholeAlone(DATA, 4096), false, 'there is room behind it');
+  batch.data(request, DATA, 16_000);
+  t.equal(batch.isWholeAlone(DATA, 4096), true);
+  t.equal(batch.isWholeAlone(DATA + 1, 4096), false, 'it is two chunks however it is sent');
   const other = setUp('simple');
-  other.batch.data(other.request, DATA, 16_000);
-  t.equal(other.batch.isWholeAlone(16_800), false, 'a simple reply has no chunks');
+  other.batch.data(other.request, DATA, 32_000);
+  t.equal(other.batch.isWholeAlone(DATA, 4096), false, 'a simple reply has no chunks');
 });
 
 t.test('structured replies: a read fails by a chunk, a write by a simple reply', async (t) => {
