@@ -4,23 +4,14 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { silentLogger, type Logger } from '../../../src/lib/logger.js';
+import { silentLogger } from '../../../src/lib/logger.js';
 import { openBacking } from '../../../src/media/open-backing.js';
 import { scratchDirectory } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { fillDisk, mountSmallExt4 } from './mounts.js';
+import { warnings } from './warnings.js';
 
 const log = silentLogger;
-
-interface Warnings {
-  readonly log: Logger;
-  readonly messages: string[];
-}
-
-function warnings(): Warnings {
-  const messages: string[] = [];
-  return { messages, log: { ...silentLogger, warn: (_, message) => void messages.push(message) } };
-}
 
 /** A file of 64 extents, whose tree takes a block of its own: as many blocks as pages, and a hole. */
 function makeHoley(path: string): number {

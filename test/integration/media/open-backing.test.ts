@@ -14,25 +14,15 @@ import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
 
-import type { Logger } from '../../../src/lib/logger.js';
 import { silentLogger } from '../../../src/lib/logger.js';
 import type { OpenBackingOptions } from '../../../src/media/backing.js';
 import { openBacking } from '../../../src/media/open-backing.js';
 import { withLoopMount } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { mountSmallExt4 } from './mounts.js';
+import { warnings } from './warnings.js';
 
 const log = silentLogger;
-
-interface Warnings {
-  readonly log: Logger;
-  readonly messages: string[];
-}
-
-function warnings(): Warnings {
-  const messages: string[] = [];
-  return { messages, log: { ...silentLogger, warn: (_, message) => void messages.push(message) } };
-}
 
 /** A folder with an allocated image of 16 pages that holds 0x5a. */
 function setUp(t: Test): { directory: string; image: string } {
