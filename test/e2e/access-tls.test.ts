@@ -10,9 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
 import { makeCertificates } from '../support/nbd/certificates.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { bearer } from './bearer.js';
 import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { bearer } from './bearer.js';
 import { curl, post, runVerb, startDaxd, startRefused } from './daxd.js';
 

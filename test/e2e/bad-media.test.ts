@@ -10,8 +10,8 @@ import {
   decodeInfoBlock,
   encodeInfoBlock,
 } from '../../src/nvdimm/info-block.js';
-import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, startDaxd, startRefused } from './daxd.js';
 import { copySparse, kernelImages, sameBytes } from './images.js';
 

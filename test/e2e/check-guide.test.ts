@@ -6,8 +6,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { runVerb, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
 import { guideBlocks, installDaxd, runScript } from './guide.js';

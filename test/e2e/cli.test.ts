@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 
 import t from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { BIN, curl, post, runVerb, startDaxd } from './daxd.js';
 
 /** A verb whose standard output takes nothing. */

@@ -12,15 +12,15 @@ import type { Test } from 'tap';
 import { Daxd } from '../../src/client/daxd.js';
 import type { Lease } from '../../src/client/daxd.js';
 import { systemClock } from '../../src/lib/clock.js';
-import { scratch } from '../integration/daemon/set-up.js';
 import { bytesAt } from '../support/bytes-at.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, startCurl, startDaxd } from './daxd.js';
 
 const SIZE = 12_288;
 
 async function setUp(t: Test) {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const socket = `unix:${join(directory, 'daxd.sock')}`;
   const args = ['--backing', backing, '--size', '64M', '--init', '--listen', socket];
@@ -160,7 +160,7 @@ t.test('buffers: EOPNOTSUPP where koffi is not there; the rest needs Node alone'
 
 /** Runs a program that leases, maps and does as told, from a copy of the package. */
 function run(t: Test, socket: string, then: string, packageRoot: string) {
-  const program = join(scratch(t), 'program.mjs');
+  const program = join(temporaryDirectory(t), 'program.mjs');
   writeFileSync(
     program,
     `import { Daxd } from ${JSON.stringify(join(packageRoot, 'dist/client/daxd.js'))};

@@ -9,8 +9,8 @@ import t from 'tap';
 import type { Test } from 'tap';
 import ts from 'typescript';
 
-import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, startDaxd } from './daxd.js';
 import { guideBlocks, installDaxd, runScript } from './guide.js';
 
@@ -25,7 +25,7 @@ function program(language: string): string {
 }
 
 async function setUp(t: Test) {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const socket = join(directory, 'daxd.sock');
   const listen = ['--listen', `unix:${socket}`];

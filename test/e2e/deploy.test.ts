@@ -10,6 +10,7 @@ import type { Test } from 'tap';
 
 import { freePort } from '../support/free-port.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, startCurl, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
@@ -113,7 +114,7 @@ async function returnsData(prometheus: string, query: string): Promise<boolean> 
 
 t.test('dashboard: every expression returns data', { timeout: 180_000 }, async (t) => {
   if (!requires(t, { commands: ['prometheus', 'curl', 'nbdcopy'] })) return;
-  const directory = t.testdir({});
+  const directory = temporaryDirectory(t);
   const image = join(directory, 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', image, '--size', '64M', '--init']);
   const host = new URL(daxd.url).host;

@@ -22,10 +22,11 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { fsck, scratchDirectory } from '../support/ext4-image.js';
+import { fsck } from '../support/ext4-image.js';
 import { bytesAt } from '../support/bytes-at.js';
 import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, partitionOffset, post, startCurl, startDaxd } from './daxd.js';
 import { eventually } from './nbd.js';
 

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, metric, post, startCurl, startDaxd } from './daxd.js';
 import { watchEvents } from './events.js';
 
@@ -18,7 +18,7 @@ const ASKED = {
 };
 
 async function setUp(t: Test) {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', backing, '--size', '64M', '--init']);
   const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
   await curl('-X', 'PUT', '--data-binary', 'x'.repeat(16384), `${p1}/files/a`);

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 
 import type { Test } from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
 import { unpackKernelNamespace } from '../support/fixture.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 
 /** A copy of the kernel's namespace for one test, and the one that nobody touches. */
 export interface KernelImage {

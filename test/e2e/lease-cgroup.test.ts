@@ -4,9 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratch } from '../integration/daemon/set-up.js';
 import { TestCgroup, kill, mountCgroup2 } from '../support/cgroup2.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, runVerb, startCurl, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
@@ -44,7 +44,7 @@ t.test('cgroup: the end of its last process ends the lease, and what waits goes 
   const point = mountCgroup2(t);
   if (point === undefined) return;
   const cgroup = TestCgroup.make(t, point);
-  const args = ['--backing', join(scratch(t), 'pmem0.img')];
+  const args = ['--backing', join(temporaryDirectory(t), 'pmem0.img')];
   const daxd = await startDaxd(t, [...args, '--size', '64M', '--init']);
   const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
   await curl('-X', 'PUT', '--data-binary', 'hello world', `${p1}/files/a`);
@@ -79,7 +79,7 @@ t.test(
     if (!requires(t, { commands: ['curl'] })) return;
     const point = mountCgroup2(t);
     if (point === undefined) return;
-    const args = ['--backing', join(scratch(t), 'pmem0.img')];
+    const args = ['--backing', join(temporaryDirectory(t), 'pmem0.img')];
     const first = await startDaxd(t, [...args, '--size', '64M', '--init']);
     await curl('-X', 'PUT', '--data-binary', 'hello', `${first.url}/v1/partitions/pmem0p1/files/a`);
     const paths = ['kept', 'ended', 'again'].map((name) => `/daxd-test-${process.pid}-${name}`);
@@ -118,7 +118,7 @@ t.test('cgroup: what cannot hold a lease is refused', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const point = mountCgroup2(t);
   if (point === undefined) return;
-  const args = ['--backing', join(scratch(t), 'pmem0.img')];
+  const args = ['--backing', join(temporaryDirectory(t), 'pmem0.img')];
   const daxd = await startDaxd(t, [...args, '--size', '64M', '--init']);
   await curl('-X', 'PUT', '--data-binary', 'hello', `${daxd.url}/v1/partitions/pmem0p1/files/a`);
   const cgroup = TestCgroup.make(t, point);

@@ -1,15 +1,14 @@
 /** Leases that end when the connection of their holder does: the kernel closes that of a dead one. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, startDaxd, startCurl, until, whenDraining } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
@@ -31,13 +30,9 @@ setInterval(() => {}, 1000);
 
 /** A daemon with one file, on TCP and on a Unix socket. */
 async function setUp(t: Test) {
-  const directory = t.testdir({});
+  const directory = temporaryDirectory(t);
   const image = join(directory, 'pmem0.img');
-  const short = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => {
-    rmSync(short, { recursive: true });
-  });
-  const socket = join(short, 'http.sock');
+  const socket = join(directory, 'http.sock');
   const args = ['--backing', image, '--listen', `unix:${socket}`];
   const daxd = await startDaxd(t, [...args, '--size', '32M', '--init']);
   const file = `${daxd.url}/v1/partitions/pmem0p1/files/a`;

@@ -8,8 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
@@ -42,7 +42,7 @@ for (const [what, options] of [
 ] as const) {
   t.test(`a holder is not taken for gone where daxd sees other ${what}`, async (t) => {
     if (!requires(t, { commands: ['curl', 'unshare'], root: true })) return;
-    const args = ['--backing', join(scratch(t), 'pmem0.img')];
+    const args = ['--backing', join(temporaryDirectory(t), 'pmem0.img')];
     const first = await startDaxd(t, [...args, '--size', '64M', '--init']);
     await curl('-X', 'PUT', '--data-binary', 'hello', `${first.url}/v1/partitions/pmem0p1/files/a`);
     const { child, pid, pid_start } = await startHolder(t);

@@ -12,10 +12,11 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { PAGE_SIZE } from '../../src/lib/units.js';
-import { fsck, scratchDirectory } from '../support/ext4-image.js';
+import { fsck } from '../support/ext4-image.js';
 import { extract } from '../support/extract.js';
 import { testSeed, times } from '../support/random-test.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { CrashLedger, pagesUnder } from './crash-ledger.js';
 import type { Extent } from './crash-ledger.js';

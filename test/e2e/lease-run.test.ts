@@ -8,14 +8,14 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { toyDaemon } from '../integration/client/set-up.js';
-import { scratch } from '../integration/daemon/set-up.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, post, runVerb, startCurl, startDaxd, until } from './daxd.js';
 
 const BIN = resolve('bin/daxd.js');
 
 async function setUp(t: Test) {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', backing, '--size', '64M', '--init']);
   const p1 = `${daxd.url}/v1/partitions/pmem0p1`;
   await curl('-X', 'PUT', '--data-binary', 'hello world', `${p1}/files/a`);

@@ -2,8 +2,7 @@ import { cpSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'no
 import { join, resolve } from 'node:path';
 
 import type { Test } from 'tap';
-
-import { scratchDirectory } from '../support/ext4-image.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 
 /**
  * A copy of the built product with one place of one file other than it is. It runs from the

@@ -7,10 +7,10 @@ import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { mountSmallExt4, mountSmallTmpfs } from '../integration/media/mounts.js';
-import { scratchDirectory } from '../support/ext4-image.js';
 import { Command, CommandFlag, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl } from './daxd.js';
 import { addPartition, eventually, isRunning, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';

@@ -7,13 +7,14 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { runJudge, scratchDirectory } from '../support/ext4-image.js';
+import { runJudge } from '../support/ext4-image.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeInfoRequest, encodeOption } from '../support/nbd/option.js';
 import { encodeRequest } from '../support/nbd/message.js';
 import { Command, Option, OptionReplyType } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, metric, runVerb, startDaxd, startRefused } from './daxd.js';
 import { clientCounts, eventually, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';

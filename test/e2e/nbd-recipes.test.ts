@@ -7,8 +7,8 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { scratchDirectory } from '../support/ext4-image.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';

@@ -6,10 +6,11 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { runJudge, scratchDirectory } from '../support/ext4-image.js';
+import { runJudge } from '../support/ext4-image.js';
 import { makeCertificates, makePsk } from '../support/nbd/certificates.js';
 import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { sameBytes } from './images.js';
 import { mustRun } from './must-run.js';

@@ -7,7 +7,6 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { scratchDirectory } from '../support/ext4-image.js';
 import { clientCertificate, makeCertificates } from '../support/nbd/certificates.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeRequest } from '../support/nbd/message.js';
@@ -15,6 +14,7 @@ import type { HeaderStyle } from '../support/nbd/message.js';
 import { ChunkType, Command, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { anonymousBytes, isRunning, startNbd } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 

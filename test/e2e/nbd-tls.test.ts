@@ -9,7 +9,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
-import { runJudge, scratchDirectory } from '../support/ext4-image.js';
+import { runJudge } from '../support/ext4-image.js';
 import { clientCertificate, makeCertificates } from '../support/nbd/certificates.js';
 import { NbdConnection } from '../support/nbd/connection.js';
 import { encodeRequest } from '../support/nbd/message.js';
@@ -18,6 +18,7 @@ import { Command, Option, OptionReplyType, TransmissionFlag } from '../support/n
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { testSeed } from '../support/random-test.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { metric, startRefused } from './daxd.js';
 import { isServed, wrongRequests } from './nbd-errors.js';

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Test } from 'tap';
 
 import type { NbdAddress } from '../support/nbd/connection.js';
-import { scratchDirectory } from '../support/ext4-image.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, post, startDaxd } from './daxd.js';
 import type { Daxd } from './daxd.js';
 

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 
 import t from 'tap';
 
-import { scratchDirectory } from '../support/ext4-image.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, metric, post, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 

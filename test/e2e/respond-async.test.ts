@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import type { Test } from 'tap';
 
-import { scratch } from '../integration/daemon/set-up.js';
 import { fsck, runJudge } from '../support/ext4-image.js';
 import { extract } from '../support/extract.js';
 import { requires } from '../support/requires.js';
+import { temporaryDirectory } from '../support/scratch-directory.js';
 import { curl, partitionOffset, post, startDaxd, until } from './daxd.js';
 import { watchEvents } from './events.js';
 
@@ -14,7 +14,7 @@ const SIZE = 16384;
 const ASYNC = ['-H', 'Prefer: respond-async'];
 
 async function setUp(t: Test) {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const daxd = await startDaxd(t, ['--backing', backing, '--size', '64M', '--init']);
   const { url } = daxd;

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import { GIB, MIB } from '../../src/lib/units.js';
-import { makeImage, runJudge, scratchDirectory } from '../support/ext4-image.js';
+import { makeImage, runJudge } from '../support/ext4-image.js';
 import { times } from '../support/random-test.js';
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, type Daxd, post, startDaxd } from './daxd.js';
 
 const TIB = 1024 * GIB;

@@ -1,10 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
 import {
-  existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -14,18 +12,6 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-import type { Test } from 'tap';
-
-/** A directory that goes when the test ends, in memory where the machine has /dev/shm. */
-export function scratchDirectory(t: Test): string {
-  const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
-  const directory = mkdtempSync(join(base, 'daxd-ext4-'));
-  t.teardown(() => {
-    rmSync(directory, { recursive: true, force: true });
-  });
-  return directory;
-}
 
 /** What a judge answered. */
 export interface Verdict {

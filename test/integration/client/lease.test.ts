@@ -8,7 +8,7 @@ import type { Test } from 'tap';
 import { Daxd } from '../../../src/client/daxd.js';
 import type { Lease } from '../../../src/client/daxd.js';
 import { until } from '../../e2e/daxd.js';
-import { scratch } from '../daemon/set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { TOY_LEASE, toyDaemon } from './set-up.js';
 
 const ASKED = {
@@ -128,7 +128,7 @@ t.test(
 );
 
 t.test('release: of a part, whose pages are cut off before the daemon is told', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   writeFileSync(backing, 'x'.repeat(12_288));
   const length = 12_288;
   const { toy, lease } = await setUp(t, {

@@ -9,7 +9,8 @@ import { Listener } from '../../../src/http/listeners.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { MIB } from '../../../src/lib/units.js';
-import { openDaemon, scratch } from './set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
+import { openDaemon } from './set-up.js';
 
 const P1 = '/v1/partitions/pmem0p1';
 const P2 = '/v1/partitions/pmem0p2';
@@ -17,7 +18,7 @@ const P2 = '/v1/partitions/pmem0p2';
 t.test(
   'open: --init makes a namespace, a partition and an ext4; the next start finds them',
   async (t) => {
-    const backing = join(scratch(t), 'pmem0.img');
+    const backing = join(temporaryDirectory(t), 'pmem0.img');
     const first = await openDaemon(t, { backing, size: '64M', init: true });
     t.match((await first.get('/v1/device')).body, {
       namespace: { mode: 'fsdax', map: 'dev', align: 2 * MIB },
@@ -29,11 +30,8 @@ t.test(
     t.equal((await first.put(`${P1}/files/a`, 'hello')).status, 201);
     t.strictSame(await first.close(), { held: [], isInOrder: true });
 
-    await t.rejects(
-      openDaemon(t, { backing, init: true }),
-      { code: 'EEXIST' },
-      'not blank any more',
-    );
+    const isBlankNoMore = { code: 'EEXIST' };
+    await t.rejects(openDaemon(t, { backing, init: true }), isBlankNoMore);
     const second = await openDaemon(t, { backing, size: '1G' });
     t.equal((await second.get('/v1/device')).body.backing.size, 64 * MIB, 'never resized');
     t.equal((await second.get(`${P1}/files/a`)).body, 'hello');
@@ -54,7 +52,7 @@ function failing<Of extends object>(
 }
 
 t.test('close: where an unmount fails, all else is given back', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const daemon = await openDaemon(t, { backing, size: '64M', init: true });
   t.equal((await daemon.put(`${P1}/files/a`, 'hello')).status, 201);
   const mend = failing(t, Mount.prototype, 'unmount', new DaxdError('EIO', 'no medium'));
@@ -65,7 +63,7 @@ t.test('close: where an unmount fails, all else is given back', async (t) => {
 });
 
 t.test('open: --force-raw is refused while leases of pages are kept', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const daemon = await openDaemon(t, { backing, size: '64M', init: true, mode: 'raw' });
   await daemon.post('/v1/partitions/pmem0p1/unmount');
   const asked = { partition: 'pmem0p1', offset: 0, length: 4096, access: 'read', ttl_ms: 60_000 };
@@ -80,7 +78,7 @@ t.test('open: --force-raw is refused while leases of pages are kept', async (t) 
 });
 
 t.test('mount: read_only false is refused where daxd writes nothing', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   await (await openDaemon(t, { backing, size: '64M', init: true })).close();
   const daemon = await openDaemon(t, { backing, readOnly: true, mount: 'none' });
   const refused = await daemon.post(`${P1}/mount`, { read_only: false });
@@ -90,7 +88,7 @@ t.test('mount: read_only false is refused where daxd writes nothing', async (t) 
 });
 
 t.test('open: where giving back fails, too, the reason of the start is what is said', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   await (await openDaemon(t, { backing, size: '64M', init: true })).close();
   failing(t, Mount.prototype, 'unmount', new DaxdError('EIO', 'no medium'));
   failing(t, Listener, 'open', new DaxdError('EEXIST', 'taken meanwhile'));
@@ -98,7 +96,7 @@ t.test('open: where giving back fails, too, the reason of the start is what is s
 });
 
 t.test('open: a failure gives everything back', async (t) => {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const socket = join(directory, 'taken');
   writeFileSync(socket, '');
@@ -135,7 +133,7 @@ t.test('open: a failure gives everything back', async (t) => {
 });
 
 t.test('partitions: a new one shows no failure of a deleted one of its name', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, remove } = await openDaemon(t, { backing, size: '96M', init: true });
   await post(`${P1}/unmount`);
   await remove(P1);
@@ -157,7 +155,7 @@ t.test('partitions: a new one shows no failure of a deleted one of its name', as
 });
 
 t.test('partitions: added, formatted, mounted, unmounted, deleted', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put, remove } = await openDaemon(t, { backing, size: '96M', init: true });
   t.equal((await remove(P1)).body.code, 'EBUSY', 'it is mounted');
   t.match((await post(`${P1}/mount`)).body, { code: 'EBUSY' });
@@ -190,7 +188,7 @@ t.test('partitions: added, formatted, mounted, unmounted, deleted', async (t) =>
 });
 
 t.test('restart: the same media after the clock was set back', async (t) => {
-  const options = { backing: join(scratch(t), 'pmem0.img'), size: '64M', init: true };
+  const options = { backing: join(temporaryDirectory(t), 'pmem0.img'), size: '64M', init: true };
   let aheadMs = 3_600_000;
   const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs };
   const first = await openDaemon(t, options, clock);
@@ -206,7 +204,7 @@ t.test('restart: the same media after the clock was set back', async (t) => {
 });
 
 t.test('restart: the holder of a raw lease stored over an old ext4', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const first = await openDaemon(t, { backing, size: '64M', init: true });
   await first.post(`${P1}/unmount`);
   const terms = { offset: 0, length: 4096, access: 'write', ttl_ms: 60_000 };
@@ -223,7 +221,7 @@ t.test('restart: the holder of a raw lease stored over an old ext4', async (t) =
 t.test(
   'leases: on a raw partition they keep it from being mounted, on files from being unmounted',
   async (t) => {
-    const backing = join(scratch(t), 'pmem0.img');
+    const backing = join(temporaryDirectory(t), 'pmem0.img');
     const { get, post, put, remove } = await openDaemon(t, { backing, size: '64M', init: true });
     const asked = { partition: 'pmem0p1', offset: 0, length: 4096, access: 'write', ttl_ms: 5_000 };
     await put(`${P1}/files/a`, 'hello');
@@ -245,7 +243,7 @@ t.test(
 );
 
 t.test('mount: a filesystem that will not mount shows why, and the daemon goes on', async (t) => {
-  const backing = join(scratch(t), 'noise.img');
+  const backing = join(temporaryDirectory(t), 'noise.img');
   const bytes = Buffer.alloc(32 * MIB);
   bytes.writeUInt16LE(0xef53, 1080);
   writeFileSync(backing, bytes);
@@ -258,7 +256,7 @@ t.test('mount: a filesystem that will not mount shows why, and the daemon goes o
 });
 
 t.test('close: leases go on with the next daemon, and the media are clean', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const first = await openDaemon(t, { backing, size: '64M', init: true });
   await first.put(`${P1}/files/a`, 'hello');
   const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 5, access: 'read' };
@@ -274,7 +272,7 @@ t.test('close: leases go on with the next daemon, and the media are clean', asyn
 });
 
 t.test('files: every call on a real ext4', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put, remove } = await openDaemon(t, { backing, size: '64M', init: true });
   const content = 'x'.repeat(20_000);
   t.equal((await put(`${P1}/files/a`, content)).status, 201);
@@ -311,7 +309,7 @@ t.test('files: every call on a real ext4', async (t) => {
 });
 
 t.test('leases of files keep raw ones off, though nothing is mounted', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const lease = { partition: 'pmem0p1', offset: 0, length: 4096, ttl_ms: 60_000 };
   const first = await openDaemon(t, { backing, size: '64M', init: true });
   await first.put(`${P1}/files/a`, 'x'.repeat(4096));

@@ -10,7 +10,7 @@ import { Lease } from '../../../src/lease/lease.js';
 import { FENCES_MAX, LEASE_EXTENTS_MAX } from '../../../src/lease/limits.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import { systemCodeOf } from '../../../src/lib/errno.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { recordOf } from '../lease/records.js';
 
 /** A fence command of these lines of shell, which notes its environment and its input. */

@@ -2,13 +2,14 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
-import { openDaemon, scratch } from './set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
+import { openDaemon } from './set-up.js';
 
 const P1 = '/v1/partitions/pmem0p1';
 const BLOCK = 4096;
 
 t.test('names: links, nodes and renames on a real ext4', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put, remove } = await openDaemon(t, { backing, size: '64M', init: true });
   await put(`${P1}/files/a`, 'one');
   t.equal((await post(`${P1}/link`, { from: 'a', to: 'b' })).status, 204);
@@ -36,7 +37,7 @@ t.test('names: links, nodes and renames on a real ext4', async (t) => {
 });
 
 t.test('attributes: PATCH, extended attributes and statfs on a real ext4', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put, putJson, patch, remove } = await openDaemon(t, {
     backing,
     size: '64M',
@@ -87,7 +88,7 @@ t.test('attributes: PATCH, extended attributes and statfs on a real ext4', async
 });
 
 t.test('content: append, exclusive, shifted ranges and seek on a real ext4', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put } = await openDaemon(t, { backing, size: '64M', init: true });
   const log = `${P1}/files/log`;
   t.equal((await put(`${log}?append=true`, 'first')).status, 201);
@@ -137,7 +138,7 @@ t.test('content: append, exclusive, shifted ranges and seek on a real ext4', asy
 });
 
 t.test('leased files: unlink answers at once, shifted ranges wait', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const { get, post, put, remove } = await openDaemon(t, { backing, size: '64M', init: true });
   await put(`${P1}/files/a`, 'x'.repeat(8 * BLOCK));
   const before = (await get(`${P1}/statfs`)).body.free_bytes;

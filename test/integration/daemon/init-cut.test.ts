@@ -16,7 +16,7 @@ import { bytesOf } from '../../support/backing-bytes.js';
 import { fsck } from '../../support/ext4-image.js';
 import { MemoryBacking } from '../../support/memory-backing.js';
 import { requires } from '../../support/requires.js';
-import { scratch } from './set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 const SIZE = 24 * MIB;
 const INIT = { required: true, mode: 'fsdax', map: 'dev', alignBytes: 2 * MIB } as const;
@@ -58,7 +58,7 @@ t.test('--init that was cut short anywhere is begun anew by the next one', async
   // The last one is whole but for the mark, which is gone from the map already.
   const unfinished = states.slice(0, -1);
   t.ok(unfinished.length > 10, `${unfinished.length} cuts`);
-  const image = join(scratch(t), 'image');
+  const image = join(temporaryDirectory(t), 'image');
   for (const [i, bytes] of unfinished.entries()) {
     const init = i % 2 === 0 ? INIT : ON_FIRST_START;
     const backing = backingOf(bytes);
@@ -79,7 +79,7 @@ t.test('--init that was cut short anywhere is begun anew by the next one', async
 
 t.test('without --init media that were cut are refused, or looked at, and stay', async (t) => {
   const states = await cuts();
-  const path = join(scratch(t), 'image');
+  const path = join(temporaryDirectory(t), 'image');
   // The last one but one has the filesystem, and could be stored to.
   for (const state of [states.at(5), states.at(-2)]) {
     assert(state !== undefined, 'there are many cuts');

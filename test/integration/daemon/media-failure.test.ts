@@ -5,13 +5,14 @@ import t from 'tap';
 
 import { debugfs } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { fillDisk, mountSmallTmpfs } from '../media/mounts.js';
-import { openDaemon, scratch } from './set-up.js';
+import { openDaemon } from './set-up.js';
 
 const P1 = '/v1/partitions/pmem0p1';
 
 t.test('readyz: after an error of the media it says which filesystem is read-only', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const daemon = await openDaemon(t, { backing, size: '64M', init: true });
   t.equal((await daemon.put(`${P1}/files/a`, 'hello')).status, 201);
   t.match(await daemon.get('/readyz'), { status: 200, body: { ready: true } });
@@ -36,7 +37,7 @@ t.test('readyz: after an error of the media it says which filesystem is read-onl
 t.test(
   'a backing that shrank: reads and grants are EIO, readyz says so, daxd goes on',
   async (t) => {
-    const backing = join(scratch(t), 'pmem0.img');
+    const backing = join(temporaryDirectory(t), 'pmem0.img');
     const daemon = await openDaemon(t, { backing, size: '64M', init: true });
     const content = 'x'.repeat(1024 * 1024);
     for (let i = 0; i < 30; i++) await daemon.put(`${P1}/files/${i}`, content);
@@ -83,7 +84,7 @@ t.test('a sparse backing on a full disk: changes are ENOSPC until there is room'
 
 t.test('a directory with an inode that cannot be read shows all names', async (t) => {
   if (!requires(t, { commands: ['debugfs'] })) return;
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const first = await openDaemon(t, { backing, size: '64M', init: true });
   for (const name of ['a', 'b']) await first.put(`${P1}/files/${name}`, 'hello');
   const start = (await first.get('/v1/device')).body.namespace.data_offset;
@@ -115,7 +116,7 @@ t.test('a directory with an inode that cannot be read shows all names', async (t
 });
 
 t.test('readyz: what the start was to mount and could not, until it is mounted', async (t) => {
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const first = await openDaemon(t, { backing, size: '64M', init: true });
   const start = (await first.get('/v1/device')).body.namespace.data_offset;
   const [{ start: offset }] = (await first.get('/v1/partitions')).body;

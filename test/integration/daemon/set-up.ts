@@ -1,7 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
 import type { Test } from 'tap';
 
 import { loadServeConfig } from '../../../src/config/load.js';
@@ -10,15 +6,6 @@ import type { Closed } from '../../../src/daemon/daemon.js';
 import { systemClock } from '../../../src/lib/clock.js';
 import type { Clock } from '../../../src/lib/clock.js';
 import { silentLogger } from '../../../src/lib/logger.js';
-
-/** A directory that goes with the test. */
-export function scratch(t: Test): string {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => {
-    rmSync(directory, { recursive: true, force: true });
-  });
-  return directory;
-}
 
 /** What a call was answered; the body is parsed where it is JSON. */
 interface Answer {

@@ -15,14 +15,15 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { requires } from '../../support/requires.js';
-import { openDaemon, scratch } from './set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
+import { openDaemon } from './set-up.js';
 import type { OpenDaemon } from './set-up.js';
 
 const LEASE = { partition: 'pmem0p1', path: 'a', offset: 0, length: 4096, access: 'read' };
 
 /** A backing whose file `a` is leased, and which no daemon has open. */
 async function leasedBacking(t: Test): Promise<{ backing: string; directory: string; id: string }> {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const daemon = await openDaemon(t, { backing, size: '64M', init: true });
   await daemon.put('/v1/partitions/pmem0p1/files/a', 'x'.repeat(4096));
@@ -151,7 +152,7 @@ t.test('the note is there while leases are kept, and no longer', async (t) => {
 });
 
 t.test('start: a file is no place for leases', async (t) => {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const backing = join(directory, 'pmem0.img');
   const stateDir = join(directory, 'file');
   writeFileSync(stateDir, '');

@@ -6,11 +6,12 @@ import t from 'tap';
 import { runJudge } from '../../support/ext4-image.js';
 import { overlapEntries } from '../../support/overlapping-entries.js';
 import { requires } from '../../support/requires.js';
-import { openDaemon, scratch } from './set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
+import { openDaemon } from './set-up.js';
 
 t.test('a table of an fsdax backing is repaired as its refusal says', async (t) => {
   if (!requires(t, { commands: ['losetup', 'sgdisk', 'ndctl'], root: true })) return;
-  const backing = join(scratch(t), 'pmem0.img');
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
   const made = await openDaemon(t, { backing, size: '64M', init: true });
   const { body } = await made.get('/v1/device');
   await made.close();

@@ -1,29 +1,21 @@
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { Server, connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 
 import t from 'tap';
-import type { Test } from 'tap';
 
 import { Listener } from '../../../src/http/listeners.js';
 import { DaxdError } from '../../../src/lib/errno.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { call, portOf, sendRaw, setUpListeners } from './set-up.js';
-
-/** A directory whose path leaves room for a socket's, which has 107 bytes at most. */
-function shortDir(t: Test): string {
-  const dir = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => rmSync(dir, { recursive: true }));
-  return dir;
-}
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
 t.test('listeners: one set of routes behind TCP and a Unix socket', async (t) => {
-  const path = join(shortDir(t), 'daxd.sock');
+  const path = join(temporaryDirectory(t), 'daxd.sock');
   const { listeners } = await setUpListeners(t, [TCP, { kind: 'unix', path }]);
   t.match(listeners[0]?.url, /^http:\/\/127\.0\.0\.1:\d+$/);
   t.equal(listeners[1]?.url, `unix:${path}`);
@@ -33,7 +25,7 @@ t.test('listeners: one set of routes behind TCP and a Unix socket', async (t) =>
 });
 
 t.test('listeners: Host is looked at on TCP, not on a Unix socket', async (t) => {
-  const path = join(shortDir(t), 'daxd.sock');
+  const path = join(temporaryDirectory(t), 'daxd.sock');
   const { listeners } = await setUpListeners(t, [TCP, { kind: 'unix', path }]);
   const headers = { host: 'evil.example' };
   const refused = await call({ port: portOf(listeners[0]), path: '/livez', headers });
@@ -46,7 +38,7 @@ t.test('listeners: Host is looked at on TCP, not on a Unix socket', async (t) =>
 t.test(
   'listeners: a dead socket file is replaced, a live one and a plain file are not',
   async (t) => {
-    const dir = shortDir(t);
+    const dir = temporaryDirectory(t);
     const dead = join(dir, 'dead.sock');
     spawnSync(process.execPath, [
       '-e',

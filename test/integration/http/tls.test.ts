@@ -1,8 +1,7 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ConnectionOptions } from 'node:tls';
@@ -15,19 +14,14 @@ import { loadTls } from '../../../src/http/tls-files.js';
 import type { TlsOptions } from '../../../src/http/tls-files.js';
 import { clientCertificate, makeCertificates } from '../../support/nbd/certificates.js';
 import { requires } from '../../support/requires.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { call, portOf, setUpListeners } from './set-up.js';
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 const COMMANDS = ['certtool'];
 
-function scratch(t: Test): string {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => rmSync(directory, { recursive: true }));
-  return directory;
-}
-
 function certificates(t: Test): string {
-  return makeCertificates(join(scratch(t), 'keys'));
+  return makeCertificates(join(temporaryDirectory(t), 'keys'));
 }
 
 async function tlsOf(keys: string, client: 'asked' | 'not asked'): Promise<TlsOptions> {
@@ -53,7 +47,7 @@ async function livez(port: number, options: ConnectionOptions): Promise<number |
 t.test('tls: TCP speaks it, and a Unix socket does not', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const keys = certificates(t);
-  const path = join(scratch(t), 's');
+  const path = join(temporaryDirectory(t), 's');
   const tls = await tlsOf(keys, 'not asked');
   const { listeners } = await setUpListeners(t, [TCP, { kind: 'unix', path }], tls);
   t.match(listeners[0]?.url, /^https:\/\/127\.0\.0\.1:\d+$/);
@@ -124,11 +118,11 @@ t.test('loadTls: names the option and the file that is not what it should be', a
   if (!requires(t, { commands: COMMANDS })) return;
   const keys = certificates(t);
   const other = certificates(t);
-  const noise = join(scratch(t), 'noise');
+  const noise = join(temporaryDirectory(t), 'noise');
   writeFileSync(noise, 'noise');
-  const empty = join(scratch(t), 'empty');
+  const empty = join(temporaryDirectory(t), 'empty');
   writeFileSync(empty, '');
-  const damaged = join(scratch(t), 'damaged');
+  const damaged = join(temporaryDirectory(t), 'damaged');
   writeFileSync(damaged, '-----BEGIN CERTIFICATE-----\nzzz\n-----END CERTIFICATE-----\n');
   const right = {
     cert: join(keys, 'server-cert.pem'),

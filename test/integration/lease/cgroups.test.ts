@@ -7,11 +7,11 @@ import type { Test } from 'tap';
 import { CgroupFs } from '../../../src/lease/cgroup-fs.js';
 import { TestCgroup, kill, mountCgroup2, mountIn, run } from '../../support/cgroup2.js';
 import { requires } from '../../support/requires.js';
-import { scratch } from '../daemon/set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 /** Cgroups as one sees them who has the mounts at and below `point` alone. */
 function cgroupsAt(t: Test, point: string): { cgroups: CgroupFs; look: () => void } {
-  const mountinfo = join(scratch(t), 'mountinfo');
+  const mountinfo = join(temporaryDirectory(t), 'mountinfo');
   const look = (): void => {
     const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
     writeFileSync(mountinfo, lines.filter((line) => line.includes(` ${point}`)).join('\n'));

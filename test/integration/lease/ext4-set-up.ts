@@ -36,9 +36,10 @@ import { DevPagemap, MemoryType } from '../../../src/mm/dev-pagemap.js';
 import { genericDaxPagefree } from '../../../src/mm/generic-dax-pagefree.js';
 import { Memremap } from '../../../src/mm/memremap.js';
 import { PageWaiters } from '../../../src/mm/page-waiters.js';
-import { fsck, runJudge, scratchDirectory } from '../../support/ext4-image.js';
+import { fsck, runJudge } from '../../support/ext4-image.js';
 import type { Verdict } from '../../support/ext4-image.js';
 import { extract } from '../../support/extract.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { MemoryStore } from '../../unit/lease/memory-store.js';
 
 /** Where the partition starts in the backing. */

@@ -5,7 +5,7 @@
 import t from 'tap';
 
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { endOf, recordOf } from './records.js';
 
 const MANY = 140_000;

@@ -5,8 +5,8 @@ import t from 'tap';
 
 import type { KeptOperation } from '../../../src/lease/kept-operation.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { mountSmallTmpfs } from '../media/mounts.js';
 import { recordOf } from './records.js';
 

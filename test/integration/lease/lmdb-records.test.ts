@@ -6,7 +6,7 @@ import t from 'tap';
 import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { grantedDeadlineMs } from '../../../src/lease/lease-terms.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { recordOf } from './records.js';
 
 function put(id: string, deadlineMs: number): StoreChange {

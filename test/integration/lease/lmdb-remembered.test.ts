@@ -6,7 +6,7 @@ import t from 'tap';
 import type { EndedOperation } from '../../../src/lease/kept-operation.js';
 import { REMEMBERED_MS } from '../../../src/lease/limits.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { endOf, recordOf } from './records.js';
 
 function ids(store: LmdbStore): string[] {

@@ -8,7 +8,7 @@ import type { StoreChange } from '../../../src/lease/lease-store.js';
 import { growthBytes } from '../../../src/lease/lmdb/growth.js';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { FallocateMode, fallocate } from '../../../src/media/fallocate.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { endOf, recordOf } from './records.js';
 
 const MIB = 2 ** 20;

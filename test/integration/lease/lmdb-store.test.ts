@@ -15,7 +15,7 @@ import t from 'tap';
 import { LmdbStore } from '../../../src/lease/lmdb/lmdb-store.js';
 import { summedBytes } from '../../../src/lease/lmdb/summed-bytes.js';
 import { DaxdError } from '../../../src/lib/errno.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { spawnScript } from '../media/children.js';
 import { recordOf } from './records.js';
 

@@ -6,7 +6,7 @@ import t from 'tap';
 import { LmdbWrites } from '../../../src/lease/lmdb/lmdb-writes.js';
 import { SUMMED } from '../../../src/lease/lmdb/summed-bytes.js';
 import type { SummedValue } from '../../../src/lease/lmdb/summed-bytes.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 t.test('a key is removed where it stands, and nowhere else', async (t) => {
   const path = join(scratchDirectory(t), 'file.mdb');

@@ -6,8 +6,8 @@ import t from 'tap';
 
 import { silentLogger } from '../../../src/lib/logger.js';
 import { openBacking } from '../../../src/media/open-backing.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { fillDisk, mountSmallExt4 } from './mounts.js';
 import { warnings } from './warnings.js';
 

@@ -1,5 +1,4 @@
-import { closeSync, mkdtempSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, openSync, readSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t, { type Test } from 'tap';
@@ -8,6 +7,7 @@ import { silentLogger } from '../../../src/lib/logger.js';
 import { GIB } from '../../../src/lib/units.js';
 import type { Backing } from '../../../src/media/backing.js';
 import { openBacking } from '../../../src/media/open-backing.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 const SIZE = 5 * GIB;
 /** 0, both limits of a 32-bit int, and every border of a window. */
@@ -15,11 +15,7 @@ const PLACES = [0, 1, 2, 3, 4, 5].map((gib) => gib * GIB);
 
 /** A sparse 5 GiB backing and a descriptor that reads and writes the file beside the map. */
 async function setUp(t: Test): Promise<{ backing: Backing; fd: number; path: string }> {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => {
-    rmSync(directory, { recursive: true });
-  });
-  const path = join(directory, 'pmem0.img');
+  const path = join(temporaryDirectory(t), 'pmem0.img');
   const options = { sizeBytes: SIZE, sparse: true, log: silentLogger };
   const backing = await openBacking(path, options);
   t.teardown(() => backing.close());

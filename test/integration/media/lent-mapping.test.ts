@@ -5,10 +5,10 @@ import t from 'tap';
 
 import { GIB, PAGE_SIZE } from '../../../src/lib/units.js';
 import { LentMapping } from '../../../src/media/lent-mapping.js';
-import { scratch } from '../daemon/set-up.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 t.test('open: a view of each range, to the byte; cover cuts all of them off', async (t) => {
-  const path = join(scratch(t), 'backing');
+  const path = join(temporaryDirectory(t), 'backing');
   writeFileSync(path, Buffer.alloc(8 * PAGE_SIZE, 'a'));
   const ranges = [
     { offset: 5 * PAGE_SIZE + 10, length: PAGE_SIZE },
@@ -36,7 +36,7 @@ t.test('open: a view of each range, to the byte; cover cuts all of them off', as
 t.test(
   'coverAllBut: pages that hold nothing kept are cut off, the others are as they were',
   async (t) => {
-    const path = join(scratch(t), 'backing');
+    const path = join(temporaryDirectory(t), 'backing');
     writeFileSync(path, Buffer.alloc(8 * PAGE_SIZE, 'a'));
     const ranges = [
       { offset: PAGE_SIZE + 10, length: 3 * PAGE_SIZE },
@@ -59,7 +59,7 @@ t.test(
 );
 
 t.test('open: what is longer than a window comes in pieces', async (t) => {
-  const path = join(scratch(t), 'backing');
+  const path = join(temporaryDirectory(t), 'backing');
   const fd = openSync(path, 'w');
   ftruncateSync(fd, 3 * GIB);
   closeSync(fd);
@@ -76,6 +76,6 @@ t.test('open: what is longer than a window comes in pieces', async (t) => {
 });
 
 t.test('open: what is not there is the errno of open', async (t) => {
-  const request = { path: join(scratch(t), 'none'), ranges: [], readOnly: true };
+  const request = { path: join(temporaryDirectory(t), 'none'), ranges: [], readOnly: true };
   await t.rejects(LentMapping.open(request), { code: 'ENOENT' });
 });

@@ -8,7 +8,7 @@ import { silentLogger } from '../../../src/lib/logger.js';
 import { GIB, MIB } from '../../../src/lib/units.js';
 import { mapWindows } from '../../../src/media/map-windows.js';
 import { openBacking } from '../../../src/media/open-backing.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 const TIB = 1024 * GIB;
 

@@ -1,14 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  symlinkSync,
-  truncateSync,
-} from 'node:fs';
+import { existsSync, readFileSync, statfsSync, statSync, symlinkSync, truncateSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
@@ -19,6 +10,8 @@ import type { OpenBackingOptions } from '../../../src/media/backing.js';
 import { openBacking } from '../../../src/media/open-backing.js';
 import { withLoopMount } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { mountSmallExt4 } from './mounts.js';
 import { warnings } from './warnings.js';
 
@@ -165,14 +158,10 @@ t.test('openBacking: what is no file is named for what it is', async (t) => {
     message: /fifo is a fifo/,
   });
 
-  // The folder's own path may be too long for the address of a socket.
-  const short = mkdtempSync('/tmp/daxd-');
-  t.teardown(() => {
-    rmSync(short, { recursive: true });
-  });
-  const server = createServer().listen(join(short, 'socket'));
+  const socket = join(temporaryDirectory(t), 'socket');
+  const server = createServer().listen(socket);
   t.teardown(() => server.close());
-  await t.rejects(openBacking(join(short, 'socket'), { log }), {
+  await t.rejects(openBacking(socket, { log }), {
     name: 'DaxdError',
     code: 'EINVAL',
     message: /is a socket/,
@@ -271,10 +260,7 @@ t.test('checkSize: EIO once the file is smaller than what is mapped', async (t) 
 });
 
 t.test('persistence: none on tmpfs, and where it is asked for, with a warning', async (t) => {
-  const tmpfs = mkdtempSync('/dev/shm/daxd-');
-  t.teardown(() => {
-    rmSync(tmpfs, { recursive: true });
-  });
+  const tmpfs = scratchDirectory(t);
   const cases: [string, Partial<OpenBackingOptions>][] = [
     [join(tmpfs, 'pmem0.img'), {}],
     [join(t.testdir({}), 'pmem0.img'), { persistence: 'none' }],

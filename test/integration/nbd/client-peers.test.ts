@@ -24,7 +24,7 @@ import {
 } from '../../support/nbd/protocol.js';
 import { Transmission } from '../../support/nbd/transmission.js';
 import { requires } from '../../support/requires.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 import { SeededRandom } from '../../support/seeded-random.js';
 
 const SIZE_BYTES = 2 ** 20;

@@ -12,7 +12,7 @@ import { CutMark } from '../../../src/nbd/cut-mark.js';
 import { ExportAccess } from '../../../src/nbd/export-access.js';
 import type { Discarded, DiscardKind } from '../../../src/nbd/main-calls.js';
 import { WorkerArena } from '../../../src/nbd/worker-arena.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 const SIZE = 256 * MIB;
 

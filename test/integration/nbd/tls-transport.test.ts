@@ -6,9 +6,9 @@ import { connect, type TLSSocket } from 'node:tls';
 import t, { type Test } from 'tap';
 
 import { MIB } from '../../../src/lib/units.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
 import { NbdListener } from '../../../src/nbd/nbd-listener.js';
 import { TlsTransport } from '../../../src/nbd/tls-transport.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 const KEY = Buffer.alloc(32, 7);
 

@@ -5,9 +5,9 @@ import t from 'tap';
 
 import { credentialsFrom, leaseSecretHeader } from '../../../src/cli/credentials.js';
 import { UsageError } from '../../../src/cli/usage-error.js';
-import { scratchDirectory } from '../../support/ext4-image.js';
 import { makeCertificates } from '../../support/nbd/certificates.js';
 import { requires } from '../../support/requires.js';
+import { scratchDirectory } from '../../support/scratch-directory.js';
 
 t.test('credentials: none are needed, and each has its variable', async (t) => {
   t.strictSame(await credentialsFrom({}), { token: undefined, tls: undefined });

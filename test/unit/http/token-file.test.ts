@@ -1,5 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -7,6 +6,7 @@ import type { Test } from 'tap';
 
 import { digestOf } from '../../../src/http/callers.js';
 import { loadTokens } from '../../../src/http/token-file.js';
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 const ONE = 'a1'.repeat(32);
 const TWO = 'b2'.repeat(32);
@@ -17,9 +17,7 @@ function line(i: number): string {
 }
 
 function tokenFile(t: Test, text: string, mode = 0o600): string {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => rmSync(directory, { recursive: true }));
-  const path = join(directory, 'tokens');
+  const path = join(temporaryDirectory(t), 'tokens');
   writeFileSync(path, text);
   chmodSync(path, mode);
   return path;

@@ -1,22 +1,12 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import t from 'tap';
-import type { Test } from 'tap';
 
 import { checkAddresses, listenOn } from '../../../src/lib/listen.js';
 import type { ChosenAddress } from '../../../src/lib/listen.js';
-
-/** Its path is short enough for a socket. */
-function scratch(t: Test): string {
-  const directory = mkdtempSync(join(tmpdir(), 'daxd-'));
-  t.teardown(() => {
-    rmSync(directory, { recursive: true });
-  });
-  return directory;
-}
+import { temporaryDirectory } from '../../support/scratch-directory.js';
 
 function unix(path: string): ChosenAddress {
   return { address: { kind: 'unix', path }, option: '--listen' };
@@ -27,14 +17,14 @@ function tcp(host: string, port: number): ChosenAddress {
 }
 
 t.test('checkAddresses: what can be had is free again', async (t) => {
-  const path = join(scratch(t), 'socket');
+  const path = join(temporaryDirectory(t), 'socket');
   await checkAddresses([unix(path), tcp('127.0.0.1', 0), tcp('127.0.0.1', 0)]);
   t.notOk(existsSync(path));
   await checkAddresses([unix(path)]);
 });
 
 t.test('checkAddresses: one address for two, and nothing is left', async (t) => {
-  const path = join(scratch(t), 'socket');
+  const path = join(temporaryDirectory(t), 'socket');
   await t.rejects(checkAddresses([unix(path), unix(path)]), {
     code: 'EBUSY',
     message: `somebody listens on ${path}: stop it, or give another --listen`,
@@ -43,7 +33,7 @@ t.test('checkAddresses: one address for two, and nothing is left', async (t) => 
 });
 
 t.test('listenOn: says what is in the way', async (t) => {
-  const directory = scratch(t);
+  const directory = temporaryDirectory(t);
   const file = join(directory, 'file');
   writeFileSync(file, '');
   await t.rejects(checkAddresses([unix(file)]), { code: 'EEXIST' });

@@ -13,13 +13,9 @@ import t from 'tap';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { systemClock } from '../../../../src/lib/clock.js';
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  makeImage,
-  runJudge,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { makeImage, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountEmpty, mountImage, readAll, refuses } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'mount', 'touch', 'chmod', 'chown'], root: true };

@@ -12,19 +12,13 @@ import t from 'tap';
 import { Group } from '../../../../src/fs/ext4/group.js';
 import { Superblock } from '../../../../src/fs/ext4/superblock.js';
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  debugfs,
-  fsck,
-  makeImage,
-  runJudge,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, makeImage, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { type Kind, survey } from '../../../support/hostile/atlas.js';
 import { makeBaseImage } from '../../../support/hostile/base-image.js';
 import { exercise } from '../../../support/hostile/exercise.js';
 import { GuardedBacking } from '../../../support/hostile/guarded-backing.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { mountForTest, mountImage, readAll } from './set-up.js';
 

@@ -13,14 +13,9 @@ import { DaxdError } from '../../../../src/lib/errno.js';
 import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
-import {
-  fsck,
-  fsckMounted,
-  kernelTree,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { fsck, fsckMounted, kernelTree, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { until } from './orphan-set-up.js';
 import { ownTree } from './set-up.js';
 import { testSeed } from '../../../support/random-test.js';

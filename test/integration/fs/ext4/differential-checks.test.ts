@@ -12,15 +12,10 @@ import { makeDirtyImage } from '../../../support/differential/images.js';
 import { KernelTarget } from '../../../support/differential/kernel-target.js';
 import type { Operation } from '../../../support/differential/operation.js';
 import { Program, Script } from '../../../support/differential/program.js';
-import {
-  debugfs,
-  fsck,
-  makeImage,
-  runJudge,
-  scratchDirectory,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, makeImage, runJudge } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mountImage } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'dumpe2fs', 'mount'], root: true };

@@ -12,9 +12,9 @@ import type { Operation } from '../../../support/differential/operation.js';
 import { Script } from '../../../support/differential/program.js';
 import { runSeed } from '../../../support/differential/seeded-run.js';
 import { runTurns } from '../../../support/differential/turns.js';
-import { scratchDirectory } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'mount', 'umount'], root: true };
 

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import { MIB } from '../../../../src/lib/units.js';
-import { debugfs, debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
+import { debugfs, debugfsWrite, makeImage } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountImage } from './set-up.js';
 
 for (const [inodeSize, extra, used] of [

@@ -16,9 +16,10 @@ import t from 'tap';
 import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { KIB, MIB } from '../../../../src/lib/units.js';
 import { fallocate, FallocateMode } from '../../../support/differential/kernel-calls.js';
-import { makeImage, scratchDirectory, withLoopMount } from '../../../support/ext4-image.js';
+import { makeImage, withLoopMount } from '../../../support/ext4-image.js';
 import { kernelSetXattr, kernelXattrs } from '../../../support/kernel-xattrs.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { ownXattrs } from './own-xattrs.js';
 import { finish, mountEmpty, mountImage } from './set-up.js';
 

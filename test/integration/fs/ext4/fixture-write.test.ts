@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import { MIB } from '../../../../src/lib/units.js';
-import { fsck, kernelTree, scratchDirectory, withLoopMount } from '../../../support/ext4-image.js';
+import { fsck, kernelTree, withLoopMount } from '../../../support/ext4-image.js';
 import { unpackKernelNamespace } from '../../../support/fixture.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mountImage, ownTree } from './set-up.js';
 
 /** Partition 1 of the fixture: dataoff, then the start in its GPT. */

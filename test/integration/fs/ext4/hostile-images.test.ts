@@ -4,7 +4,7 @@ import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 
-import { fsck, scratchDirectory } from '../../../support/ext4-image.js';
+import { fsck } from '../../../support/ext4-image.js';
 import { survey } from '../../../support/hostile/atlas.js';
 import { makeBaseImage, makeDirtyImage } from '../../../support/hostile/base-image.js';
 import { GuardedBacking } from '../../../support/hostile/guarded-backing.js';
@@ -12,6 +12,7 @@ import { runImages } from '../../../support/hostile/run-images.js';
 import { seal } from '../../../support/hostile/seal.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 
 /** 20 times as many, and more than 100,000, in `npm run test:long`. */
 const IMAGES = times(3000) === 3000 ? 3000 : 100_000;

@@ -16,11 +16,12 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { bytesOf } from '../../../support/backing-bytes.js';
-import { debugfsWrite, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
+import { debugfsWrite, makeImage } from '../../../support/ext4-image.js';
 import { layoutsOf } from '../../../support/layouts.js';
 import { MemoryBacking } from '../../../support/memory-backing.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { tryAll } from './try-all.js';
 

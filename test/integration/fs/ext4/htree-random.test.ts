@@ -23,11 +23,11 @@ import {
   fsck,
   makeImage,
   runJudge,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { BATCH, ManyNames } from './many-names.js';
 import { mountImage } from './set-up.js';

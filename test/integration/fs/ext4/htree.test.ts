@@ -10,10 +10,10 @@ import {
   fsck,
   kernelTree,
   makeImage,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountEmpty, mountImage, ownTree } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount'], root: true };

@@ -9,10 +9,10 @@ import {
   debugfsWrite,
   makeImage,
   runJudge,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountImage } from './set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'mkfifo'], root: true };

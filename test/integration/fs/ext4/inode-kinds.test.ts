@@ -10,10 +10,10 @@ import {
   fsck,
   makeImage,
   runJudge,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountForTest, mountImage, refuses } from './set-up.js';
 
 /** Orders pairs by their first member. */

@@ -11,15 +11,9 @@ import { silentLogger } from '../../../../src/lib/logger.js';
 import { GIB, MIB } from '../../../../src/lib/units.js';
 import { BackingRange } from '../../../../src/media/backing-range.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
-import {
-  debugfs,
-  fsck,
-  kernelTree,
-  runJudge,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, kernelTree, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mountForTest, mountImage, ownTree, readAll } from './set-up.js';
 import { layoutsOf } from '../../../support/layouts.js';
 import { MemoryBacking } from '../../../support/memory-backing.js';

@@ -9,11 +9,11 @@ import {
   fsck,
   makeImage,
   runJudge,
-  scratchDirectory,
   sha256Of,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mountImage } from './set-up.js';
 
 /** Features by how daxd must take them. */

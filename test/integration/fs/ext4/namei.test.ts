@@ -4,14 +4,9 @@ import { join } from 'node:path';
 import t from 'tap';
 
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  kernelTree,
-  makeImage,
-  runJudge,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { kernelTree, makeImage, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { finish, mountEmpty, mountImage, ownTree, refuses } from './set-up.js';
 
 /** Judges that make an image and check it. */

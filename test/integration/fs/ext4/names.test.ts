@@ -7,8 +7,9 @@ import type { Test } from 'tap';
 
 import { PENDING_CHANGES_MAX } from '../../../../src/dax/layouts.js';
 import { MIB } from '../../../../src/lib/units.js';
-import { makeImage, scratchDirectory } from '../../../support/ext4-image.js';
+import { makeImage } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { settle } from '../../../support/settle.js';
 import { until } from './orphan-set-up.js';
 import { finish, mountImage } from './set-up.js';

@@ -10,14 +10,9 @@ import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import type { Transaction } from '../../../../src/fs/ext4/transaction.js';
 import type { ChangeStage } from '../../../../src/fs/ext4/volume.js';
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  debugfs,
-  fsck,
-  makeImage,
-  runJudge,
-  scratchDirectory,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, makeImage, runJudge } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { closeClean, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 

@@ -26,10 +26,10 @@ import {
   kernelTree,
   makeImage,
   runJudge,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mountImage } from './set-up.js';
 
 const COMMANDS = ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'chattr'];

@@ -1,10 +1,10 @@
 import t from 'tap';
 
-import { scratchDirectory } from '../../../support/ext4-image.js';
 import { Mutants } from '../../../support/power-cut/mutant.js';
 import type { Mutation, PowerCutWorkload } from '../../../support/power-cut/mutant.js';
 import { testSeed } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 
 /**
  * Negative controls: the product made wrong in a copy, in ways that only a power cut shows.

@@ -6,12 +6,7 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  makeImage,
-  runJudge,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { makeImage, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { cutsOf } from '../../../support/power-cut/cuts.js';
 import { DiskImage } from '../../../support/power-cut/disk-image.js';
 import { describeTally, explore, newTally } from '../../../support/power-cut/explorer.js';
@@ -25,6 +20,7 @@ import type { TrialKind } from '../../../support/power-cut/trial.js';
 import { record } from '../../../support/power-cut/workload.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'debugfs', 'mount', 'umount'], root: true };

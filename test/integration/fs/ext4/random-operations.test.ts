@@ -14,10 +14,10 @@ import {
   fsckMounted,
   kernelTree,
   makeImage,
-  scratchDirectory,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { RandomOperations } from './random-operations.js';
 import { mountImage, ownTree } from './set-up.js';
 import { testSeed, times } from '../../../support/random-test.js';

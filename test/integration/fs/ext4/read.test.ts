@@ -8,12 +8,12 @@ import {
   kernelTree,
   makeImage,
   runJudge,
-  scratchDirectory,
   sha256Of,
   withLoopMount,
 } from '../../../support/ext4-image.js';
 import { FIXTURE_EXTENTS, FIXTURE_FILES, unpackKernelNamespace } from '../../../support/fixture.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { digestOf, mountForTest, mountImage, ownTree, readAll } from './set-up.js';
 
 /** Partition 1 of the fixture: dataoff, then the start in its GPT. */

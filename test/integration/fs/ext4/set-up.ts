@@ -14,7 +14,8 @@ import { BackingRange } from '../../../../src/media/backing-range.js';
 import type { Backing } from '../../../../src/media/backing.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import { pinUserPages, unpinUserPages } from '../../../../src/mm/gup.js';
-import { fsck, makeImage, scratchDirectory } from '../../../support/ext4-image.js';
+import { fsck, makeImage } from '../../../support/ext4-image.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
 import { layoutsOf } from '../../../support/layouts.js';
 

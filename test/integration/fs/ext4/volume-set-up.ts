@@ -16,13 +16,8 @@ import type { Backing } from '../../../../src/media/backing.js';
 import { openBacking } from '../../../../src/media/open-backing.js';
 import { pinUserPages, unpinUserPages } from '../../../../src/mm/gup.js';
 import { bytesOf } from '../../../support/backing-bytes.js';
-import {
-  debugfs,
-  fsck,
-  makeImage,
-  runJudge,
-  scratchDirectory,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, makeImage, runJudge } from '../../../support/ext4-image.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { mapPages } from '../../../unit/mm/set-up.js';
 import { layoutsOf } from '../../../support/layouts.js';
 import { MemoryBacking } from '../../../support/memory-backing.js';

@@ -16,15 +16,10 @@ import { XATTR_HEADER_SIZE, XattrField } from '../../../../src/fs/ext4/layout.js
 import { Superblock } from '../../../../src/fs/ext4/superblock.js';
 import { decodeXattrs, encodeXattrs, xattrBlockHash } from '../../../../src/fs/ext4/xattr-area.js';
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  debugfs,
-  debugfsWrite,
-  makeImage,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { debugfs, debugfsWrite, makeImage, withLoopMount } from '../../../support/ext4-image.js';
 import { kernelSetXattr, kernelXattrs } from '../../../support/kernel-xattrs.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { ownXattrs } from './own-xattrs.js';
 import { finish, mountImage } from './set-up.js';
 

@@ -6,16 +6,11 @@ import type { Test } from 'tap';
 
 import { DaxdError } from '../../../../src/lib/errno.js';
 import { MIB } from '../../../../src/lib/units.js';
-import {
-  debugfs,
-  fsck,
-  makeImage,
-  scratchDirectory,
-  withLoopMount,
-} from '../../../support/ext4-image.js';
+import { debugfs, fsck, makeImage, withLoopMount } from '../../../support/ext4-image.js';
 import { kernelRemoveXattr, kernelSetXattr, kernelXattrs } from '../../../support/kernel-xattrs.js';
 import { testSeed, times } from '../../../support/random-test.js';
 import { requires } from '../../../support/requires.js';
+import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { SeededRandom } from '../../../support/seeded-random.js';
 import { ownXattrs } from './own-xattrs.js';
 import { finish, mountEmpty, mountImage, refuses } from './set-up.js';
