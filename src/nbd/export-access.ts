@@ -176,18 +176,18 @@ export class ExportAccess {
     assert(zeros.bytes.length * copyFrom.capacity <= PIECE_BYTES, 'one call stores a piece');
     for (let done = 0; done < length;) {
       this.#refuseCut();
-      copyFrom.clear();
-      copyTo.clear();
       while (done + copyFrom.bytes < length && copyFrom.left > 0) {
         copyFrom.push(zeros.address, Math.min(zeros.bytes.length, length - done - copyFrom.bytes));
       }
       const run = copyFrom.bytes;
       copyTo.push(address + done, run);
-      if (copyToMap(copyFrom, copyTo) !== run) throw this.#bad(offset + done, run);
+      const copied = copyToMap(copyFrom, copyTo);
+      // Also where the copy failed: the writes that come next use them.
+      copyFrom.clear();
+      copyTo.clear();
+      if (copied !== run) throw this.#bad(offset + done, run);
       done += run;
     }
-    copyFrom.clear();
-    copyTo.clear();
   }
 
   /** Nobody hears an answer any more, and whoever cut it waits for its end. */

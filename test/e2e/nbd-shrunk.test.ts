@@ -113,6 +113,21 @@ for (const style of ['structured', 'extended'] as const) {
   });
 }
 
+t.test('writes behind zeros that found no place are stored', async (t) => {
+  const daxd = await startNbd(t, { args: ['--size', '32M'] });
+  const half = 16 * MIB;
+  truncateSync(daxd.image, half);
+  const client = await Transmission.start(t, daxd.address, '');
+  const zeros = { command: Command.WriteZeroes, offset: half - MIB, length: 2 * MIB };
+  t.equal(await client.errorOf(zeros), NbdErrno.EIO);
+  for (const offset of [0, 8192]) {
+    const bytes = Buffer.alloc(4096, 'written');
+    await client.write(offset, bytes);
+    t.ok((await client.read(offset, 4096)).equals(bytes), `4096 bytes at ${offset}`);
+  }
+  await serves(t, daxd);
+});
+
 t.test('a simple reply over a bad page ends its connection once it has begun', async (t) => {
   const daxd = await startNbd(t, { args: ['--size', '32M'] });
   truncateSync(daxd.image, 16 * MIB);
