@@ -30,6 +30,8 @@ export class Iovecs {
   bytes = 0;
   /** Pieces that {@link advance} has left behind. */
   #done = 0;
+  /** Bytes that {@link advance} has taken off the first piece that is not left behind. */
+  #cut = 0;
   readonly #message: DataView;
   readonly #words: Uint32Array;
 
@@ -58,6 +60,7 @@ export class Iovecs {
     this.count = 0;
     this.bytes = 0;
     this.#done = 0;
+    this.#cut = 0;
   }
 
   /**
@@ -98,6 +101,11 @@ export class Iovecs {
     return this.#words[index * WORDS + 2] ?? 0;
   }
 
+  /** How long piece `index`, which is not left behind, was before a call dealt with part of it. */
+  wholeLengthOf(index: number): number {
+    return this.lengthOf(index) + (index === this.#done ? this.#cut : 0);
+  }
+
   /**
    * Points the msghdr at what has not been left behind.
    *
@@ -124,10 +132,12 @@ export class Iovecs {
       const length = this.lengthOf(this.#done);
       if (rest < length) {
         this.#set(this.#done, this.addressOf(this.#done) + rest, length - rest);
+        this.#cut += rest;
         return;
       }
       rest -= length;
       this.#done++;
+      this.#cut = 0;
     }
   }
 

@@ -1,6 +1,7 @@
+import { assert } from '../lib/assert.js';
 import { copyToMap } from '../media/process-vm.js';
 import type { ExportAccess } from './export-access.js';
-import { NbdCmd, NbdError } from './protocol.js';
+import { NbdError } from './protocol.js';
 import type { Request } from './request.js';
 import type { WorkerArena } from './worker-arena.js';
 
@@ -11,28 +12,19 @@ import type { WorkerArena } from './worker-arena.js';
 export class PendingWrites {
   readonly #access: ExportAccess;
   readonly #arena: WorkerArena;
-  readonly #cookieHigh: Uint32Array;
-  readonly #cookieLow: Uint32Array;
-  readonly #offsetHigh: Uint32Array;
-  readonly #offsetLow: Uint32Array;
-  readonly #flags: Uint16Array;
-  #count = 0;
+  readonly #received: DataView;
 
   constructor(access: ExportAccess, arena: WorkerArena) {
-    const { capacity } = arena.copyFrom;
     this.#access = access;
     this.#arena = arena;
-    this.#cookieHigh = new Uint32Array(capacity);
-    this.#cookieLow = new Uint32Array(capacity);
-    this.#offsetHigh = new Uint32Array(capacity);
-    this.#offsetLow = new Uint32Array(capacity);
-    this.#flags = new Uint16Array(capacity);
+    const { buffer, byteOffset, length } = arena.receive.bytes;
+    this.#received = new DataView(buffer, byteOffset, length);
     // A connection that was cut may have left some there.
     this.clear();
   }
 
   get count(): number {
-    return this.#count;
+    return this.#arena.copyFrom.count;
   }
 
   get isFull(): boolean {
@@ -40,18 +32,12 @@ export class PendingWrites {
   }
 
   /**
-   * Keeps a write whose payload stands at `from`, which must stay as it is until `clear`.
+   * Keeps a write whose payload stands at `from`, behind its header: both must stay as they are
+   * until `clear`.
    *
    * @hot Once a write.
    */
-  add(request: Request, from: number): void {
-    const { offset, length } = request;
-    const i = this.#count++;
-    this.#cookieHigh[i] = request.cookieHigh;
-    this.#cookieLow[i] = request.cookieLow;
-    this.#offsetHigh[i] = request.offsetHigh;
-    this.#offsetLow[i] = request.offsetLow;
-    this.#flags[i] = request.flags;
+  add({ offset, length }: Request, from: number): void {
     this.#arena.copyFrom.push(from, length);
     this.#arena.copyTo.push(this.#access.addressOf(offset, length), length);
   }
@@ -81,20 +67,15 @@ export class PendingWrites {
     return NbdError[this.#access.whyBad(offset, length)];
   }
 
-  /** Puts write `i` into `request`. @hot Once a write. */
+  /** Takes the header of write `i` into `request` again. @hot Once a write. */
   recall(i: number, request: Request): void {
-    request.type = NbdCmd.Write;
-    request.flags = this.#flags[i] ?? 0;
-    request.cookieHigh = this.#cookieHigh[i] ?? 0;
-    request.cookieLow = this.#cookieLow[i] ?? 0;
-    request.offsetHigh = this.#offsetHigh[i] ?? 0;
-    request.offsetLow = this.#offsetLow[i] ?? 0;
-    request.offset = request.offsetHigh * 2 ** 32 + request.offsetLow;
-    request.length = this.#arena.copyFrom.lengthOf(i);
+    const { copyFrom, receive } = this.#arena;
+    const at = copyFrom.addressOf(i) - receive.address - request.headerBytes;
+    const isHeader = request.decode(this.#received, at);
+    assert(isHeader, 'a header stands before its payload');
   }
 
   clear(): void {
-    this.#count = 0;
     this.#arena.copyFrom.clear();
     this.#arena.copyTo.clear();
   }

@@ -60,10 +60,6 @@ export class ReplyBatch {
   readonly #style: ReplyStyle;
   readonly #view: DataView;
   readonly #address: number;
-  /** Of each piece of data, where in the arena its header stands; -1 of other pieces. */
-  readonly #heads: Int32Array;
-  /** Of each piece of data, how long it was before part of it was sent. */
-  readonly #dataLengths: Int32Array;
   /** Bytes of the arena that headers have taken. */
   #used = 0;
   /** Whether the last piece is headers, which the next header can join. */
@@ -74,8 +70,6 @@ export class ReplyBatch {
     this.headBytes = HEAD_BYTES[style];
     this.#style = style;
     this.#address = arena.address;
-    this.#heads = new Int32Array(iovecs.capacity).fill(-1);
-    this.#dataLengths = new Int32Array(iovecs.capacity);
     const { buffer, byteOffset, length } = arena.bytes;
     this.#view = new DataView(buffer, byteOffset, length);
     // A connection that was cut may have left replies there.
@@ -94,7 +88,6 @@ export class ReplyBatch {
 
   /** Forgets what was sent. */
   clear(): void {
-    this.#heads.fill(-1, 0, this.iovecs.count);
     this.iovecs.clear();
     this.#used = 0;
     this.#lastIsHead = false;
@@ -149,15 +142,12 @@ export class ReplyBatch {
    * @hot Once a read.
    */
   data(request: Request, address: number, length: number): void {
-    const headAt = this.#used;
     const isWhole = this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
     const isLast = this.#style === 'simple' || (isWhole && isWithinPage(address, length));
     if (this.#style === 'simple') this.#simple(request, 0);
     else if (length === 0) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
     else this.#dataHead(request, length, isLast ? DONE : 0);
     if (length === 0) return;
-    this.#heads[this.iovecs.count] = headAt;
-    this.#dataLengths[this.iovecs.count] = length;
     this.iovecs.push(address, length);
     this.#lastIsHead = false;
     if (!isLast) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
@@ -168,20 +158,23 @@ export class ReplyBatch {
     return this.#style !== 'simple' && this.#view.getUint16(this.headOf(index) + 4) === 0;
   }
 
-  /** How long the data in piece `index` was before part of it was sent. */
-  dataLengthOf(index: number): number {
-    return this.#dataLengths[index] ?? 0;
-  }
-
   /** A chunk of status, whose payload is copied. */
   status(request: Request, { type, payload, isLast }: StatusChunk): void {
     const at = this.#chunk(request, isLast ? DONE | type : type, payload.length, 0);
     for (const [i, byte] of payload.entries()) this.#view.setUint8(at + i, byte);
   }
 
-  /** Where in the arena the header of the data in piece `index` stands; -1 of other pieces. */
+  /** Whether piece `index` is data, and not headers. */
+  isData(index: number): boolean {
+    if (index >= this.iovecs.count) return false;
+    const at = this.iovecs.addressOf(index) - this.#address;
+    return at < 0 || at >= this.#view.byteLength;
+  }
+
+  /** Where in the arena the header of the data in piece `index` stands. */
   headOf(index: number): number {
-    return this.#heads[index] ?? -1;
+    const end = this.iovecs.addressOf(index - 1) + this.iovecs.lengthOf(index - 1);
+    return end - this.#address - this.dataHeadBytes;
   }
 
   /** Bytes of the header of a reply with data, up to the data. */

@@ -67,7 +67,7 @@ export class ReplySalvage {
     for (let i = first; i < iovecs.count; i++) {
       const address = iovecs.addressOf(i);
       const length = iovecs.lengthOf(i);
-      const isData = this.#batch.headOf(i) >= 0;
+      const isData = this.#batch.isData(i);
       if (isData) this.#sendData(i, address, length);
       else if (!this.#sendHeads(i, address + this.#skip, length - this.#skip)) i++;
     }
@@ -98,7 +98,7 @@ export class ReplySalvage {
     this.#skip = 0;
     const { iovecs } = this.#batch;
     const data = index + 1;
-    const isData = this.#batch.headOf(data) >= 0;
+    const isData = this.#batch.isData(data);
     if (!isData || this.#isReadable(iovecs.addressOf(data), iovecs.lengthOf(data))) {
       this.#send(address, length);
       return true;
@@ -121,7 +121,7 @@ export class ReplySalvage {
   /** Takes note that a read failed, and what a reply to it must repeat. */
   #fail(data: number): void {
     this.#failedReads++;
-    this.#failedBytes += this.#batch.dataLengthOf(data);
+    this.#failedBytes += this.#batch.iovecs.wholeLengthOf(data);
     this.#batch.recall(this.#batch.headOf(data), this.#request);
   }
 

@@ -218,7 +218,7 @@ export class TlsTransmission {
     const { heads } = this.#parts.arena;
     const { iovecs } = this.#replies;
     const pieces = Array.from({ length: iovecs.count }, (_, i) => {
-      if (this.#replies.headOf(i) >= 0) return NOTHING;
+      if (this.#replies.isData(i)) return NOTHING;
       const at = iovecs.addressOf(i) - heads.address;
       return Buffer.from(heads.bytes.subarray(at, at + iovecs.lengthOf(i)));
     });

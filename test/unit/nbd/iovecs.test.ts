@@ -49,8 +49,19 @@ t.test('advance: leaves pieces behind, whole and in part', async (t) => {
   t.strictSame([...array.subarray(2, 4)], [BigInt(HIGH + 105), 15n]);
   iovecs.arm();
   t.strictSame([message[2], message[3]], [BigInt(iovecs.arrayAddress + 16), 2n]);
-  iovecs.advance(15);
+  iovecs.advance(5);
+  t.strictSame(
+    [1, 2].map((i) => iovecs.lengthOf(i)),
+    [10, 30],
+  );
+  t.strictSame(
+    [1, 2].map((i) => iovecs.wholeLengthOf(i)),
+    [20, 30],
+    'as they were pushed',
+  );
+  iovecs.advance(10);
   t.equal(iovecs.done, 2);
+  t.equal(iovecs.wholeLengthOf(2), 30);
   iovecs.advance(30);
   t.equal(iovecs.bytes, 0);
   t.throws(() => {

@@ -20,7 +20,7 @@ function setUp(style: ReplyStyle): { batch: ReplyBatch; request: Request; wire: 
     Array.from({ length: iovecs.count }, (_, i) => {
       const [address, length] = [iovecs.addressOf(i), iovecs.lengthOf(i)];
       const at = address - arena.address;
-      if (batch.headOf(i) >= 0) return `${address - DATA}+${length}`;
+      if (batch.isData(i)) return `${address - DATA}+${length}`;
       return arena.bytes.toString('hex', at, at + length);
     });
   return { batch, request, wire };
@@ -63,7 +63,7 @@ t.test('structured replies: data that a batch may be cut in does not end its rep
   for (const length of [24_000, 4096, 4096, 4096]) {
     batch.data(request, DATA, length);
     // The last piece of data; an empty chunk may stand behind it.
-    pieces.push(batch.dataLengthOf(batch.iovecs.count - 1) > 0 ? 1 : 2);
+    pieces.push(batch.isData(batch.iovecs.count - 1) ? 1 : 2);
   }
   t.strictSame(pieces, [2, 1, 1, 2], 'longer than a page, twice within 32 KiB, and behind them');
 });
@@ -125,5 +125,5 @@ t.test('lacksRoom, clear: a full batch says so, and is empty again', async (t) =
   for (; !batch.lacksRoom(0); replies++) batch.data(request, DATA, 1);
   t.ok(replies >= 6 && replies <= 8, `${replies} replies in 16 pieces`);
   batch.clear();
-  t.strictSame([batch.bytes, wire().length, batch.headOf(1)], [0, 0, -1]);
+  t.strictSame([batch.bytes, wire().length, batch.isData(1)], [0, 0, false]);
 });
