@@ -11,6 +11,7 @@ import { MainCalls } from './main-calls.js';
 import { NbdCounters } from './nbd-counters.js';
 import { Negotiation, type Session, type TlsState } from './negotiation.js';
 import { CutMark } from './cut-mark.js';
+import { PagePipe } from './page-pipe.js';
 import { duplicate } from './socket-calls.js';
 import { SpinGate } from './spin-gate.js';
 import { TlsTransmission } from './tls-transmission.js';
@@ -60,6 +61,7 @@ const birth = workerData as WorkerBirth;
 const port = mainPort();
 const calls = new MainCalls(port, birth.answers);
 const arena = new WorkerArena();
+const pipe = new PagePipe(arena.incoming);
 const uses = new SharedUses(birth.uses);
 const cut = new CutMark(birth.cut);
 const counters = new NbdCounters(birth.counters);
@@ -67,8 +69,10 @@ const spin = (): SpinGate => new SpinGate(birth.spinners, birth.spinnersMax);
 
 port.on('message', (message: Serve | End) => {
   // With its port closed the thread has nothing left to do, and ends by itself: nothing native is torn.
-  if ('end' in message) port.close();
-  else void serveAndReport(message);
+  if ('end' in message) {
+    pipe.close();
+    port.close();
+  } else void serveAndReport(message);
 });
 const started: Started = { started: true };
 port.postMessage(started);
@@ -102,7 +106,8 @@ function transmit(fd: number, session: Session): void {
   const access = accessOf(session);
   try {
     const { inFlightBytes } = birth.limits;
-    const parts = { fd, session, access, arena, uses, counters, spin: spin(), inFlightBytes };
+    const shared = { arena, pipe, uses, counters };
+    const parts = { fd, session, access, spin: spin(), inFlightBytes, ...shared };
     new Transmission(parts).run();
   } finally {
     access.close();

@@ -11,7 +11,7 @@ import type { Answers, Ask, Discarded, DiscardRequest } from './main-calls.js';
 import type { NbdCounters } from './nbd-counters.js';
 import type { NbdWorker, ServedConnection } from './nbd-worker.js';
 import type { TlsState } from './negotiation.js';
-import { closeSocket, shutdownBoth, shutdownReceive } from './socket-calls.js';
+import { closeDescriptor, shutdownBoth, shutdownReceive } from './socket-calls.js';
 import { tryDiscard } from './try-discard.js';
 
 /** What a connection is made from. */
@@ -72,7 +72,7 @@ export class Connection implements ServedConnection {
     } finally {
       this.#ended = true;
       this.#cancelTimer();
-      closeSocket(this.fd);
+      closeDescriptor(this.fd);
       this.#close();
     }
   }

@@ -16,7 +16,7 @@ import { COMMANDS, NbdCounters } from './nbd-counters.js';
 import { type NbdAddress, NbdListener } from './nbd-listener.js';
 import type { NbdWorker } from './nbd-worker.js';
 import type { TlsState } from './negotiation.js';
-import { closeSocket, tuneSocket } from './socket-calls.js';
+import { closeDescriptor, tuneSocket } from './socket-calls.js';
 import type { TlsKeys } from './tls-transport.js';
 import { WorkerPool } from './worker-pool.js';
 
@@ -202,7 +202,7 @@ export class NbdServer {
     const { limits } = this.#options;
     if (this.#draining || this.#connections.size >= limits.connectionsMax) {
       this.#counts.refused++;
-      closeSocket(fd);
+      closeDescriptor(fd);
       return;
     }
     tuneSocket(fd, limits.inFlightBytes);

@@ -144,13 +144,31 @@ export class ReplyBatch {
   data(request: Request, address: number, length: number): void {
     const isWhole = this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
     const isLast = this.#style === 'simple' || (isWhole && isWithinPage(address, length));
-    if (this.#style === 'simple') this.#simple(request, 0);
-    else if (length === 0) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
-    else this.#dataHead(request, length, isLast ? DONE : 0);
+    if (this.#style !== 'simple' && length === 0) {
+      this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+    } else this.dataHead(request, 0, length, isLast);
     if (length === 0) return;
     this.iovecs.push(address, length);
     this.#lastIsHead = false;
     if (!isLast) this.#chunk(request, DONE | NbdReplyType.None, 0, 0);
+  }
+
+  /**
+   * The header of a part of a read's data, `length` bytes from byte `from` on, which is sent behind
+   * the batch.
+   *
+   * @hot Once a MiB of large reads.
+   */
+  dataHead(request: Request, from: number, length: number, isLast: boolean): void {
+    if (this.#style === 'simple') {
+      this.#simple(request, 0);
+      return;
+    }
+    const flags = isLast ? DONE : 0;
+    const at = this.#chunk(request, flags | NbdReplyType.OffsetData, OFFSET_BYTES, length);
+    const offset = request.offset + from;
+    this.#view.setUint32(at, Math.floor(offset / 2 ** 32));
+    this.#view.setUint32(at + 4, offset % 2 ** 32);
   }
 
   /** Whether another chunk follows the data in piece `index`. */
@@ -201,13 +219,6 @@ export class ReplyBatch {
     view.setUint32(at + 4, error);
     view.setUint32(at + 8, request.cookieHigh);
     view.setUint32(at + 12, request.cookieLow);
-  }
-
-  /** The header of a chunk of data, with the offset that opens its payload. @hot Once a read. */
-  #dataHead(request: Request, length: number, flags: number): void {
-    const at = this.#chunk(request, flags | NbdReplyType.OffsetData, OFFSET_BYTES, length);
-    this.#view.setUint32(at, request.offsetHigh);
-    this.#view.setUint32(at + 4, request.offsetLow);
   }
 
   /**

@@ -94,3 +94,8 @@ function refusalOfKind(request: Request, { style, hasContexts }: RequestRules): 
 function isWrite(type: number): boolean {
   return type === NbdCmd.Write || type === NbdCmd.Trim || type === NbdCmd.WriteZeroes;
 }
+
+/** Whether the data of a read may come in several chunks. @hot Once a large read. */
+export function mayPart(request: Request, style: ReplyStyle): boolean {
+  return style !== 'simple' && !request.has(NbdCmdFlag.Df);
+}

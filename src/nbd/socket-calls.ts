@@ -12,12 +12,18 @@ const SO_KEEPALIVE = 9;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETPIPE_SZ = 1031;
+const F_GETPIPE_SZ = 1032;
+const O_CLOEXEC = 0o2000000;
+const SPLICE_F_MOVE = 1;
+const SPLICE_F_NONBLOCK = 2;
 const O_NONBLOCK = 0o4000;
 const SHUT_RD = 0;
 const SHUT_RDWR = 2;
-/** Do not wait for bytes; do not raise SIGPIPE. */
+/** Do not wait for bytes; do not raise SIGPIPE; more follows at once. */
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_MORE = 0x8000;
 
 const libc = koffi.load('libc.so.6');
 
@@ -50,6 +56,39 @@ export const sendmsg: (fd: number, message: number, flags: number) => number = l
   'int64_t sendmsg(int fd, uintptr_t msg, int flags)',
 );
 
+const vmspliceCall: (fd: number, iovecs: number, count: number, flags: number) => number =
+  libc.func('int64_t vmsplice(int fd, uintptr_t iov, size_t count, unsigned int flags)');
+
+/**
+ * Puts references to the pages that `count` iovecs name into a pipe, as many as it has room for and
+ * as are readable.
+ *
+ * @returns bytes that are in it now, or -1: see {@link CallFailures}.
+ * @hot Once a MiB of large reads.
+ */
+export function vmsplice(pipe: number, iovecs: number, count: number): number {
+  return vmspliceCall(pipe, iovecs, count, SPLICE_F_NONBLOCK);
+}
+
+const spliceCall: (
+  ...args: [from: number, fromAt: null, to: number, toAt: null, length: number, flags: number]
+) => number = libc.func(
+  'int64_t splice(int from, void *fromAt, int to, void *toAt, size_t length, unsigned int flags)',
+);
+
+/**
+ * Passes on to a socket what a pipe holds, waiting until some of it is taken.
+ *
+ * @returns bytes passed on, or -1: see {@link CallFailures}.
+ * @hot Once a MiB of large reads.
+ */
+export function splice(pipe: number, socket: number, length: number): number {
+  return spliceCall(pipe, null, socket, null, length, SPLICE_F_MOVE);
+}
+
+const pipe2: (fds: Int32Array, flags: number) => number = libc.func(
+  'int pipe2(_Out_ int *fds, int flags)',
+);
 const shutdown: (fd: number, how: number) => number = libc.func('int shutdown(int fd, int how)');
 const close: (fd: number) => number = libc.func('int close(int fd)');
 const fcntl: (fd: number, command: number, argument: number) => number = libc.func(
@@ -130,7 +169,20 @@ export function shutdownBoth(fd: number): void {
   shutdown(fd, SHUT_RDWR);
 }
 
+/**
+ * A pipe that holds so many bytes, or, where a user's pipes have their limit, fewer.
+ *
+ * @returns its ends and its bytes; undefined where the process has no descriptors left.
+ */
+export function openPipe(bytes: number): { in: number; out: number; bytes: number } | undefined {
+  const fds = new Int32Array(2);
+  if (pipe2(fds, O_CLOEXEC) !== 0) return undefined;
+  const [out = -1, into = -1] = fds;
+  fcntl(into, F_SETPIPE_SZ, bytes);
+  return { in: into, out, bytes: fcntl(into, F_GETPIPE_SZ, 0) };
+}
+
 /** Gives a descriptor back. */
-export function closeSocket(fd: number): void {
+export function closeDescriptor(fd: number): void {
   close(fd);
 }

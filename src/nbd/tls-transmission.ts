@@ -16,7 +16,7 @@ import type { TransmissionParts } from './transmission.js';
 const NOTHING = Buffer.alloc(0);
 
 /** What a connection under TLS is served with. */
-export interface TlsTransmissionParts extends Omit<TransmissionParts, 'fd' | 'spin'> {
+export interface TlsTransmissionParts extends Omit<TransmissionParts, 'fd' | 'pipe' | 'spin'> {
   readonly transport: TlsTransport;
 }
 

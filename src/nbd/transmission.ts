@@ -1,6 +1,7 @@
 import { assert } from '../lib/assert.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { SharedUses } from '../lib/shared-uses.js';
+import { KIB } from '../lib/units.js';
 import { STATUS_PAYLOAD_BYTES_MAX, statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ClientGone, ProtocolBreach } from './connection-end.js';
@@ -9,13 +10,14 @@ import { BAD_PLACE, Incoming, NOTHING_YET } from './incoming.js';
 import { nbdErrorOf } from './nbd-errno.js';
 import { COMMANDS, commandOf, type NbdCounters } from './nbd-counters.js';
 import type { Session } from './negotiation.js';
+import type { PagePipe } from './page-pipe.js';
 import { PendingWrites } from './pending-writes.js';
 import { NbdCmd, NbdError } from './protocol.js';
 import { ReplyBatch, WRITE_REPLY_BYTES_MAX } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
 import { NO_REQUEST, Request } from './request.js';
-import { payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-checks.js';
-import { CallFailures, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import { mayPart, payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-checks.js';
+import { CallFailures, MSG_MORE, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 import type { SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
 
@@ -26,6 +28,8 @@ export interface TransmissionParts {
   readonly session: Session;
   readonly access: ExportAccess;
   readonly arena: WorkerArena;
+  /** What data of large reads goes through. */
+  readonly pipe: PagePipe;
   /** Requests under way; once it is dying, new ones get ESHUTDOWN. */
   readonly uses: SharedUses;
   readonly counters: NbdCounters;
@@ -34,6 +38,12 @@ export interface TransmissionParts {
   readonly inFlightBytes: number;
   readonly clock?: Clock;
 }
+
+/**
+ * Data from here on goes to the socket by reference. For less, the calls that this takes cost more
+ * than the copy.
+ */
+const SPLICE_BYTES_MIN = 64 * KIB;
 
 /**
  * The transmission phase of one connection, on a thread of its own: requests are taken as
@@ -48,6 +58,8 @@ export class Transmission {
   readonly #session: Session;
   readonly #access: ExportAccess;
   readonly #arena: WorkerArena;
+  readonly #pipe: PagePipe;
+  readonly #spliceBytesMin: number;
   readonly #uses: SharedUses;
   readonly #counters: NbdCounters;
   readonly #rules: RequestRules;
@@ -74,6 +86,9 @@ export class Transmission {
     this.#session = session;
     this.#access = access;
     this.#arena = arena;
+    this.#pipe = parts.pipe;
+    // What holds a page of a device would hold up whoever unbinds it.
+    this.#spliceBytesMin = access.raw.memory.kind === 'file' ? SPLICE_BYTES_MIN : Infinity;
     this.#uses = parts.uses;
     this.#counters = parts.counters;
     this.#clock = parts.clock ?? systemClock;
@@ -157,11 +172,45 @@ export class Transmission {
   #read(): void {
     const { offset, length } = this.#request;
     const address = this.#access.addressOf(offset, length);
+    this.#incoming.expectHeaders();
+    if (length >= this.#spliceBytesMin && this.#splice(address)) return;
     if (this.#replies.isWholeAlone(address, length)) this.#send();
     this.#replies.data(this.#request, address, length);
     this.#counters.countRead(length);
     this.#count(this.#request, NbdError.None);
-    this.#incoming.expectHeaders();
+  }
+
+  /**
+   * Answers a read with the mapped pages themselves, each MiB a chunk of its own. What is in the
+   * pipe is readable, so that a header says no more than what can be sent.
+   *
+   * @returns false, with nothing sent, where its data has to go another way.
+   * @hot Once a large read.
+   */
+  #splice(address: number): boolean {
+    const request = this.#request;
+    const { length } = request;
+    let here = this.#pipe.fill(address, length);
+    const isParted = here < length;
+    if (here === 0 || (isParted && !mayPart(request, this.#session.style))) {
+      this.#pipe.close();
+      return false;
+    }
+    // Their replies come before the header, behind which nothing but its data may come.
+    this.#endWrites();
+    let done = 0;
+    while (here > 0) {
+      this.#replies.dataHead(request, done, here, done + here === length);
+      this.#send(MSG_NOSIGNAL | MSG_MORE);
+      this.#pipe.drainTo(this.#fd);
+      done += here;
+      here = done < length ? this.#pipe.fill(address + done, length - done) : 0;
+    }
+    const error = done < length ? NbdError.EIO : NbdError.None;
+    if (error === NbdError.None) this.#counters.countRead(length);
+    else this.#replies.errorOffset(request, error);
+    this.#count(request, error);
+    return true;
   }
 
   /** @hot Once a write. */
@@ -276,11 +325,11 @@ export class Transmission {
   }
 
   /** Ends pending writes, and sends all replies. @hot Once a batch. */
-  #send(): void {
+  #send(flags = MSG_NOSIGNAL): void {
     this.#endWrites();
     const { iovecs } = this.#replies;
     while (iovecs.bytes > 0) {
-      const sent = sendmsg(this.#fd, iovecs.arm(), MSG_NOSIGNAL);
+      const sent = sendmsg(this.#fd, iovecs.arm(), flags);
       if (sent < 0 && this.#sendFailed()) break;
       if (sent >= 0) iovecs.advance(sent);
     }
