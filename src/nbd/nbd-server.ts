@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 
 import type { Gendisk } from '../block/gendisk.js';
 import type { Clock } from '../lib/clock.js';
+import { DaxdError } from '../lib/errno.js';
 import type { LatencyHistogram } from '../lib/latency-histogram.js';
 import type { Logger } from '../lib/logger.js';
 import { checkCopyCalls } from '../media/process-vm.js';
@@ -200,7 +201,9 @@ export class NbdServer {
 
   #accept(fd: number, tls: TlsState): void {
     const { limits } = this.#options;
-    if (this.#draining || this.#connections.size >= limits.connectionsMax) {
+    const isFull = this.#connections.size >= limits.connectionsMax;
+    const worker = this.#draining || isFull ? undefined : this.#takeWorker();
+    if (worker === undefined) {
       this.#counts.refused++;
       closeDescriptor(fd);
       return;
@@ -209,12 +212,21 @@ export class NbdServer {
     const { clock, disk, memory, pgmap } = this.#options;
     const { handshakeTimeoutMs } = limits;
     const usage = disk.queue.usageCounter;
-    const worker = this.#pool.take();
     const connection = new Connection(
       { fd, tls, exports: this.#exports, pgmap, memory, usage, clock, handshakeTimeoutMs },
       worker,
     );
     this.#connections.set(connection, this.#serve(connection, worker));
+  }
+
+  #takeWorker(): NbdWorker | undefined {
+    try {
+      return this.#pool.take();
+    } catch (failure) {
+      if (!(failure instanceof DaxdError)) throw failure;
+      this.#options.log.warn({ reason: failure.message }, 'an NBD client was refused');
+      return undefined;
+    }
   }
 
   async #serve(connection: Connection, worker: NbdWorker): Promise<void> {

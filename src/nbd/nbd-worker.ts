@@ -33,14 +33,20 @@ export class NbdWorker {
   readonly cut = new CutMark();
   /** What was counted of the connection. */
   readonly counters = new NbdCounters();
-  /** Settles when it can serve; what it was given before waits until then. */
+  /** Settles when it can serve, or never will; what it was given before waits until then. */
   readonly started: Promise<void>;
   readonly #answers = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   readonly #worker: Worker;
+  /** Why its thread did not start. */
+  #startFailure: string | undefined;
   #connection: ServedConnection | undefined;
   #done: (why: string | undefined) => void = () => {};
 
-  /** @param onFailure told when the thread dies, which it never does but by a defect. */
+  /**
+   * @param onFailure told when the thread dies that had started, which it never does but by a
+   *   defect. One that does not start lacks descriptors or memory: its connection ends.
+   * @throws Error where there is no thread to be had.
+   */
   constructor(birth: SharedBirth, onFailure: (error: Error) => void) {
     const workerData: WorkerBirth = {
       ...birth,
@@ -51,18 +57,36 @@ export class NbdWorker {
     };
     this.#worker = new Worker(new URL('./connection-worker.js', import.meta.url), { workerData });
     this.started = new Promise((resolve) => {
+      let hasStarted = false;
       this.#worker.on('message', (message: Ask | Done | Started) => {
         if ('done' in message) this.#end(message.why);
         else if ('ask' in message) this.#answer(message);
-        else resolve();
+        else {
+          hasStarted = true;
+          resolve();
+        }
+      });
+      this.#worker.on('error', (error) => {
+        if (hasStarted) {
+          onFailure(error);
+          return;
+        }
+        this.#startFailure = `no thread could be started for it: ${error.message}`;
+        this.#end(this.#startFailure);
+        resolve();
       });
     });
-    this.#worker.on('error', onFailure);
+  }
+
+  /** Whether it serves, or is about to. */
+  get isUsable(): boolean {
+    return this.#startFailure === undefined;
   }
 
   /** Serves a connection to its end; gives what the client did wrong, if anything. */
   async serve(connection: ServedConnection): Promise<string | undefined> {
     assert(this.#connection === undefined, 'a worker serves one connection at a time');
+    if (this.#startFailure !== undefined) return this.#startFailure;
     this.uses.revive();
     this.cut.clear();
     this.#connection = connection;

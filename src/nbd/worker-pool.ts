@@ -1,3 +1,4 @@
+import { DaxdError } from '../lib/errno.js';
 import { NbdWorker, type SharedBirth } from './nbd-worker.js';
 
 /** Workers that wait for connections, so that one need not wait for a thread to start. */
@@ -19,21 +20,35 @@ export class WorkerPool {
     for (let i = 0; i < WARM_WORKERS; i++) this.#idle.push(this.#start());
   }
 
-  /** A worker for one connection; {@link give} takes it back. */
+  /**
+   * A worker for one connection; {@link give} takes it back.
+   *
+   * @throws DaxdError ENOMEM where there is no thread to be had.
+   */
   take(): NbdWorker {
-    return this.#idle.pop() ?? this.#start();
+    for (;;) {
+      const worker = this.#idle.pop() ?? this.#start();
+      if (worker.isUsable) return worker;
+    }
   }
 
   give(worker: NbdWorker): void {
-    this.#idle.push(worker);
+    if (worker.isUsable) this.#idle.push(worker);
   }
 
   /** Ends all workers, of which none serves any more. */
   async close(): Promise<void> {
-    await Promise.all(this.#idle.splice(0).map((worker) => worker.end()));
+    const usable = this.#idle.splice(0).filter(({ isUsable }) => isUsable);
+    await Promise.all(usable.map((worker) => worker.end()));
   }
 
   #start(): NbdWorker {
-    return new NbdWorker(this.#birth, this.#onFailure);
+    try {
+      return new NbdWorker(this.#birth, this.#onFailure);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      const advice = 'raise the limits of descriptors and threads (LimitNOFILE, TasksMax)';
+      throw new DaxdError('ENOMEM', `no thread could be started for NBD (${why}): ${advice}`);
+    }
   }
 }

@@ -1,12 +1,16 @@
 /** Backings that fail under a client: daxd answers an error and lives. */
-import { statSync, truncateSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { MIB } from '../../src/lib/units.js';
 import { mountSmallExt4, mountSmallTmpfs } from '../integration/media/mounts.js';
+import { runJudge } from '../support/ext4-image.js';
 import { Command, CommandFlag, NbdErrno } from '../support/nbd/protocol.js';
 import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
@@ -215,3 +219,34 @@ t.test(
     await serves(t, daxd);
   },
 );
+
+t.test('clients for whom there is no thread to be had are refused', async (t) => {
+  if (!requires(t, { commands: ['prlimit'] })) return;
+  const daxd = await startNbd(t, { args: ['--size', '32M', '--log-level', 'warn'] });
+  const served = await Transmission.start(t, daxd.address, '');
+  const limit = (count: number): void => {
+    const of = [`--pid=${daxd.child.pid}`, `--nofile=${count}:`];
+    const { status, output } = runJudge('prlimit', of);
+    t.equal(status, 0, output);
+  };
+  const descriptors = readdirSync(`/proc/${daxd.child.pid}/fd`).map(Number);
+  const room = Math.max(...descriptors) + 1;
+  // A connection takes one, a thread of its own some more: each of these counts ends it elsewhere.
+  for (let more = 4; more < 40; more++) {
+    limit(room + more);
+    const clients = Array.from({ length: 8 }, () => createConnection(daxd.address));
+    await Promise.all(clients.map(async (client) => once(client, 'connect')));
+    await Promise.race([once(clients[7] ?? t, 'data'), once(clients[7] ?? t, 'close'), sleep(300)]);
+    t.equal((await served.read(0, 4096)).length, 4096, `with room for ${more} more`);
+    for (const client of clients) client.destroy();
+  }
+  limit(1024);
+  const more = Array.from({ length: 8 }, async () => Transmission.start(t, daxd.address, ''));
+  for (const client of await Promise.all(more)) t.equal((await client.read(0, 1)).length, 1);
+  await serves(t, daxd);
+  await eventually(
+    () => daxd.stderr.join('\n'),
+    (log) => /no thread could be started/.test(log),
+  );
+  t.match(daxd.stderr.join('\n'), /no thread could be started/);
+});
