@@ -5,6 +5,11 @@ import { isDotName, NAME_BYTES_MAX } from './directory-block.js';
 const PATH_BYTES_MAX = 4095;
 /** Symlinks that one resolution follows at most. @kernel MAXSYMLINKS (linux/namei.h) */
 const SYMLINKS_MAX = 40;
+/**
+ * Names that one resolution takes at most: twice what the longest path has. Forty targets could have
+ * 80,000, each of which is looked up while all others wait.
+ */
+const PARTS_MAX = 4096;
 
 const SLASH = 0x2f;
 const DOT = Buffer.from('.');
@@ -61,7 +66,7 @@ export function parsePath(path: string): Buffer[] {
 /**
  * Follows `parts` from the root. Symlinks on the way are followed, the last one where
  * `follow` says so; an absolute target starts at the partition's root and ".." stops there.
- * The walk is bounded: by the parts, and by 40 symlinks of at most 4095 bytes.
+ * The walk is bounded: by 40 symlinks, as the kernel's, and by 4096 names.
  *
  * @throws DaxdError ENOENT for a name missing before the last, ENOTDIR, ELOOP, ENAMETOOLONG
  */
@@ -75,8 +80,11 @@ export function walkPath(
   const directories = [tree.root];
   let end: Standing = { name: undefined, inode: tree.root };
   let symlinks = 0;
+  let taken = 0;
 
   for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
+    taken++;
+    checkPartsTaken(taken);
     enter(tree, directories, end);
     if (isDotName(part)) {
       if (part.length === 2 && directories.length > 1) directories.pop();
@@ -135,6 +143,12 @@ function splitBytes(path: Buffer): Buffer[] {
   }
   parts.push(path.subarray(start));
   return parts;
+}
+
+function checkPartsTaken(taken: number): void {
+  if (taken > PARTS_MAX) {
+    throw new DaxdError('ELOOP', `over ${PARTS_MAX} names on the way, through symlinks`);
+  }
 }
 
 function checkPathLength(path: Buffer): void {
