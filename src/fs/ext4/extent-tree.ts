@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { BlockRun } from '../block-run.js';
+import { mappedExtents } from './block-map.js';
 import { BlockKind, blockRole } from './buffer-cache.js';
 import {
   checkHeader,
@@ -66,12 +67,14 @@ export function treeOf(source: BlockSource, volume: Volume, inode: Inode): Exten
 /**
  * The extents of an inode that touch a span, ascending, as the media have them. Only the
  * nodes on the way to the span are read, and every one of them is verified. The walk ends:
- * depth falls with each step, and what a node maps lies within what its index says.
+ * depth falls with each step, and what a node maps lies within what its index says. Of an inode
+ * with a block map, what that names.
  *
- * @throws DaxdError EOPNOTSUPP for an inode with a block map, EBADMSG, EUCLEAN
+ * @throws DaxdError EBADMSG, EUCLEAN
  * @kernel ext4_find_extent (fs/ext4/extents.c)
  */
 export function mapExtents(tree: ExtentTree, span: MapSpan = WHOLE_FILE): Extent[] {
+  if (tree.inode.hasBlockMap) return mappedExtents(tree, { max: Infinity, ...span });
   const found: FoundExtents = { extents: [], blocks: 0 };
   collect(tree, readRoot(tree), span, found);
   return found.extents;
@@ -103,18 +106,25 @@ export function* eachExtent(
  * The last extents of an inode that touch a span, ascending: those of one leaf. None when
  * none does.
  *
- * @throws DaxdError as {@link mapExtents} does
+ * @throws DaxdError EOPNOTSUPP for an inode with a block map, and as {@link mapExtents} does
  */
 export function lastExtents(tree: ExtentTree, span: BlockSpan): Extent[] {
   return lastIn(tree, readRoot(tree), span);
 }
 
+/** Refuses to change what an inode maps that has no tree. @throws DaxdError EOPNOTSUPP */
+export function assertExtents({ number, hasExtents }: Inode): void {
+  if (hasExtents) return;
+  throw new DaxdError(
+    'EOPNOTSUPP',
+    `inode ${number} maps its blocks without extents, as on ext3: it is read and removed, not changed; e2fsck -fy -E bmap2extent on the unmounted filesystem gives it extents`,
+  );
+}
+
 /** The root of a tree, from the inode. @throws DaxdError EOPNOTSUPP, EUCLEAN */
 export function readRoot(tree: ExtentTree): TreeNode {
   const { inode } = tree;
-  if (!inode.hasExtents) {
-    throw new DaxdError('EOPNOTSUPP', `inode ${inode.number} maps its blocks without extents`);
-  }
+  assertExtents(inode);
   const span = { from: 0, to: FILE_BLOCKS_MAX };
   const place = { inode: inode.number, depth: undefined, span };
   const depth = checkHeader(inode.iBlock, place);

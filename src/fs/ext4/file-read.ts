@@ -101,10 +101,10 @@ function readData(volume: Volume, from: number, target: Uint8Array): void {
  * The extents behind the bytes [from, to) of an inode, in bytes and cut to whole blocks around
  * them, neighbours as the media have them. Unwritten ones past the end of the file included.
  *
- * @throws DaxdError EBADMSG, EUCLEAN, EOPNOTSUPP for an inode with a block map
+ * @throws DaxdError EBADMSG, EUCLEAN
  */
 export function fileExtents(volume: Volume, inode: Inode, from = 0, to = Infinity): FileExtent[] {
-  if (!inode.hasExtents) return [];
+  if (!inode.hasBlocks) return [];
   const span = blocksAround({ from, to });
   return clipExtents(mapExtents(treeOf(volume, volume, inode), span), span).map(toFileExtent);
 }

@@ -1,5 +1,6 @@
 import { freeBlocks, METADATA } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
+import { freeMapped } from './block-map-free.js';
 import { spliceExtents } from './extent-splice.js';
 import { lastExtents, treeOf } from './extent-tree.js';
 import { clipExtents } from './extent.js';
@@ -48,6 +49,10 @@ export function freeSpan(
   { inode, span, spare = 0 }: FreeRequest,
   leave: FreeLeave,
 ): FreedPiece {
+  if (inode.hasBlockMap) {
+    const isFull = (): boolean => isNearlyFull(txn, volume, spare);
+    return freeMapped(txn, volume, { inode, span, isFull }, leave);
+  }
   const tree = treeOf(txn, volume, inode);
   let blocks = 0;
   for (let { to } = span; ;) {

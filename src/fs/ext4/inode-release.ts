@@ -1,4 +1,3 @@
-import { DaxdError } from '../../lib/errno.js';
 import { METADATA } from './allocator.js';
 import type { FreeLeave } from './allocator.js';
 import { WHOLE_FILE } from './extent-tree.js';
@@ -18,7 +17,8 @@ const NAME_BLOCKS = 32;
  * all are gone. `leave` is a broken layout over the whole file, or METADATA for what is no
  * file; of one that defers, pinned blocks go into the quarantine. The caller stores the inode.
  *
- * @throws DaxdError `quarantine-full`, EBADMSG, EUCLEAN, EOPNOTSUPP for a file with a block map
+ * @throws DaxdError `quarantine-full`, EBADMSG, EUCLEAN, EOPNOTSUPP for a file with a block map of
+ *   which something is pinned
  */
 export function releaseInodeBlocks(
   txn: Transaction,
@@ -26,8 +26,7 @@ export function releaseInodeBlocks(
   inode: Inode,
   leave: FreeLeave,
 ): boolean {
-  assertReleasable(inode);
-  if (inode.hasExtents) {
+  if (inode.hasBlocks) {
     if (leave !== METADATA) leavePinned(txn, volume, { inode, span: WHOLE_FILE }, leave);
     const { isLast } = freeSpan(
       txn,
@@ -40,10 +39,4 @@ export function releaseInodeBlocks(
   releaseXattrBlock(txn, volume, inode);
   inode.blocks = 0;
   return true;
-}
-
-/** @throws DaxdError EOPNOTSUPP for a file whose blocks only a block map names */
-export function assertReleasable(inode: Inode): void {
-  if (inode.type !== 'file' || inode.hasExtents) return;
-  throw new DaxdError('EOPNOTSUPP', `inode ${inode.number} maps its blocks without extents`);
 }

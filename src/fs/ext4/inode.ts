@@ -214,6 +214,23 @@ export class Inode {
     return (this.flags & InodeFlag.Extents) !== 0;
   }
 
+  /** Whether it maps blocks, one way or the other. */
+  get hasBlocks(): boolean {
+    return this.hasExtents || this.hasBlockMap;
+  }
+
+  /**
+   * Whether its blocks are mapped as ext3 has it: not a device, nor a short symlink.
+   *
+   * @kernel ext4_inode_is_fast_symlink (fs/ext4/inode.c)
+   */
+  get hasBlockMap(): boolean {
+    if (this.hasExtents) return false;
+    const { type } = this;
+    if (type === 'symlink') return this.blocks > (this.fileAcl === 0 ? 0 : 1);
+    return type === 'file' || type === 'directory';
+  }
+
   /** Sets mtime and ctime to now. */
   touch(): void {
     this.#putChangeTimes(this.#now());

@@ -109,7 +109,7 @@ function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange
   const span = blocksAround({ from, to });
   const inode = readAnyInode(volume, volume, number);
   // A short symlink or a device has no pages.
-  if (inode.mode === 0 || !inode.hasExtents) return [];
+  if (inode.mode === 0 || !inode.hasBlocks) return [];
   const extents = clipExtents(mapExtents(treeOf(volume, volume, inode), span), span);
   return extents.map(({ physical, length }) => pagesOf(volume, { start: physical, count: length }));
 }

@@ -10,7 +10,7 @@ import { inheritAcls } from './inherit-acl.js';
 import { inheritFlags } from './inherit-flags.js';
 import { allocateInode, freeInode } from './inode-allocator.js';
 import { refuseFlags } from './inode-flags.js';
-import { assertReleasable, releaseInodeBlocks } from './inode-release.js';
+import { releaseInodeBlocks } from './inode-release.js';
 import type { Inode } from './inode.js';
 import { InodeFlag, ModeType } from './layout.js';
 import { addSubdirectory, dropSubdirectory, LINKS_MAX } from './link-count.js';
@@ -302,7 +302,6 @@ function dropName(
     inode.store(txn);
     return undefined;
   }
-  assertReleasable(inode);
   const leave = leaveOf(inode);
   if (leave !== undefined && releaseInodeBlocks(txn, volume, inode, leave)) {
     freeInode(txn, volume, inode);

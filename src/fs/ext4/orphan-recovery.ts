@@ -128,7 +128,7 @@ function assertOrphan(volume: Volume, number: number): void {
   const { inodesPerGroup } = volume.superblock;
   const bits = readInodeBitmap(volume, volume, Math.floor((number - 1) / inodesPerGroup));
   const isUsed = testBit(bits, (number - 1) % inodesPerGroup) && inode.mode !== 0;
-  const canBeCut = isUsed && inode.type === 'file' && inode.hasExtents;
+  const canBeCut = isUsed && inode.type === 'file';
   if (isUsed && (inode.linksCount === 0 || canBeCut)) return;
   throw damaged(
     `orphan list: inode ${number} ${isUsed ? `is a ${inode.type} with links` : 'is free'}`,

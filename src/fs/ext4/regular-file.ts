@@ -1,5 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import { isAligned } from '../../lib/units.js';
+import { assertExtents } from './extent-tree.js';
 import type { BlockSpan } from './extent.js';
 import { refuseFlags } from './inode-flags.js';
 import { readInode } from './inode.js';
@@ -31,7 +32,8 @@ export interface WriteIntent extends ChangeStage {
 /**
  * Reads the inode of a regular file that is about to be changed.
  *
- * @throws DaxdError EROFS, ESHUTDOWN, EPERM for an immutable or append-only file
+ * @throws DaxdError EROFS, ESHUTDOWN, EPERM for an immutable or append-only file, EOPNOTSUPP for one
+ *   with a block map
  */
 export function readWritable(
   source: BlockSource,
@@ -42,6 +44,7 @@ export function readWritable(
   volume.assertWritable({ isUnderWay });
   const inode = readRegular(source, volume, number);
   refuseFlags(inode, append ? InodeFlag.Immutable : InodeFlag.Immutable | InodeFlag.Append);
+  assertExtents(inode);
   return inode;
 }
 

@@ -58,11 +58,11 @@ export function writeTarget(txn: Transaction, volume: Volume, inode: Inode, targ
  * @throws DaxdError EUCLEAN when its size does not fit where it lies; EBADMSG
  */
 export function readTarget(source: BlockSource, volume: Volume, inode: Inode): Buffer {
-  const sizeMax = inode.hasExtents ? TARGET_BYTES_MAX : I_BLOCK_SIZE - 1;
+  const sizeMax = inode.hasBlocks ? TARGET_BYTES_MAX : I_BLOCK_SIZE - 1;
   if (inode.size < 1 || inode.size > sizeMax) {
     throw damaged(`symlink inode ${inode.number}: a target of ${inode.size} bytes`);
   }
-  if (!inode.hasExtents) return Buffer.from(inode.iBlock.subarray(0, inode.size));
+  if (!inode.hasBlocks) return Buffer.from(inode.iBlock.subarray(0, inode.size));
   const [extent] = mapExtents(treeOf(source, volume, inode), { from: 0, to: 1 });
   if (extent?.logical !== 0 || extent.unwritten) {
     throw damaged(`symlink inode ${inode.number}: no block`);
