@@ -59,7 +59,6 @@ export function readOnlyReasons(sb: Superblock): string[] {
   const reasons: string[] = [];
   const unknown = (sb.roCompat & ~KNOWN_RO_COMPAT) >>> 0;
   if (unknown !== 0) reasons.push(`it has read-only compatible features ${hex(unknown)}`);
-  if ((sb.compat & FeatureCompat.FastCommit) !== 0) reasons.push('it has the feature fast_commit');
   return [...reasons, ...repairReasons(sb)];
 }
 

@@ -83,7 +83,6 @@ export const FeatureCompat = {
   ResizeInode: 0x10,
   DirIndex: 0x20,
   SparseSuper2: 0x200,
-  FastCommit: 0x400,
   OrphanFile: 0x1000,
 } as const;
 

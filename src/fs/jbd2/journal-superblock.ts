@@ -3,6 +3,8 @@ import { crc32c, CRC_INIT } from '../../lib/crc32c.js';
 import { DaxdError } from '../../lib/errno.js';
 import { UUID_BYTES } from '../../lib/uuid.js';
 import { checksumMismatch, damaged } from '../damage.js';
+import { featureNames } from '../feature-names.js';
+import type { FeatureWord } from '../feature-names.js';
 import { solveWord } from './checksum-word.js';
 import {
   BlockType,
@@ -28,6 +30,22 @@ const CHECKSUM_TYPE_WORD = JsbField.ChecksumType;
 const CHECKSUM_WORD = JsbField.Checksum - 4;
 /** The word with the sequence and the start. */
 const START_WORD = JsbField.Sequence;
+/** With either one its superblock has a checksum. */
+const CHECKSUMS = JournalIncompat.CsumV2 | JournalIncompat.CsumV3;
+const KNOWN_INCOMPAT =
+  JOURNAL_INCOMPAT | CHECKSUMS | JournalIncompat.AsyncCommit | JournalIncompat.FastCommit;
+const INCOMPAT: FeatureWord = {
+  letter: 'I',
+  names: {
+    0: 'journal_incompat_revoke',
+    1: 'journal_64bit',
+    2: 'journal_async_commit',
+    3: 'journal_checksum_v2',
+    4: 'journal_checksum_v3',
+    5: 'fast_commit',
+  },
+};
+const RO_COMPAT: FeatureWord = { letter: 'R', names: {} };
 
 /**
  * The journal's superblock, block 0 of the log: where the log starts and with which
@@ -50,7 +68,7 @@ export class JournalSuperblock implements JournalIdentity {
   }
 
   /**
-   * Reads and checks it.
+   * Reads and checks it. Of a log that is not empty, daxd must be able to replay what its features say.
    *
    * @throws DaxdError EBADMSG for its checksum, EUCLEAN for fields that do not fit the log,
    *   EOPNOTSUPP for features
@@ -126,17 +144,20 @@ export class JournalSuperblock implements JournalIdentity {
   }
 
   /**
-   * Begins an empty log, durably, with the features that daxd writes by. It stays empty, and
-   * whole for everybody, at each step: without the feature nobody looks at the checksum.
+   * Begins an empty log, durably, with the features that daxd writes by, and no others: where fast
+   * commits had blocks of their own, the log has them. It stays empty, and whole for everybody, at
+   * each step: without the feature nobody looks at the checksum.
    *
    * @throws DaxdError EIO
+   * @kernel set_journal_csum_feature_set (fs/ext4/super.c)
    */
   async begin(start: number, sequence: number): Promise<void> {
     const bytes = this.#bytes;
     assert(this.start === 0, 'an empty log is begun');
     const incompat = bytes.readUInt32BE(JsbField.FeatureIncompat);
-    if (hasChecksum(bytes)) {
-      bytes.writeUInt32BE((incompat & ~JournalIncompat.CsumV3) >>> 0, JsbField.FeatureIncompat);
+    const plain = incompat & JOURNAL_INCOMPAT & ~CHECKSUMS;
+    if (incompat !== plain) {
+      bytes.writeUInt32BE(plain, JsbField.FeatureIncompat);
       await this.#store(FEATURES_WORD);
     }
     // What `mount -o journal_checksum` left. Beside a checksum of its own the kernel refuses it.
@@ -170,9 +191,6 @@ export class JournalSuperblock implements JournalIdentity {
 
   #check(): void {
     this.#checkFeatures();
-    if (hasChecksum(this.#bytes) && hasOldChecksum(this.#bytes)) {
-      throw damaged('journal superblock: it has checksums v1 and v3 at once');
-    }
     const size = this.#bytes.readUInt32BE(JsbField.BlockSize);
     if (size !== LOG_BLOCK_SIZE) throw damaged(`journal superblock: block size ${size}`);
     const { maxLen, first, start } = this;
@@ -183,14 +201,35 @@ export class JournalSuperblock implements JournalIdentity {
         `journal superblock: log of ${maxLen} blocks from ${first} on, start ${start}, in a file of ${this.#area.blocks}`,
       );
     }
-    if (start !== 0 && !hasChecksum(this.#bytes)) refuse('a log without checksums, not empty');
+    if (start !== 0) this.#checkReplay();
   }
 
   #checkFeatures(): void {
     const incompat = this.#bytes.readUInt32BE(JsbField.FeatureIncompat);
-    const unknown = (incompat & ~JOURNAL_INCOMPAT) >>> 0;
-    if (unknown !== 0) refuse(`incompatible features 0x${unknown.toString(16)}`);
-    if (this.#bytes.readUInt32BE(JsbField.FeatureRoCompat) !== 0) refuse('unknown features');
+    const names = [
+      featureNames(incompat & ~KNOWN_INCOMPAT, INCOMPAT),
+      featureNames(this.#bytes.readUInt32BE(JsbField.FeatureRoCompat), RO_COMPAT),
+    ];
+    const unknown = names.join(' ').trim();
+    if (unknown !== '') {
+      const advice =
+        'once it is empty, tune2fs -O ^has_journal and then -O has_journal make a new one';
+      throw new DaxdError('EOPNOTSUPP', `journal: unknown features ${unknown}; ${advice}`);
+    }
+    const isTwice = (incompat & CHECKSUMS) === CHECKSUMS;
+    if (isTwice || (hasChecksum(this.#bytes) && hasOldChecksum(this.#bytes))) {
+      throw damaged(`journal superblock: it has checksums ${isTwice ? 'v2' : 'v1'} and later ones`);
+    }
+  }
+
+  #checkReplay(): void {
+    const others = this.#bytes.readUInt32BE(JsbField.FeatureIncompat) & ~JOURNAL_INCOMPAT;
+    if (others === 0 && hasChecksum(this.#bytes)) return;
+    const what = others === 0 ? 'without checksums' : `with ${featureNames(others, INCOMPAT)}`;
+    throw new DaxdError(
+      'EOPNOTSUPP',
+      `journal: its log is not empty, and daxd replays none ${what}; mount and unmount it with a Linux kernel, or run e2fsck -fy`,
+    );
   }
 }
 
@@ -219,7 +258,7 @@ function isJournalSuperblock(bytes: Buffer): boolean {
 }
 
 function hasChecksum(bytes: Buffer): boolean {
-  return (bytes.readUInt32BE(JsbField.FeatureIncompat) & JournalIncompat.CsumV3) !== 0;
+  return (bytes.readUInt32BE(JsbField.FeatureIncompat) & CHECKSUMS) !== 0;
 }
 
 function hasOldChecksum(bytes: Buffer): boolean {
@@ -235,8 +274,4 @@ function checksum(bytes: Buffer): number {
   const copy = Buffer.from(bytes);
   copy.writeUInt32BE(0, JsbField.Checksum);
   return crc32c(CRC_INIT, copy);
-}
-
-function refuse(what: string): never {
-  throw new DaxdError('EOPNOTSUPP', `journal: ${what}; run e2fsck -fy, or mount it elsewhere once`);
 }

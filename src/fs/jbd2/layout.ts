@@ -39,8 +39,15 @@ export const JSB_BYTES = 1024;
 /** The one such feature: checksums v1, in commit records alone. @kernel JBD2_FEATURE_COMPAT_CHECKSUM (include/linux/jbd2.h) */
 export const JOURNAL_COMPAT_CHECKSUM = 0x1;
 /** @kernel JBD2_FEATURE_INCOMPAT_* (include/linux/jbd2.h) */
-export const JournalIncompat = { Revoke: 0x1, Bit64: 0x2, CsumV3: 0x10 } as const;
-/** What daxd writes, and all that it reads. */
+export const JournalIncompat = {
+  Revoke: 0x1,
+  Bit64: 0x2,
+  AsyncCommit: 0x4,
+  CsumV2: 0x8,
+  CsumV3: 0x10,
+  FastCommit: 0x20,
+} as const;
+/** What daxd writes, and all that it replays. */
 export const JOURNAL_INCOMPAT =
   JournalIncompat.Revoke | JournalIncompat.Bit64 | JournalIncompat.CsumV3;
 export const JOURNAL_CHECKSUM_CRC32C = 4;

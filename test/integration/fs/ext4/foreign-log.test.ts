@@ -180,6 +180,75 @@ t.test('openVolume: a journal that had checksums v1 is one that the kernel mount
   });
 });
 
+/** Features of a journal that daxd does not write, and what makes one. */
+const FOREIGN: readonly {
+  readonly name: string;
+  readonly args: readonly string[];
+  /** How the kernel mounts it. */
+  readonly options: string;
+  /** Has debugfs make it, where no kernel of today does. */
+  readonly requests?: readonly string[];
+}[] = [
+  { name: 'journal_async_commit', args: [], options: 'journal_async_commit,data=writeback' },
+  { name: 'fast_commit', args: ['-O', 'fast_commit'], options: 'rw' },
+  { name: 'journal_checksum_v2', args: [], options: 'rw', requests: ['jo -c -v 2'] },
+];
+
+/** Leaves a filesystem with a log of these features, empty, and a copy where it is not. */
+async function foreignLog(
+  t: Test,
+  { args, options, requests }: (typeof FOREIGN)[number],
+): Promise<{ readonly image: string; readonly dirty: string }> {
+  const image = newImage(t, args);
+  const dirty = `${image}.dirty`;
+  if (requests !== undefined) {
+    debugfsWrite(image, [...requests, 'jc']);
+    copyFileSync(image, dirty);
+    writeFileSync(`${image}.block`, Buffer.alloc(BLOCK_SIZE));
+    debugfsWrite(dirty, [...requests, `jw -b 9000 ${image}.block`, 'jc']);
+    return { image, dirty };
+  }
+  await withLoopMount(image, options, (root) => {
+    writeFileSync(`${root}/before`, '');
+    runJudge('sync', ['-f', root]);
+    copyFileSync(image, dirty);
+  });
+  return { image, dirty };
+}
+
+for (const foreign of FOREIGN) {
+  t.test(`openVolume: a log with ${foreign.name} is taken where it is empty`, async (t) => {
+    if (!requires(t, { commands: COMMANDS, root: true })) return;
+    const { image, dirty } = await foreignLog(t, foreign);
+    const before = sha256Of(dirty);
+    await t.rejects(openImage(dirty), {
+      name: 'DaxdError',
+      code: 'EOPNOTSUPP',
+      message: new RegExp(`not empty.* with ${foreign.name}; mount and unmount it.*e2fsck -fy$`),
+    });
+    t.equal(sha256Of(dirty), before, 'not a byte changed');
+    runJudge('e2fsck', ['-fy', dirty]);
+    for (const path of [dirty, image]) {
+      const open = await openImage(path);
+      t.strictSame(open.volume.readOnlyReasons, []);
+      await open.fs.create('x');
+      const crashed = `${path}.crashed`;
+      copyFileSync(path, crashed);
+      await closeClean(t, open);
+      t.notMatch(runJudge('dumpe2fs', ['-h', path]).output, /Journal features:.*(async|v2|I5)/);
+      for (const mounted of [crashed, path]) {
+        await withLoopMount(mounted, foreign.options, (root) => {
+          t.ok(existsSync(`${root}/x`), 'the kernel goes on with it');
+          writeFileSync(`${root}/y`, '');
+        });
+        const again = await openImage(mounted);
+        again.fs.lookup('y');
+        await closeClean(t, again);
+      }
+    }
+  });
+}
+
 /** The first bytes of an image, by blocks. */
 function blocksOf(image: string, bytes: number): Buffer[] {
   const whole = readFileSync(image);

@@ -148,7 +148,6 @@ t.test('openVolume: read-only where something is left over or unknown', async (t
     ['not unmounted', (sb) => sb.writeUInt16LE(0, 0x3a), repair],
     ['errors', (sb) => sb.writeUInt16LE(3, 0x3a), repair],
     ['quota', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x64) | 0x100, 0x64), /0x100/],
-    ['fast_commit', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x5c) | 0x400, 0x5c), /fast_commit/],
   ];
   for (const [name, patch, reason] of cases) {
     await t.test(name, async (t) => {
