@@ -70,6 +70,9 @@ export const SuperField = {
 /** Bits of s_state. */
 export const FsState = { Valid: 1, Error: 2, Orphans: 4 } as const;
 
+/** Bits of s_default_mount_opts. @kernel EXT4_DEFM_* (fs/ext4/ext4.h) */
+export const DefaultMountOption = { BsdGroups: 0x2, UserXattr: 0x4, Acl: 0x8 } as const;
+
 /** The only s_checksum_type. */
 export const CHECKSUM_CRC32C = 1;
 

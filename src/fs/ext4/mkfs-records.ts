@@ -9,6 +9,7 @@ import { sealInode } from './inode.js';
 import {
   BLOCK_SIZE,
   CHECKSUM_CRC32C,
+  DefaultMountOption,
   EXT4_MAGIC,
   EXTRA_ISIZE,
   FeatureCompat,
@@ -46,8 +47,8 @@ export const MkfsInode = {
   OrphanFile: 12,
 } as const;
 
-/** user_xattr and acl, as mke2fs sets them. @kernel EXT4_DEFM_* (fs/ext4/ext4.h) */
-const DEFAULT_MOUNT_OPTIONS = 0xc;
+/** As mke2fs sets them. */
+const DEFAULT_MOUNT_OPTIONS = DefaultMountOption.UserXattr | DefaultMountOption.Acl;
 const ERRORS_CONTINUE = 1;
 const REV_DYNAMIC = 1;
 const JOURNAL_BACKUP_BLOCKS = 1;

@@ -52,7 +52,7 @@ export function addInode(
   refuseFlags(parent, InodeFlag.Immutable);
   const inode = allocateInode(txn, volume, { mode, parent: parent.number });
   inode.linksCount = 1;
-  inheritGroup(parent, inode);
+  inheritGroup(volume, parent, inode);
   inheritFlags(parent, inode);
   fill(inode, parent);
   inheritAcls(txn, volume, parent, inode);
@@ -364,11 +364,12 @@ function refuseNonEmpty(txn: Transaction, volume: Volume, inode: Inode, name: st
   throw new DaxdError('ENOTEMPTY', `directory ${name} is not empty`);
 }
 
-/** @kernel inode_init_owner (fs/inode.c) */
-function inheritGroup(parent: Inode, inode: Inode): void {
-  if ((parent.mode & SETGID) === 0) return;
+/** With groups as in BSD the bit says nothing, and is not handed down. @kernel inode_init_owner (fs/inode.c) */
+function inheritGroup({ superblock }: Volume, parent: Inode, inode: Inode): void {
+  const { hasBsdGroups } = superblock;
+  if (!hasBsdGroups && (parent.mode & SETGID) === 0) return;
   inode.gid = parent.gid;
-  if (inode.type === 'directory') inode.mode |= SETGID;
+  if (!hasBsdGroups && inode.type === 'directory') inode.mode |= SETGID;
 }
 
 function storeTouched(txn: Transaction, directory: Inode): void {

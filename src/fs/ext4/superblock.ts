@@ -6,6 +6,7 @@ import { checksumMismatch, damaged } from '../damage.js';
 import {
   BITMAP_BITS,
   BLOCK_SIZE,
+  DefaultMountOption,
   EXT4_MAGIC,
   EXTRA_ISIZE,
   FeatureIncompat,
@@ -111,6 +112,12 @@ export class Superblock {
     const is64 = (this.incompat & FeatureIncompat.Bit64) !== 0;
     const high = is64 ? SuperField.ReservedBlocksHi : undefined;
     return wide(this.bytes, SuperField.ReservedBlocksLo, high);
+  }
+
+  /** Whether it says that a new inode has the group of its directory, as `tune2fs -o bsdgroups` has it. */
+  get hasBsdGroups(): boolean {
+    const options = this.bytes.readUInt32LE(SuperField.DefaultMountOptions);
+    return (options & DefaultMountOption.BsdGroups) !== 0;
   }
 
   /** Blocks of one copy of the descriptor table. */

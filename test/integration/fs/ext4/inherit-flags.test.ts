@@ -1,8 +1,10 @@
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
+import type { Test } from 'tap';
 
+import type { Ext4 } from '../../../../src/fs/ext4/ext4.js';
 import { MIB } from '../../../../src/lib/units.js';
 import {
   debugfs,
@@ -54,27 +56,72 @@ t.test('new inodes inherit the flags of their directory, as by the kernel', asyn
   debugfsWrite(theirs, set);
   copyFileSync(theirs, ours);
   await withLoopMount(theirs, 'rw', (root) => {
-    for (const directory of DIRECTORIES) {
-      const at = (name: string): string => join(root, directory, name);
-      writeFileSync(at('file'), '');
-      mkdirSync(at('dir'));
-      symlinkSync('target', at('link'));
-      symlinkSync(LONG_TARGET, at('long'));
-      t.match(runJudge('mkfifo', [at('fifo')]), { status: 0 });
-    }
+    for (const directory of DIRECTORIES) makeByKernel(t, join(root, directory));
   });
 
   const mounted = { ...(await mountImage(ours)), image: ours };
   const { fs } = mounted;
-  for (const directory of DIRECTORIES) {
-    await fs.create(`${directory}/file`);
-    await fs.mkdir(`${directory}/dir`);
-    await fs.symlink(`${directory}/link`, 'target');
-    await fs.symlink(`${directory}/long`, LONG_TARGET);
-    await fs.mknod(`${directory}/fifo`, { type: 'fifo', mode: 0o644 });
-  }
+  for (const directory of DIRECTORIES) await makeByDaxd(fs, directory);
   await fs.create(`${JOURNAL_DATA}/file`);
   await finish(t, mounted);
   t.strictSame(allFlags(ours), allFlags(theirs));
   t.equal(flagsOf(ours, `/${JOURNAL_DATA}/file`), '0x80000', 'its data is not journaled');
 });
+
+/** Group and mode of everything under two directories, of which the second has its set-group bit. */
+function allGroups(image: string): string[] {
+  return ['plain', 'setgid'].flatMap((directory) =>
+    CHILDREN.map((child) => {
+      const stat = debugfs(image, `stat /${directory}/${child}`);
+      const [, mode, group] = /Mode:\s+(\d+)[\s\S]*Group:\s+(\d+)/.exec(stat) ?? [];
+      return `${directory}/${child}: ${mode} ${group}`;
+    }),
+  );
+}
+
+for (const options of ['bsdgroups', '^bsdgroups']) {
+  t.test(`new inodes have the group that the kernel gives them, ${options}`, async (t) => {
+    if (!requires(t, { ...JUDGES, commands: [...JUDGES.commands, 'tune2fs'] })) return;
+    const theirs = join(scratchDirectory(t), 'theirs');
+    const ours = `${theirs}.ours`;
+    makeImage(theirs, 32 * MIB);
+    runJudge('tune2fs', ['-o', options, theirs]);
+    await withLoopMount(theirs, 'rw', (root) => {
+      for (const [directory, mode] of [
+        ['plain', 0o755],
+        ['setgid', 0o2755],
+      ] as const) {
+        mkdirSync(join(root, directory));
+        chownSync(join(root, directory), 0, 1234);
+        chmodSync(join(root, directory), mode);
+      }
+    });
+    copyFileSync(theirs, ours);
+    await withLoopMount(theirs, 'rw', (root) => {
+      for (const directory of ['plain', 'setgid']) makeByKernel(t, join(root, directory));
+    });
+    const mounted = { ...(await mountImage(ours)), image: ours };
+    for (const directory of ['plain', 'setgid']) await makeByDaxd(mounted.fs, directory);
+    await finish(t, mounted);
+    t.strictSame(allGroups(ours), allGroups(theirs));
+  });
+}
+
+/** Makes one of each kind in a directory. */
+function makeByKernel(t: Test, directory: string): void {
+  const at = (name: string): string => join(directory, name);
+  writeFileSync(at('file'), '');
+  mkdirSync(at('dir'));
+  symlinkSync('target', at('link'));
+  symlinkSync(LONG_TARGET, at('long'));
+  t.match(runJudge('mkfifo', [at('fifo')]), { status: 0 });
+}
+
+/** The same. */
+async function makeByDaxd(fs: Ext4, directory: string): Promise<void> {
+  await fs.create(`${directory}/file`);
+  await fs.mkdir(`${directory}/dir`);
+  await fs.symlink(`${directory}/link`, 'target');
+  await fs.symlink(`${directory}/long`, LONG_TARGET);
+  await fs.mknod(`${directory}/fifo`, { type: 'fifo', mode: 0o644 });
+}
