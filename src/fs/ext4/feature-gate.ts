@@ -1,4 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
+import { featureNames } from '../feature-names.js';
+import { INCOMPAT, RO_COMPAT } from './feature-words.js';
 import {
   BLOCK_SIZE,
   CHECKSUM_CRC32C,
@@ -35,7 +37,7 @@ const KNOWN_RO_COMPAT =
 /**
  * Refuses what daxd cannot read without the danger of reading it wrongly.
  *
- * @throws DaxdError EOPNOTSUPP naming the feature bits
+ * @throws DaxdError EOPNOTSUPP naming the features
  * @kernel ext4_feature_set_ok (fs/ext4/super.c)
  */
 export function checkFeatures(sb: Superblock): void {
@@ -44,10 +46,9 @@ export function checkFeatures(sb: Superblock): void {
   if (sb.bytes.readUInt32LE(SuperField.RevLevel) === 0) refuse('revision 0');
 
   const unknown = (sb.incompat & ~KNOWN_INCOMPAT) >>> 0;
-  if (unknown !== 0) refuse(`incompatible features ${hex(unknown)}`);
+  if (unknown !== 0) refuse(`it has the features ${featureNames(unknown, INCOMPAT)}`);
   const missing = NEEDED_INCOMPAT & ~sb.incompat;
-  if (missing !== 0)
-    refuse(`made without the features ${hex(missing)} (filetype 0x2, extents 0x40)`);
+  if (missing !== 0) refuse(`made without the features ${featureNames(missing, INCOMPAT)}`);
   if ((sb.compat & FeatureCompat.SparseSuper2) !== 0) refuse('feature sparse_super2');
   if ((sb.roCompat & FeatureRoCompat.MetadataCsum) === 0) refuse('made without metadata_csum');
   const kind = sb.bytes.readUInt8(SuperField.ChecksumType);
@@ -58,7 +59,10 @@ export function checkFeatures(sb: Superblock): void {
 export function readOnlyReasons(sb: Superblock): string[] {
   const reasons: string[] = [];
   const unknown = (sb.roCompat & ~KNOWN_RO_COMPAT) >>> 0;
-  if (unknown !== 0) reasons.push(`it has read-only compatible features ${hex(unknown)}`);
+  if (unknown !== 0) {
+    const names = featureNames(unknown, RO_COMPAT);
+    reasons.push(`it has the features ${names}, with which it is only read`);
+  }
   return [...reasons, ...repairReasons(sb)];
 }
 
@@ -77,8 +81,4 @@ function repairReasons(sb: Superblock): string[] {
 
 function refuse(what: string): never {
   throw new DaxdError('EOPNOTSUPP', `superblock: ${what}; daxd does not mount this ext4`);
-}
-
-function hex(bits: number): string {
-  return `0x${bits.toString(16)}`;
 }

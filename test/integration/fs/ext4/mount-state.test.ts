@@ -147,7 +147,7 @@ t.test('openVolume: read-only where something is left over or unknown', async (t
   const cases: readonly (readonly [string, (bytes: Buffer) => void, RegExp])[] = [
     ['not unmounted', (sb) => sb.writeUInt16LE(0, 0x3a), repair],
     ['errors', (sb) => sb.writeUInt16LE(3, 0x3a), repair],
-    ['quota', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x64) | 0x100, 0x64), /0x100/],
+    ['quota', (sb) => sb.writeUInt32LE(sb.readUInt32LE(0x64) | 0x100, 0x64), /the features quota,/],
   ];
   for (const [name, patch, reason] of cases) {
     await t.test(name, async (t) => {
@@ -158,7 +158,7 @@ t.test('openVolume: read-only where something is left over or unknown', async (t
   }
   await t.test('bigalloc', async (t) => {
     const image = newImage(t, ['-O', 'bigalloc']);
-    await opensReadOnly(t, image, /0x200/);
+    await opensReadOnly(t, image, /the features bigalloc,/);
     const open = await openImage(image);
     t.equal(String(open.volume.free.blocks), header(image, 'Free blocks'));
     await open.close();
