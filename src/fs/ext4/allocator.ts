@@ -82,7 +82,7 @@ export class Reservation {
  * (s_r_blocks_count) stays free: clients are not root. A freeing change that needs a tree
  * block still gets one.
  *
- * @throws DaxdError ENOSPC, and then none is reserved
+ * @throws DaxdError ENOSPC, or what is wrong with groups that have the blocks, and then none is reserved
  */
 export function reserveBlocks(volume: Volume, request: RunRequest): Reservation {
   assertAvailable(volume, request.count);
@@ -203,11 +203,14 @@ export function assertAvailable(volume: Volume, count: number): void {
 }
 
 /** What is free, promised to nobody, and not kept back: data stops there, metadata may go on. */
-function availableBlocks({ free, reservations, superblock }: Volume): number {
-  return Math.max(0, free.blocks - reservations.count - superblock.reservedBlocks);
+function availableBlocks({ free, damaged: { blocks }, reservations, superblock }: Volume): number {
+  const usable = free.blocks - blocks.free;
+  return Math.max(0, usable - reservations.count - superblock.reservedBlocks);
 }
 
 function outOfSpace(volume: Volume, count: number): DaxdError {
+  const { damage, free } = volume.damaged.blocks;
+  if (damage !== undefined && count <= availableBlocks(volume) + free) return damage;
   const { reservedBlocks } = volume.superblock;
   const kept =
     reservedBlocks === 0 ? '' : `, ${reservedBlocks} more are kept back (see tune2fs -r)`;

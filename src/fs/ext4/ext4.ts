@@ -125,14 +125,14 @@ export class Ext4 {
 
   /** Sizes of the whole filesystem. */
   statfs(): StatFs {
-    const { superblock, free, reservations } = this.#volume;
-    const freeBlocks = Math.max(0, free.blocks - reservations.count);
+    const { superblock, free, damaged, reservations } = this.#volume;
+    const freeBlocks = Math.max(0, free.blocks - damaged.blocks.free - reservations.count);
     return {
       totalBytes: superblock.blocksCount * BLOCK_SIZE,
       freeBytes: freeBlocks * BLOCK_SIZE,
       availableBytes: Math.max(0, freeBlocks - superblock.reservedBlocks) * BLOCK_SIZE,
       totalInodes: superblock.inodesCount,
-      freeInodes: free.inodes,
+      freeInodes: free.inodes - damaged.inodes.free,
     };
   }
 

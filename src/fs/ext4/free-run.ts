@@ -26,7 +26,7 @@ const SHORT_RUN_GROUPS_MAX = 64;
 /**
  * Finds free blocks: all that are asked for in one run where there is such a run, else a
  * long one. Near the goal first, then through the groups after it, then those before.
- * Undefined when no block is free.
+ * Undefined when no block is free. A group whose bitmap is damaged is passed over.
  *
  * Free means: clear in the bitmap as the media and as `source` have it (blocks that a
  * transaction frees are not its own to reuse), and not reserved.
@@ -82,9 +82,12 @@ function searchGroup(
   search: GroupSearch,
 ): BlockRun | undefined {
   const { group, skip, request, choose } = search;
-  if (readGroup(source, volume, group).freeBlocks === 0) return undefined;
+  const { freeBlocks } = readGroup(source, volume, group);
+  if (freeBlocks === 0) return undefined;
   const start = volume.superblock.groupStart(group);
-  const bits = usedBits(source, volume, group);
+  const read = (): Buffer => usedBits(source, volume, group);
+  const bits = volume.damaged.blocks.read(group, freeBlocks, read);
+  if (bits === undefined) return undefined;
   const end = volume.superblock.groupBlocks(group);
   // Whatever part of a run is chosen, what lies behind this many blocks makes no difference.
   const longest = request.count + PAGES_PER_PMD;

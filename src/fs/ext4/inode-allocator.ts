@@ -24,8 +24,8 @@ export interface NewInode {
  * Takes a free inode: near its parent, or for a directory in a group with much room. It has
  * no links yet; the caller fills it and stores it.
  *
- * @throws DaxdError ENOSPC when all inodes are taken, EUCLEAN for one that is in use although the
- *   bitmap says that it is free
+ * @throws DaxdError ENOSPC when all inodes are taken, EBADMSG or EUCLEAN when some are left in groups
+ *   with damaged bitmaps alone; EUCLEAN for one that is in use although the bitmap says that it is free
  * @kernel __ext4_new_inode (fs/ext4/ialloc.c)
  */
 export function allocateInode(txn: Transaction, volume: Volume, { mode, parent }: NewInode): Inode {
@@ -42,6 +42,7 @@ export function allocateInode(txn: Transaction, volume: Volume, { mode, parent }
     take(txn, volume, group, { index, isDirectory });
     return makeInode(volume, number * inodesPerGroup + index + 1, mode);
   }
+  if (volume.damaged.inodes.damage !== undefined) throw volume.damaged.inodes.damage;
   throw new DaxdError('ENOSPC', `all ${volume.superblock.inodesCount} inodes are taken`);
 }
 
@@ -88,11 +89,14 @@ function roomiestGroup(txn: Transaction, volume: Volume, home: number): number {
 /** Bounds the search on a large filesystem; 64 groups are 8 GiB. */
 const GROUPS_COMPARED_MAX = 64;
 
-/** Index of a free inode of a group. */
+/** Index of a free inode of a group; undefined where there is none, or its bitmap is damaged. */
 function freeIndex(txn: Transaction, volume: Volume, number: number): number | undefined {
-  if (readGroup(txn, volume, number).freeInodes === 0) return undefined;
+  const { freeInodes } = readGroup(txn, volume, number);
+  if (freeInodes === 0) return undefined;
   const { firstInode, inodesPerGroup } = volume.superblock;
-  const bits = readInodeBitmap(txn, volume, number);
+  const read = (): Buffer => readInodeBitmap(txn, volume, number);
+  const bits = volume.damaged.inodes.read(number, freeInodes, read);
+  if (bits === undefined) return undefined;
   const from = number === 0 ? firstInode - 1 : 0;
   const index = findBit(bits, 0, from, inodesPerGroup);
   return index < inodesPerGroup ? index : undefined;

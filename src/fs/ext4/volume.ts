@@ -12,6 +12,7 @@ import { newBlock } from './block-copy.js';
 import { BufferCache } from './buffer-cache.js';
 import { Commits } from './commits.js';
 import type { CommitCounters } from './commits.js';
+import { DamagedGroups } from './damaged-groups.js';
 import { InodeGates } from './inode-gates.js';
 import { BLOCK_SIZE } from './layout.js';
 import { OpenFiles } from './open-files.js';
@@ -59,6 +60,8 @@ export class Volume implements BlockSource {
   readonly systemZone = new SystemZone();
   /** Free blocks and inodes, as the descriptors have them; reserved ones count as free. */
   readonly free = { blocks: 0, inodes: 0 };
+  /** Whose blocks, or inodes, are not taken. */
+  readonly damaged: { readonly blocks: DamagedGroups; readonly inodes: DamagedGroups };
   /** Which files are open, and which are kept without a name. */
   readonly openFiles = new OpenFiles();
   /** What is known of the order of the list of orphans. */
@@ -90,6 +93,8 @@ export class Volume implements BlockSource {
     this.clock = options.clock;
     this.random = options.random;
     this.layouts = options.layouts;
+    const { log } = options;
+    this.damaged = { blocks: new DamagedGroups(log), inodes: new DamagedGroups(log) };
     this.quarantine = new QuarantineState(options.range, options.log);
     this.reservations = new Reservations(options.superblock);
     this.#readOnlyReasons = [...options.readOnlyReasons];

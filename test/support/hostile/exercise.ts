@@ -37,6 +37,8 @@ export interface Outcome {
   readonly codes: Map<string, number>;
   /** Code and message of each refusal. */
   readonly refusals: string[];
+  /** What was warned of: damage that others do without. */
+  readonly warnings: string[];
   /** What must never happen: anything thrown that is no DaxdError of the lists above. */
   readonly defects: string[];
 }
@@ -47,7 +49,7 @@ export interface Outcome {
  * as after a power cut. Every promise that this makes settles.
  */
 export async function exercise(backing: GuardedBacking, random: SeededRandom): Promise<Outcome> {
-  const outcome: Outcome = { codes: new Map(), refusals: [], defects: [] };
+  const outcome: Outcome = { codes: new Map(), refusals: [], warnings: [], defects: [] };
   const isCompared = random.below(COMPARED_ONE_IN) === 0;
   if (isCompared) backing.save();
   await new Run(outcome, random).all(backing, { readOnly: true, changes: 0 });
@@ -84,7 +86,11 @@ class Run {
     backing: GuardedBacking,
     { readOnly, changes, isCut = false }: RunOptions,
   ): Promise<void> {
-    const options = { readOnly, layouts: layoutsOf(), log: silentLogger, clock: systemClock };
+    const warn = (_: unknown, message: string): void => {
+      this.#outcome.warnings.push(message);
+    };
+    const log = { ...silentLogger, warn };
+    const options = { readOnly, layouts: layoutsOf(), log, clock: systemClock };
     const fs = await this.#try('mount', () => mountExt4(backing.partition, options), MOUNT_CODES);
     if (fs === undefined) return;
     await this.#walk(fs, readOnly);

@@ -1,0 +1,86 @@
+/** One damaged bitmap: its group is left out, and the others take what is new, as with the kernel. */
+import { closeSync, copyFileSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+
+import t from 'tap';
+import type { Test } from 'tap';
+
+import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
+import { MIB } from '../../../../src/lib/units.js';
+import { fsck, runJudge, withLoopMount } from '../../../support/ext4-image.js';
+import { requires } from '../../../support/requires.js';
+import { repair } from './orphan-set-up.js';
+import { mountImage, readAll } from './set-up.js';
+import { newImage } from './volume-set-up.js';
+
+const JUDGES = { commands: ['mke2fs', 'e2fsck', 'dumpe2fs', 'mount', 'umount'], root: true };
+const CONTENT = Buffer.alloc(6 * MIB, 'content');
+
+/** Flips a byte in a bitmap of the first group. */
+function damage(image: string, kind: 'Block' | 'Inode'): void {
+  const { output } = runJudge('dumpe2fs', [image]);
+  const block = Number(new RegExp(`${kind} bitmap at (\\d+)`).exec(output)?.[1]);
+  const fd = openSync(image, 'r+');
+  const byte = Buffer.alloc(1);
+  // The middle of what is covered by the checksum: a block, or inode, that is free.
+  const at = block * BLOCK_SIZE + (kind === 'Block' ? 500 : 20);
+  readSync(fd, byte, 0, 1, at);
+  writeSync(fd, Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, at);
+  closeSync(fd);
+}
+
+/** Four groups, of which the first has a file. */
+async function withOldFile(t: Test): Promise<string> {
+  const image = newImage(t, ['-g', '4096', '-N', '1024']);
+  const { fs, close } = await mountImage(image);
+  await fs.write(await fs.create('old'), 0, CONTENT);
+  await close();
+  t.match(fsck(image), { status: 0 });
+  return image;
+}
+
+for (const kind of ['Block', 'Inode'] as const) {
+  t.test(`a damaged ${kind.toLowerCase()} bitmap leaves the other groups`, async (t) => {
+    if (!requires(t, JUDGES)) return;
+    const image = await withOldFile(t);
+    damage(image, kind);
+    t.not(fsck(image).status, 0);
+    const theirs = `${image}.theirs`;
+    copyFileSync(image, theirs);
+    await withLoopMount(theirs, 'rw', (root) => {
+      writeFileSync(join(root, 'new'), CONTENT);
+    });
+
+    const { fs, warnings, close } = await mountImage(image);
+    const free = fs.statfs();
+    for (const name of ['new', 'other']) await fs.write(await fs.create(name), 0, CONTENT);
+    await fs.mkdir('dir');
+    const taken = fs.statfs();
+    t.equal(warnings.length, 1, 'one warning');
+    const what = `nothing more is taken from group 0: checksum mismatch: ${kind.toLowerCase()} bitmap`;
+    t.match(warnings[0], what);
+    t.ok(free.freeBytes - taken.freeBytes >= 2 * CONTENT.length);
+    await t.rejects(fs.unlink('old'), { name: 'DaxdError', code: 'EBADMSG' }, 'as before');
+    await close();
+
+    t.equal(repair(image).second.status, 0);
+    const again = await mountImage(image);
+    t.strictSame(again.warnings, []);
+    for (const name of ['old', 'new', 'other']) {
+      const content = await readAll(again.fs, again.fs.lookup(name));
+      t.ok(content.equals(CONTENT), name);
+    }
+    await again.close();
+  });
+
+  t.test(`a damaged ${kind.toLowerCase()} bitmap is told where no other group is`, async (t) => {
+    if (!requires(t, JUDGES)) return;
+    const image = newImage(t, [], 16 * MIB);
+    damage(image, kind);
+    const { fs, warnings, close } = await mountImage(image);
+    const refusal = { name: 'DaxdError', code: 'EBADMSG', message: / bitmap of group 0/ };
+    for (let i = 0; i < 2; i++) await t.rejects(fs.mkdir('dir'), refusal);
+    t.equal(warnings.length, 1);
+    await close();
+  });
+}
