@@ -194,11 +194,19 @@ t.test(
     await t.rejects(open.fs.truncate(file, 1), refusal);
     await t.rejects(open.fs.prepareDma(file, 0, BLOCK_SIZE, 'write'), refusal);
     t.match(await open.fs.prepareDma(file, 0, BLOCK_SIZE, 'read'), [{ length: BLOCK_SIZE }]);
+    // A directory takes names for as long as its blocks have room.
+    let names = 0;
+    const fill = async (): Promise<never> => {
+      for (; ; names++) await open.fs.create(`dir/${names}`.padEnd(250, 'y'));
+    };
+    await t.rejects(fill(), refusal);
+    t.ok(names > 0, `${names} names`);
     await closeClean(t, open);
 
     runJudge('e2fsck', ['-fy', '-E', 'bmap2extent', image]);
     const again = await openImage(image);
     await again.fs.truncate(again.fs.lookup('file'), 1);
+    await again.fs.create(`dir/${names}`.padEnd(250, 'y'));
     await closeClean(t, again);
   },
 );
