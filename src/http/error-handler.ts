@@ -4,6 +4,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { KIB } from '../lib/units.js';
+import { namingFile } from './named-file.js';
 import { HttpRefusal, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, problemFor } from './problem.js';
 
 /** What refusing needs beside the request. */
@@ -32,6 +33,7 @@ export function refuse(
   if (expected === undefined) onFatal(error);
   const refusal = expected ?? new DaxdError('EIO', INTERNAL_ERROR);
   const problem = problemFor(refusal, request.url);
+  problem.detail = namingFile(request, problem.detail);
 
   const level = problem.status >= 500 ? 'warn' : 'info';
   log[level](

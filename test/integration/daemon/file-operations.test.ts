@@ -163,3 +163,24 @@ t.test('leased files: unlink answers at once, shifted ranges wait', async (t) =>
   while (free === before) free = (await get(`${P1}/statfs`)).body.free_bytes;
   t.equal(free, before + 8 * BLOCK, 'and go with the lease');
 });
+
+t.test('refusals: what is said of an inode begins with the path that was given', async (t) => {
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
+  const { get, post, put, patch } = await openDaemon(t, { backing, size: '64M', init: true });
+  const { inode } = (await post(`${P1}/mkdir`, { path: 'd' })).body;
+  await put(`${P1}/files/d/a`, 'one');
+  await post(`${P1}/symlink`, { path: 'd/l', target: 'a' });
+
+  const truncated = await post(`${P1}/truncate`, { path: 'd', size: 0 });
+  t.match(truncated.body, { code: 'EISDIR', detail: `"d": inode ${inode} is a directory` });
+  const replaced = await put(`${P1}/files/d`, 'x');
+  t.match(await replaced.json(), { detail: `"d": inode ${inode} is a directory` });
+  const seek = await get(`${P1}/seek/d/a?offset=9&what=data`);
+  t.match(seek, { status: 416, body: { detail: /^"d\/a": inode \d+: byte 9 / } });
+  const attribute = await get(`${P1}/xattrs/d/a?name=user.x`);
+  t.match(attribute.body, { code: 'ENODATA', detail: /^"d\/a": inode \d+ has no attribute / });
+  const mode = await patch(`${P1}/stat/d/l`, { mode: 0o600 });
+  t.match(mode.body, { code: 'EOPNOTSUPP', detail: /^"d\/l": inode \d+ is a symlink/ });
+  const existing = await post(`${P1}/mkdir`, { path: 'd/a' });
+  t.match(existing.body, { detail: /^"a" is there already/ }, 'one that has a name keeps it');
+});
