@@ -1,7 +1,7 @@
 import { Value } from 'typebox/value';
 
 import { DaxdError } from '../lib/errno.js';
-import { GIB, KIB, MIB, PAGE_SIZE, isAligned, parseSize } from '../lib/units.js';
+import { GIB, KIB, MIB, PAGE_SIZE, isAligned } from '../lib/units.js';
 import { type AccessConfig, idleAccessOptions, loadAccessConfig } from './access.js';
 import { durationMsOption } from './duration-option.js';
 import { LIMITS } from './limits.js';
@@ -9,6 +9,7 @@ import { parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
 import { loadNbdConfig, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
+import { sizeOption } from './size-option.js';
 
 /** What `--init` writes. */
 interface InitConfig {
@@ -73,7 +74,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
-    sizeBytes: options.size === undefined ? defaultSizeBytes : parseSize(options.size),
+    sizeBytes: options.size === undefined ? defaultSizeBytes : sizeOption('--size', options.size),
     sparse: options.sparse,
     mount: options.mount,
     init: options.init || isDefaultBacking ? initConfig(options) : undefined,
@@ -141,7 +142,11 @@ function idleOptions(options: ServeOptions): string[] {
 function checkRelations(config: ServeConfig, options: ServeOptions): void {
   const { sizeBytes } = config;
   refuseIf(
-    sizeBytes !== undefined && (sizeBytes === 0 || !isAligned(sizeBytes, PAGE_SIZE)),
+    sizeBytes === 0,
+    '--size 0 makes a file without a page: give 4K or more, with --init 16M or more',
+  );
+  refuseIf(
+    sizeBytes !== undefined && !isAligned(sizeBytes, PAGE_SIZE),
     `--size ${options.size} is not a whole number of 4096-byte pages: give a multiple of 4K`,
   );
   refuseIf(

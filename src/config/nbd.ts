@@ -1,9 +1,9 @@
 import { DaxdError } from '../lib/errno.js';
-import { parseSize } from '../lib/units.js';
 import { durationMsOption } from './duration-option.js';
 import { LIMITS } from './limits.js';
 import { isRemote, type ListenAddress, parseListenAddress } from './listen-address.js';
 import type { ServeOptions } from './schema.js';
+import { sizeOption } from './size-option.js';
 
 /** How block clients are served. */
 export interface NbdConfig {
@@ -37,8 +37,8 @@ export function loadNbdConfig(options: ServeOptions): NbdConfig {
       mostMs: LIMITS.nbdHandshakeMsMax,
     }),
     optionsMax: Number(options.nbdOptions),
-    optionBytesMax: parseSize(options.nbdOptionSize),
-    inFlightBytes: parseSize(options.nbdInFlight),
+    optionBytesMax: sizeOption('--nbd-option-size', options.nbdOptionSize),
+    inFlightBytes: sizeOption('--nbd-in-flight', options.nbdInFlight),
   };
   refuseOutside('--nbd-connections', limits.connectionsMax, 1, LIMITS.nbdCountMax);
   refuseOutside('--nbd-options', limits.optionsMax, 1, LIMITS.nbdCountMax);

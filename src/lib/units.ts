@@ -47,12 +47,13 @@ const SUFFIX_BYTES: Readonly<Record<string, number>> = { '': 1, K: KIB, M: MIB, 
  */
 export function parseSize(text: string): number {
   const match = /^(\d+)([KMGT]?)$/.exec(text);
-  const bytes = match ? Number(match[1]) * (SUFFIX_BYTES[match[2] ?? ''] ?? NaN) : NaN;
-  if (!Number.isSafeInteger(bytes)) {
+  if (match === null) {
     throw new DaxdError(
       'EINVAL',
       `"${text}" is not a size: give bytes, or a number with K, M, G or T`,
     );
   }
-  return bytes;
+  const bytes = Number(match[1]) * (SUFFIX_BYTES[match[2] ?? ''] ?? NaN);
+  if (Number.isSafeInteger(bytes)) return bytes;
+  throw new DaxdError('EINVAL', `"${text}" is 2^53 bytes or more: give less`);
 }

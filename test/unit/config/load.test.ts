@@ -76,10 +76,12 @@ t.test('loadServeConfig: tokens and TLS where there is no TCP are said to be idl
 t.test('loadServeConfig: what is wrong names the option, the value and what to give', async (t) => {
   const wrong: readonly [Record<string, unknown>, RegExp][] = [
     [{ size: '12Q' }, /--size "12Q".*bytes, or a number with K, M, G or T/],
-    [{ size: '0' }, /--size 0 .*multiple of 4K/],
+    [{ size: '0' }, /--size 0 makes a file without a page: give 4K or more/],
     [{ size: '4097' }, /--size 4097 .*multiple of 4K/],
     [{ size: '8M' }, /--size 8M is too small.*16M/],
-    [{ size: '9007199254740993' }, /not a size/],
+    [{ size: '9007199254740993' }, /--size "9007199254740993" is 2\^53 bytes or more: give less/],
+    [{ size: '9000T' }, /--size "9000T" is 2\^53 bytes or more/],
+    [{ nbdInFlight: '9000T' }, /--nbd-in-flight "9000T" is 2\^53 bytes or more/],
     [{ backing: '' }, /--backing "".*path/],
     [{ mode: 'devdax' }, /--mode "devdax".*fsdax or raw/],
     [{ align: '3M' }, /--align "3M".*4K, 2M or 1G/],
