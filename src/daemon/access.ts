@@ -20,7 +20,7 @@ export interface Access {
 /**
  * Reads the tokens and the keys of TLS, and says in the log who may call.
  *
- * @throws DaxdError EINVAL when a file of them cannot be used.
+ * @throws DaxdError EINVAL when a file of them cannot be used; ENOENT, EACCES when it cannot be read.
  */
 export async function readAccess(
   { access: { tokenFile, tls: files }, nbd }: Pick<ServeConfig, 'access' | 'nbd'>,

@@ -1,7 +1,7 @@
 import { X509Certificate, createPrivateKey } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 
 import { DaxdError } from '../lib/errno.js';
+import { readOptionFile } from '../lib/option-file.js';
 
 /** Where the keys of TLS lie; all of it PEM. */
 export interface TlsFiles {
@@ -25,14 +25,17 @@ const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE---
  * Reads the keys, once, at start. OpenSSL takes a file without a certificate for an empty list,
  * so each is looked at here.
  *
- * @throws DaxdError EINVAL naming the option and the file that cannot be read, is no PEM, or
- *   does not belong to the other.
+ * @throws DaxdError EINVAL naming the option and the file that is no PEM, or does not belong to
+ *   the other; ENOENT, EACCES as {@link readOptionFile}.
  */
 export async function loadTls({ cert, key, clientCa }: TlsFiles): Promise<TlsOptions> {
   const options = {
-    cert: await pemFile('--tls-cert', cert),
-    key: await pemFile('--tls-key', key),
-    clientCa: clientCa === undefined ? undefined : await pemFile('--tls-client-ca', clientCa),
+    cert: await readOptionFile(`--tls-cert ${cert}`, cert),
+    key: await readOptionFile(`--tls-key ${key}`, key),
+    clientCa:
+      clientCa === undefined
+        ? undefined
+        : await readOptionFile(`--tls-client-ca ${clientCa}`, clientCa),
   };
   const [own] = certificatesIn(`--tls-cert ${cert}`, options.cert);
   const privateKey = parsed(`--tls-key ${key}`, () => createPrivateKey(options.key));
@@ -45,14 +48,6 @@ export async function loadTls({ cert, key, clientCa }: TlsFiles): Promise<TlsOpt
   return options;
 }
 
-async function pemFile(option: string, path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw unusable(`${option} ${path}`, cause);
-  }
-}
-
 function certificatesIn(what: string, pem: Buffer): X509Certificate[] {
   const blocks = pem.toString('latin1').match(PEM_CERTIFICATE) ?? [];
   if (blocks.length === 0) throw new DaxdError('EINVAL', `${what} holds no certificate in PEM`);
@@ -63,11 +58,7 @@ function parsed<T>(what: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    throw unusable(what, cause);
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new DaxdError('EINVAL', `${what} cannot be used: ${why}`, { cause });
   }
-}
-
-function unusable(what: string, cause: unknown): DaxdError {
-  const why = cause instanceof Error ? cause.message : String(cause);
-  return new DaxdError('EINVAL', `${what} cannot be used: ${why}`, { cause });
 }

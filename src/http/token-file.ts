@@ -2,6 +2,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { DaxdError } from '../lib/errno.js';
+import { unreadable } from '../lib/option-file.js';
 import { digestOf } from './callers.js';
 import type { Token } from './callers.js';
 import { SCOPES, expandScopes } from './scope.js';
@@ -25,8 +26,8 @@ interface Place {
  * Reads the tokens that callers may send, once, at start. Each line holds a name, scopes with
  * commas between, and the token; empty lines and those that begin with # say nothing.
  *
- * @throws DaxdError EINVAL when it cannot be read, others may read or write it, it holds no
- *   token, or naming the line that is damaged or says what an earlier one does.
+ * @throws DaxdError ENOENT, EACCES when it cannot be read; EINVAL when others may read or write it,
+ *   it holds no token, or naming the line that is damaged or says what an earlier one does.
  */
 export async function loadTokens(path: string): Promise<readonly Token[]> {
   const tokens: Token[] = [];
@@ -50,8 +51,7 @@ async function readSecretFile(path: string): Promise<string> {
     return await file.readFile('utf8');
   } catch (cause) {
     if (cause instanceof DaxdError) throw cause;
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new DaxdError('EINVAL', `--token-file ${path} cannot be read: ${why}`, { cause });
+    throw unreadable(`--token-file ${path}`, cause);
   } finally {
     await file?.close();
   }

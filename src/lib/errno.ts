@@ -66,3 +66,10 @@ export function systemCodeOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
+
+/** The code of daxd for an errno name; EIO for those that daxd does not report. */
+export function errorCodeFor(name: string): ErrorCode {
+  // libuv's name; on Linux both are errno 95.
+  if (name === 'ENOTSUP') return 'EOPNOTSUPP';
+  return ERROR_CODES.find((code) => code === name) ?? 'EIO';
+}

@@ -1,13 +1,6 @@
 import { constants } from 'node:os';
 
-import { DaxdError, ERROR_CODES, type ErrorCode } from '../lib/errno.js';
-
-/** The code of daxd for an errno name; EIO for those that daxd does not report. */
-function errorCodeFor(name: string): ErrorCode {
-  // libuv's name; on Linux both are errno 95.
-  if (name === 'ENOTSUP') return 'EOPNOTSUPP';
-  return ERROR_CODES.find((code) => code === name) ?? 'EIO';
-}
+import { DaxdError, errorCodeFor } from '../lib/errno.js';
 
 function errnoName(errno: number): string {
   const names = Object.entries(constants.errno).filter(([, number]) => number === errno);

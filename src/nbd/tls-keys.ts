@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 
 import { DaxdError } from '../lib/errno.js';
+import { readOptionFile } from '../lib/option-file.js';
 import type { TlsKeys } from './tls-transport.js';
 
 /** Where the keys of TLS lie. */
@@ -19,7 +19,8 @@ const PSK_LINE = /^([^:]+):([0-9a-fA-F]{2,})$/;
  * Reads the keys, once, at start.
  *
  * @returns undefined where no TLS is asked for.
- * @throws DaxdError EINVAL naming the file that cannot be read or is not what it should be.
+ * @throws DaxdError EINVAL naming the file that is not what it should be; ENOENT, EACCES as
+ *   {@link readOptionFile}.
  */
 export async function loadTlsKeys({
   certificates,
@@ -34,13 +35,13 @@ export async function loadTlsKeys({
 
 async function readCertificates(directory: string): Promise<NonNullable<TlsKeys['x509']>> {
   const option = '--nbd-tls-certificates';
-  const [ca, cert, key] = await Promise.all(
-    ['ca-cert.pem', 'server-cert.pem', 'server-key.pem'].map((name) =>
-      readFileOf(option, join(directory, name)),
-    ),
-  );
-  if (ca === undefined || cert === undefined || key === undefined)
-    throw unreadable(option, directory);
+  const read = async (name: string): Promise<Buffer> => {
+    const path = join(directory, name);
+    return readOptionFile(`${option}: ${path}`, path);
+  };
+  const ca = await read('ca-cert.pem');
+  const cert = await read('server-cert.pem');
+  const key = await read('server-key.pem');
   try {
     createSecureContext({ ca, cert, key });
   } catch (cause) {
@@ -54,7 +55,7 @@ async function readCertificates(directory: string): Promise<NonNullable<TlsKeys[
 
 async function readPsk(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
   const keys = new Map<string, Uint8Array>();
-  const lines = (await readFileOf('--nbd-tls-psk', path)).toString('utf8').split('\n');
+  const lines = (await readOptionFile(`--nbd-tls-psk ${path}`, path)).toString('utf8').split('\n');
   for (const [i, line] of lines.entries()) {
     if (line.trim() === '' || line.startsWith('#')) continue;
     const match = PSK_LINE.exec(line.trim());
@@ -68,17 +69,4 @@ async function readPsk(path: string): Promise<ReadonlyMap<string, Uint8Array>> {
   }
   if (keys.size > 0) return keys;
   throw new DaxdError('EINVAL', `--nbd-tls-psk ${path} holds no key: make one with psktool`);
-}
-
-async function readFileOf(option: string, path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (cause) {
-    throw unreadable(option, path, cause);
-  }
-}
-
-function unreadable(option: string, path: string, cause?: unknown): DaxdError {
-  const why = cause instanceof Error ? `: ${cause.message}` : '';
-  return new DaxdError('EINVAL', `${option}: ${path} cannot be read${why}`, { cause });
 }

@@ -70,6 +70,8 @@ t.test(
     writeFileSync(join(directory, 'damaged'), 'root admin\n', { mode: 0o600 });
     const damaged = startRefused(['--token-file', join(directory, 'damaged')], directory);
     t.match(damaged.stderr, /damaged: line 1 is not NAME SCOPES TOKEN/);
+    const absent = startRefused(['--token-file', join(directory, 'absent')], directory);
+    t.match(absent, { exit: 1, stderr: /^daxd: ENOENT: --token-file \S+absent is not there/m });
     t.throws(() => statSync(join(directory, 'daxd-data')), { code: 'ENOENT' });
   },
 );

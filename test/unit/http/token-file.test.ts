@@ -83,5 +83,9 @@ t.test('loadTokens: a file that others may read or write is refused, with the cu
     chmodSync(path, mode & 0o770);
     t.equal((await loadTokens(path)).length, 1, 'the cure helps');
   }
-  await t.rejects(loadTokens('/nowhere/tokens'), { code: 'EINVAL', message: /ENOENT/ });
+  const absent = {
+    code: 'ENOENT',
+    message: '--token-file /nowhere/tokens is not there: name one that is',
+  };
+  await t.rejects(loadTokens('/nowhere/tokens'), absent);
 });
