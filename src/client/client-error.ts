@@ -54,16 +54,8 @@ export function unreachable(url: string, cause: Error): ClientError {
   return new ClientError(codeOf(cause), `no daemon answers at ${url}: ${cause.message}`, { cause });
 }
 
-/** The end of a connection over TLS that showed no certificate, where it looks like a refusal. */
-export function uncertified(url: string, cause: Error): ClientError | undefined {
-  const code = codeOf(cause);
-  // An alert of TLS 1.3 comes behind the handshake, and may be lost where a request follows it.
-  if (!/^(ERR_SSL_|ECONNRESET$|EPIPE$)/.test(code)) return undefined;
-  const message = `${url} ended the connection: it may want a certificate, give one with its key (${cause.message})`;
-  return new ClientError(code, message, { cause });
-}
-
-function codeOf(cause: Error): string {
+/** The name that a system call, Node or OpenSSL gave a failure; EIO where there is none. */
+export function codeOf(cause: Error): string {
   return 'code' in cause && typeof cause.code === 'string' ? cause.code : 'EIO';
 }
 

@@ -4,7 +4,9 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 
-import { refusal, uncertified, unreachable } from './client-error.js';
+import type { ClientError } from './client-error.js';
+import { refusal, unreachable } from './client-error.js';
+import { connectionFailure } from './connection-failure.js';
 import { requestFor, targetOf } from './target.js';
 
 /** Where a daemon is, and what it is shown. */
@@ -44,7 +46,7 @@ export class Connection {
   readonly #silenceMs: number;
   readonly #target: RequestOptions;
   readonly #headers: Readonly<Record<string, string>>;
-  readonly #isUncertified: boolean;
+  readonly #isCertified: boolean;
 
   /**
    * @param silenceMs how long a call may be without a byte; 0 is any time.
@@ -54,7 +56,7 @@ export class Connection {
     this.url = url;
     this.#silenceMs = silenceMs;
     this.#target = { ...targetOf(url), ...tls };
-    this.#isUncertified = this.#target.protocol === 'https:' && tls === undefined;
+    this.#isCertified = tls !== undefined;
     this.#headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
   }
 
@@ -110,8 +112,7 @@ export class Connection {
       stream?.once('error', reject);
       outgoing.once('response', resolve);
       outgoing.on('error', (cause) => {
-        const refused = this.#isUncertified ? uncertified(this.url, cause) : undefined;
-        reject(refused ?? unreachable(this.url, cause));
+        reject(this.#failure(cause));
       });
     });
     if (stream === undefined) outgoing.end(body);
@@ -121,6 +122,12 @@ export class Connection {
     const { statusCode = 0 } = response;
     if (statusCode >= 200 && statusCode < 300) return response;
     throw refusal(statusCode, await textOrNothing(response));
+  }
+
+  #failure(cause: Error): ClientError {
+    const isTls = this.#target.protocol === 'https:';
+    const { url, hasAnswered } = this;
+    return connectionFailure({ url, isTls, isCertified: this.#isCertified, hasAnswered }, cause);
   }
 }
 

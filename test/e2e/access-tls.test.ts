@@ -142,15 +142,49 @@ t.test('verbs: HTTPS, a certificate and a token from the environment', async (t)
 
   const all = { ...trust, ...shown, DAXD_TOKEN: READER };
   t.match(run(all, 'status').stdout, /^disk +pmem0$/m);
-  t.match(run({ ...shown, DAXD_TOKEN: READER }, 'status'), { exit: 69, stderr: /self.signed/ });
+  t.match(run({ ...shown, DAXD_TOKEN: READER }, 'status'), {
+    exit: 69,
+    stderr:
+      /no daemon that is trusted answers .*self.signed.*: name the file of its CA in NODE_EXTRA_CA_CERTS\n$/,
+  });
   t.match(run({ ...trust, DAXD_TOKEN: READER }, 'status'), {
     exit: 69,
     stderr: /it may want a certificate/,
+  });
+  const stranger = keysOf(t).file;
+  const other = { DAXD_TLS_CERT: stranger('client-cert'), DAXD_TLS_KEY: stranger('client-key') };
+  t.match(run({ ...trust, ...other, DAXD_TOKEN: READER }, 'status'), {
+    exit: 69,
+    stderr:
+      /^daxd: https:\S+ ended the connection: it may not take the certificate that it was shown/,
   });
   t.match(run({ ...trust, ...shown }, 'status'), { exit: 1, stderr: /EACCES: no token/ });
   t.match(run(all, 'put', 'a'), { exit: 1, stderr: /EPERM: token scraper has no scope write/ });
   t.match(run({ ...all, DAXD_TOKEN: 'a b' }, 'status'), { exit: 2, stderr: /DAXD_TOKEN/ });
   t.equal(await daxd.stop(), 0);
+});
+
+t.test('verbs: TLS where there is none, none where there is, and another name', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { file, tls } = keysOf(t);
+  const trust = { NODE_EXTRA_CA_CERTS: file('ca-cert') };
+  const [open, closed] = await Promise.all([
+    startDaxd(t, [], scratchDirectory(t)),
+    startDaxd(t, ['--listen', '127.0.0.2:0', ...tls], scratchDirectory(t)),
+  ]);
+  const unnamed = / (https:\/\/127\.0\.0\.2:\d+)/.exec(closed.stdout[0] ?? '')?.[1] ?? '';
+  const wrong: readonly [string, RegExp][] = [
+    [open.url.replace('http', 'https'), /^daxd: no TLS is spoken at \S+: .* is called by http:\n$/],
+    [closed.url.replace('https', 'http'), /^daxd: http:\S+ ended the connection .* by https:\n$/],
+    [
+      unnamed,
+      /^daxd: no daemon of that name answers at .*: call it by a name that its certificate has\n$/,
+    ],
+  ];
+  for (const [url, stderr] of wrong) {
+    t.match(runVerb(url, ['status'], '', trust), { exit: 69, stdout: '', stderr }, url);
+  }
+  t.strictSame(await Promise.all([open.stop(), closed.stop()]), [0, 0]);
 });
 
 /** A holder that shows a certificate where it is given one, and lets go when it is asked to. */
@@ -203,7 +237,10 @@ t.test('client: holds a lease by its certificate; without one daxd says no', asy
 
   for (const [env, why] of [
     [trust, /^ClientError \w+ https:\S+ ended the connection: it may want a certificate, give one/],
-    [shown, /^ClientError SELF_SIGNED_CERT_IN_CHAIN no daemon answers .*self-signed certificate/],
+    [
+      shown,
+      /^ClientError SELF_SIGNED_CERT_IN_CHAIN no daemon that is trusted answers .*self-signed/,
+    ],
   ] as const) {
     const refused = start(env);
     t.strictSame(await refused.exited, [3, null]);
