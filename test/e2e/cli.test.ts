@@ -160,6 +160,7 @@ t.test('daxd: the verbs about names, attributes and ranges', async (t) => {
   done(['rename', 'b', 'c']);
   t.match(json('stat', 'c'), { nlink: 2, size: 6 });
   t.match(json('stat', 'null'), { type: 'char', device: { major: 1, minor: 3 } });
+  t.match(run('stat', 'null').stdout, /^device +1:3$/m);
 
   const mtime = '2400-02-29T23:59:59.123456789Z';
   const wanted = ['--mode', '4711', '--uid', '1000', '--gid', '70000', '--mtime', mtime];

@@ -91,9 +91,11 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
 }
 
 async function show({ terminal }: VerbContext, stat: FileStat): Promise<void> {
-  const { mode, uid, gid } = stat;
-  const target: (readonly [string, Cell])[] =
-    stat.target === undefined ? [] : [['target', stat.target]];
+  const { mode, uid, gid, target, device } = stat;
+  const more: (readonly [string, Cell])[] = [
+    ...(target === undefined ? [] : [['target', target] as const]),
+    ...(device === undefined ? [] : [['device', `${device.major}:${device.minor}`] as const]),
+  ];
   await terminal.pairs(stat, [
     ['inode', stat.inode],
     ['type', stat.type],
@@ -105,7 +107,7 @@ async function show({ terminal }: VerbContext, stat: FileStat): Promise<void> {
     ['accessed', stat.atime],
     ['modified', stat.mtime],
     ['changed', stat.ctime],
-    ...target,
+    ...more,
   ]);
 }
 

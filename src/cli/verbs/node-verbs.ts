@@ -48,7 +48,7 @@ export function addNodeVerbs(program: Command, verb: VerbRunner): void {
     const { mode } = context.options;
     const type = choiceValue(asked, 'TYPE', ['char', 'block', 'fifo', 'socket']);
     if ((type === 'char' || type === 'block') && minor === undefined) {
-      throw new UsageError(`a ${type} device has a MAJOR and a MINOR`);
+      throw new UsageError(`a ${type} device has a number: mknod PATH ${type} MAJOR MINOR`);
     }
     await call(context, 'mknod', {
       path,

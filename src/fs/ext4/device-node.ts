@@ -44,6 +44,8 @@ export function modeOfNode(node: SpecialNode): number {
     if (major !== undefined || minor !== undefined) {
       throw new DaxdError('EINVAL', `a ${type} has no device number`);
     }
+  } else if (major === undefined || minor === undefined) {
+    throw new DaxdError('EINVAL', `a ${type} device has a number: give its major and its minor`);
   } else if (!isWithin(major, MAJOR_MAX) || !isWithin(minor, MINOR_MAX)) {
     throw new DaxdError(
       'EINVAL',

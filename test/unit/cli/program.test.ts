@@ -157,6 +157,8 @@ t.test(
     });
     const err = 'daxd: name what to set: --mode, --uid, --gid, --atime or --mtime\n';
     t.match(await run(['setattr', 'a', '-p', 'p']), { exit: 2, err });
+    const number = 'daxd: a char device has a number: mknod PATH char MAJOR MINOR\n';
+    t.match(await run(['mknod', 'a', 'char', '-p', 'p']), { exit: 2, err: number });
   },
 );
 

@@ -43,6 +43,7 @@ t.test('modeOfNode: type and permissions; EINVAL for what is no device number', 
     { type: 'fifo', mode: 0o100600 },
   ];
   for (const node of bad) {
-    t.throws(() => modeOfNode(node), { name: 'DaxdError', code: 'EINVAL' });
+    const refused = { name: 'DaxdError', code: 'EINVAL', message: /^((?!undefined).)*$/ };
+    t.throws(() => modeOfNode(node), refused, JSON.stringify(node));
   }
 });
