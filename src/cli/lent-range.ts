@@ -2,11 +2,15 @@ import type { FileStat } from '../http/schemas/file.js';
 import type { Client } from './client.js';
 import { filePath, partitionOf } from './partition-choice.js';
 import { UsageError } from './usage-error.js';
-import { sizeValue, textOption } from './values.js';
+import { durationMsValue, sizeValue, textOption } from './values.js';
 import type { VerbContext } from './verb.js';
 
 /** What `--access` takes. */
 export const ACCESSES = ['read', 'write'] as const;
+
+/** What `--wait` of a verb that asks for a lease is for. */
+export const WAIT_HELP =
+  'for changes that are pending there: seconds, or a number with ms, s or m; default: not at all';
 
 /** A place in a file, or without `path` in a raw partition. */
 interface Place {
@@ -34,6 +38,11 @@ export async function lentRange(
     ...place,
     length: length === undefined ? await restOfFile(client, place) : sizeValue(length, '--length'),
   };
+}
+
+/** How long `--wait` says, where it is given. @throws UsageError */
+export function waitOption({ wait }: VerbContext['options']): { readonly waitMs?: number } {
+  return wait === undefined ? {} : { waitMs: durationMsValue(wait, '--wait') };
 }
 
 async function restOfFile(client: Client, { partition, path, offset }: Place): Promise<number> {

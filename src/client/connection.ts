@@ -32,6 +32,8 @@ export interface Call {
   /** Sent as it comes; what it fails with, the call fails with. */
   readonly stream?: Readable;
   readonly headers?: Readonly<Record<string, string>>;
+  /** How long the daemon may take to answer, in milliseconds, beside what silence may last. */
+  readonly waitMs?: number;
   /** Aborted: the call fails. */
   readonly signal?: AbortSignal;
 }
@@ -87,7 +89,8 @@ export class Connection {
    *
    * @throws ClientError; what the stream fails with.
    */
-  async open({ method, path, json, stream, headers, signal }: Call): Promise<IncomingMessage> {
+  async open(call: Call): Promise<IncomingMessage> {
+    const { method, path, json, stream, headers, signal, waitMs = 0 } = call;
     const body = json === undefined ? undefined : JSON.stringify(json);
     const send = await requestFor(this.#target);
     const outgoing = send({
@@ -105,9 +108,8 @@ export class Connection {
       },
       ...(signal !== undefined && { signal }),
     });
-    outgoing.setTimeout(this.#silenceMs, () =>
-      outgoing.destroy(new Error('nothing came for too long')),
-    );
+    const silenceMs = this.#silenceMs === 0 ? 0 : this.#silenceMs + waitMs;
+    outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error('nothing came for too long')));
     const answered = new Promise<IncomingMessage>((resolve, reject) => {
       stream?.once('error', reject);
       outgoing.once('response', resolve);

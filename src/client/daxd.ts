@@ -32,6 +32,8 @@ export interface LeaseRequest {
   readonly access: 'read' | 'write';
   /** 30 seconds by default. It is renewed by itself. */
   readonly ttlMs?: number | undefined;
+  /** How long to wait for changes that are pending there, up to ten minutes; not at all by default. */
+  readonly waitMs?: number | undefined;
 }
 
 const TTL_MS = 30_000;
@@ -61,7 +63,7 @@ export class Daxd {
    * Asks for a lease. Where a daemon has answered before and this request gets no answer, it is
    * sent again for ten seconds, as one request: there is one lease at most.
    *
-   * @throws ClientError `recall-conflict` while a change waits there, and what else daxd says;
+   * @throws ClientError `recall-conflict` while a change waits there longer than `waitMs`, and what else daxd says;
    *   ECONNREFUSED and its like when it is not reached. What was granted unheard then lapses, and
    *   pins its pages until it is revoked.
    */
@@ -81,11 +83,12 @@ export class Daxd {
     }
   }
 
-  async #acquire({ ttlMs = TTL_MS, ...request }: LeaseRequest): Promise<Lease> {
+  async #acquire({ ttlMs = TTL_MS, waitMs, ...request }: LeaseRequest): Promise<Lease> {
     const call = {
       method: 'POST',
       path: '/v1/leases',
-      json: { ...request, ttl_ms: ttlMs, client: this.client },
+      json: { ...request, ttl_ms: ttlMs, wait_ms: waitMs, client: this.client },
+      ...(waitMs !== undefined && { waitMs }),
       headers: { 'idempotency-key': randomUUID() },
     } as const;
     let sentMs = 0;

@@ -118,6 +118,44 @@ t.test('lease run: it is renewed, told of what waits, and passes signals on', as
   t.equal((await truncate.answer).status, 200, 'it was given back');
 });
 
+t.test('lease run: --wait is for changes that are pending there', async (t) => {
+  if (!requires(t, { commands: ['curl'] })) return;
+  const { daxd, p1, run, leases } = await setUp(t);
+  const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 11, access: 'read' };
+  const held = post(`${daxd.url}/v1/leases`, { ...asked, ttl_ms: 600_000 });
+  const { id } = (await curl(...held)).json;
+  const truncate = startCurl(post(`${p1}/truncate`, { path: 'a', size: 5 }));
+  await until(leases, ([lease]) => lease.state === 'recalling');
+
+  const refused = { exit: 1, stdout: '', stderr: /^daxd: recall-conflict: / };
+  t.match(run('--', 'echo', 'no'), refused, 'not at all by default');
+  t.match(run('--wait', '100ms', '--', 'echo', 'no'), refused);
+  t.match(run('--wait', 'soon', '--', 'echo', 'no'), { exit: 2, stderr: /^daxd: --wait: "soon"/ });
+  const args = [
+    'lease',
+    'run',
+    '--path',
+    'a',
+    '--length',
+    '5',
+    '--wait',
+    '5m',
+    '--',
+    'echo',
+    'yes',
+  ];
+  const child = spawn(process.execPath, [BIN, ...args], {
+    env: { ...process.env, DAXD_URL: daxd.url },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  const printed = text(child.stdout);
+  t.equal(await Promise.race([printed, sleep(1_000, 'waits')]), 'waits');
+  await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${id}`);
+  t.equal((await truncate.answer).status, 200);
+  t.equal(await printed, 'yes\n', 'behind the change');
+});
+
 t.test('lease run: a lost lease ends the command', async (t) => {
   if (!requires(t, { commands: ['curl', 'sleep'] })) return;
   const { daxd, leases } = await setUp(t);

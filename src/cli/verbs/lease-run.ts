@@ -9,7 +9,7 @@ import { ClientError, Daxd } from '../../client/daxd.js';
 import type { Lease, LeaseRequest } from '../../client/daxd.js';
 import { systemCodeOf } from '../../lib/errno.js';
 import { RefusedError, asVerbError } from '../client.js';
-import { ACCESSES, lentRange } from '../lent-range.js';
+import { ACCESSES, WAIT_HELP, lentRange, waitOption } from '../lent-range.js';
 import { withPartition } from '../partition-choice.js';
 import { SignalRelay } from '../signal-relay.js';
 import type { Standard } from '../standard.js';
@@ -45,7 +45,8 @@ export function addLeaseRunVerb(
           '--ttl <TIME>',
           'renew within this time: seconds, or a number with ms, s or m',
           '30s',
-        ),
+        )
+        .option('--wait <TIME>', WAIT_HELP),
     ),
   ).action(async (context) => {
     onExit(await leaseAndRun(context));
@@ -84,7 +85,7 @@ async function requestOf(context: VerbContext): Promise<LeaseRequest> {
   const access = choiceValue(options['access'], '--access', ACCESSES);
   const { partition, path, offset, length } = await lentRange(context);
   const ttlMs = durationMsValue(options['ttl'], '--ttl');
-  return { partition, path, offset, length, access, ttlMs };
+  return { partition, path, offset, length, access, ttlMs, ...waitOption(options) };
 }
 
 async function acquire({ client }: VerbContext, request: LeaseRequest): Promise<Lease> {

@@ -5,9 +5,9 @@ import { HELD_STATES } from '../../lease/lease-state.js';
 import { RefusedError } from '../client.js';
 import { leaseSecretHeader } from '../credentials.js';
 import { partitionOf, withPartition } from '../partition-choice.js';
-import { ACCESSES, lentRange } from '../lent-range.js';
+import { ACCESSES, WAIT_HELP, lentRange, waitOption } from '../lent-range.js';
 import { isBrokenPipe } from '../print.js';
-import { choiceValue, countValue, durationMsValue, sizeValue } from '../values.js';
+import { choiceValue, countValue, sizeValue } from '../values.js';
 import { UsageError } from '../usage-error.js';
 import type { VerbContext, VerbRunner } from '../verb.js';
 import { listLeases } from './lease-list.js';
@@ -92,10 +92,7 @@ function acquireCommand(lease: Command): Command {
       .option('--length <BYTES>', 'default: to the end of the file')
       .option('--access <ACCESS>', 'read or write', 'read')
       .option('--ttl-ms <MS>', 'renew within this time', '60000')
-      .option(
-        '--wait <TIME>',
-        'for changes that are pending there: seconds, or a number with ms, s or m; default: not at all',
-      )
+      .option('--wait <TIME>', WAIT_HELP)
       .option('--client <NAME>', 'who holds it')
       .option('--pid <PID>', 'the process with whose end the lease ends; needs --pid-start')
       .option('--pid-start <TICKS>', 'field 22 of /proc/PID/stat')
@@ -113,7 +110,7 @@ async function acquire(context: VerbContext): Promise<void> {
     length,
     access: choiceValue(options['access'], '--access', ACCESSES),
     ttl_ms: countValue(options['ttlMs'], '--ttl-ms'),
-    ...(options['wait'] !== undefined && { wait_ms: durationMsValue(options['wait'], '--wait') }),
+    wait_ms: waitOption(options).waitMs,
     client: options['client'],
     cgroup: options['cgroup'],
     ...countOption(options, 'pid', { option: 'pid', flag: '--pid' }),
