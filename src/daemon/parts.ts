@@ -20,6 +20,7 @@ import { Metrics } from '../telemetry/metrics.js';
 import { TruncateWaits } from '../telemetry/truncate-waits.js';
 import type { Attached } from './attach.js';
 import { DaemonControl } from './daemon-control.js';
+import { filesystemSeries } from './filesystem-series.js';
 import { KeptOperations } from './kept-operations.js';
 import { noteLeft } from './partition-media.js';
 import { Mounts } from './mounts.js';
@@ -102,13 +103,7 @@ export function assemble(
     requests: latencies,
     nbd: () => control.nbd,
     pendingChanges: () => operations.pending(),
-    filesystems: () =>
-      mounts.mounted.map(({ partition, fs }) => ({
-        partition: partition.name,
-        readOnly: fs.readOnly,
-        commitLatency: fs.commitCounters.latency,
-        committedOperations: fs.commitCounters.operations,
-      })),
+    filesystems: () => filesystemSeries(mounts, leases),
     pinnedPages: () =>
       mounts.partitions.map(({ name, range }) => ({
         partition: name,

@@ -150,6 +150,23 @@ function filesystemMetrics(sources: TelemetrySources): SampledMetricOptions[] {
           value: committedOperations,
         })),
     ),
+    gauge(
+      'daxd_quarantine_bytes',
+      'What is kept for leases, or for nobody knows whom',
+      function* read() {
+        for (const { partition, quarantine } of sources.filesystems()) {
+          const { leasedBytes, unknownBytes } = quarantine;
+          yield { labels: { partition, owner: 'lease' }, value: leasedBytes };
+          yield { labels: { partition, owner: 'unknown' }, value: unknownBytes };
+        }
+      },
+    ),
+    gauge('daxd_quarantine_limit_bytes', 'How much may be in quarantine', () =>
+      [...sources.filesystems()].map(({ partition, quarantine }) => ({
+        labels: { partition },
+        value: quarantine.limitBytes,
+      })),
+    ),
   ];
 }
 

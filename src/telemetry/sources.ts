@@ -25,6 +25,12 @@ interface MountedFilesystem {
   readonly readOnly: boolean;
   readonly commitLatency: LatencyHistogram;
   readonly committedOperations: number;
+  /** Bytes in quarantine: those that a lease speaks for, those that none does, and how much may be. */
+  readonly quarantine: {
+    readonly leasedBytes: number;
+    readonly unknownBytes: number;
+    readonly limitBytes: number;
+  };
 }
 
 /** What was counted of the block clients of one export. */

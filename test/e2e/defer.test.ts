@@ -30,6 +30,20 @@ function change({ url }: Daxd, op: string, asked: object) {
   return curl(...post(`${url}/v1/partitions/pmem0p1/${op}`, body));
 }
 
+/** How full the quarantine is, as Prometheus and the filesystem's sizes show it. */
+async function fullness({ url }: Daxd) {
+  const page = (await curl(`${url}/metrics`)).body;
+  const [, leased, unknown] =
+    /^daxd_quarantine_bytes\{partition="pmem0p1",owner="lease"\} (\d+)\n.*owner="unknown"\} (\d+)$/m.exec(
+      page,
+    ) ?? [];
+  const [, limit] = /^daxd_quarantine_limit_bytes\{partition="pmem0p1"\} (\d+)$/m.exec(page) ?? [];
+  const sizes = (await curl(`${url}/v1/partitions/pmem0p1/statfs`)).json;
+  const metrics = { leased: Number(leased), unknown: Number(unknown), limit: Number(limit) };
+  const { quarantined_bytes: bytes, quarantine_limit_bytes: limitBytes } = sizes;
+  return { ...metrics, bytes, limitBytes };
+}
+
 async function quarantineOf({ url }: Daxd) {
   return (await curl(`${url}/v1/quarantine`)).json.quarantine;
 }
@@ -43,6 +57,9 @@ t.test(
     t.match(done, { status: 200, json: { size: 100, quarantined_bytes: 8 * P } });
     const [{ device_offset: at }] = lease.extents;
     t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P, 0x41)), 'not a byte changed');
+    const limit = Math.floor(place[1] / 10 / P) * P;
+    const full = { leased: 8 * P, unknown: 0, limit, bytes: 8 * P, limitBytes: limit };
+    t.strictSame(await fullness(daxd), full, 'a tenth of the partition may be');
     t.match(await quarantineOf(daxd), [
       {
         id: lease.id,
@@ -81,6 +98,7 @@ t.test(
     t.ok(after >= before + 8 * P, 'the blocks are free');
     t.ok(bytesAt(image, at, 8 * P).equals(Buffer.alloc(8 * P)), 'and zeroed');
     t.strictSame(await quarantineOf(daxd), []);
+    t.match(await fullness(daxd), { leased: 0, unknown: 0, bytes: 0 });
     t.equal(await daxd.stop(), 0);
     judge(t, image, place);
   },
@@ -125,6 +143,7 @@ t.test('defer: blocks that no lease speaks for stay, until somebody attests', as
   const next = await startDaxd(t, ['--backing', image]);
   const [entry] = await quarantineOf(next);
   t.match(entry, { id: /^unknown:pmem0p1:\d+$/, bytes: 8 * P, reason: /unknown/ });
+  t.match(await fullness(next), { leased: 0, unknown: 8 * P, bytes: 8 * P });
   const unmount = await curl(...post(`${next.url}/v1/partitions/pmem0p1/unmount`));
   t.match(unmount.json, { status: 409, detail: /in quarantine, and nobody knows for whom/ });
   const listed = runVerb(next.url, ['quarantine', 'list', '--json']);

@@ -86,6 +86,8 @@ function addSizeVerbs(program: Command, verb: VerbRunner): void {
       ['available bytes', sizes.available_bytes],
       ['total inodes', sizes.total_inodes],
       ['free inodes', sizes.free_inodes],
+      ['quarantined bytes', sizes.quarantined_bytes],
+      ['quarantine limit', sizes.quarantine_limit_bytes],
     ]);
   });
 }

@@ -55,6 +55,9 @@ export interface StatFs {
   readonly availableBytes: number;
   readonly totalInodes: number;
   readonly freeInodes: number;
+  /** What is in quarantine, and how much may be. */
+  readonly quarantinedBytes: number;
+  readonly quarantineLimitBytes: number;
 }
 
 /** A change that may reach past the end of a file. */
@@ -133,6 +136,8 @@ export class Ext4 {
       availableBytes: Math.max(0, freeBlocks - superblock.reservedBlocks) * BLOCK_SIZE,
       totalInodes: superblock.inodesCount,
       freeInodes: free.inodes - damaged.inodes.free,
+      quarantinedBytes: this.quarantine.bytes,
+      quarantineLimitBytes: this.quarantine.capBytes,
     };
   }
 

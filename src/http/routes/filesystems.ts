@@ -63,6 +63,8 @@ export const filesystemRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
         available_bytes: sizes.availableBytes,
         total_inodes: sizes.totalInodes,
         free_inodes: sizes.freeInodes,
+        quarantined_bytes: sizes.quarantinedBytes,
+        quarantine_limit_bytes: sizes.quarantineLimitBytes,
       };
     },
   );

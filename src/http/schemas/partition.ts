@@ -43,6 +43,10 @@ export const FilesystemSizes = Type.Object({
   available_bytes: Type.Integer({ description: 'what is free and not kept for root' }),
   total_inodes: Type.Integer(),
   free_inodes: Type.Integer(),
+  quarantined_bytes: Type.Integer({ description: 'of blocks that are kept for leases' }),
+  quarantine_limit_bytes: Type.Integer({
+    description: 'how much may be: beyond it quarantine-full',
+  }),
 });
 
 /** One entry of `GET /v1/partitions`. */

@@ -151,7 +151,8 @@ export class MemoryFiles implements FileSystem {
 
   statfs(): ReturnType<FileSystem['statfs']> {
     const inodes = { totalInodes: 64, freeInodes: 50 };
-    return { totalBytes: 81920, freeBytes: 40960, availableBytes: 20480, ...inodes };
+    const quarantine = { quarantinedBytes: 4096, quarantineLimitBytes: 8192 };
+    return { totalBytes: 81920, freeBytes: 40960, availableBytes: 20480, ...inodes, ...quarantine };
   }
 
   async setAttributes(...[inode, change]: Parameters<FileSystem['setAttributes']>): Promise<void> {

@@ -26,6 +26,7 @@ function setUp() {
       readOnly: false,
       commitLatency: new LatencyHistogram(FAST_BOUNDS_SECONDS),
       committedOperations: 0,
+      quarantine: { leasedBytes: 0, unknownBytes: 0, limitBytes: 8192 },
     },
     filesystems: () => [sources.mounted],
     pinnedPages: () => sources.pinned,
@@ -61,6 +62,9 @@ t.test('page: every metric of the contract is there at zero from the start', asy
     'daxd_filesystem_read_only{partition="pmem0p1"} 0',
     'daxd_filesystem_commit_seconds_count{partition="pmem0p1"} 0',
     'daxd_filesystem_operations_total{partition="pmem0p1"} 0',
+    'daxd_quarantine_bytes{partition="pmem0p1",owner="lease"} 0',
+    'daxd_quarantine_bytes{partition="pmem0p1",owner="unknown"} 0',
+    'daxd_quarantine_limit_bytes{partition="pmem0p1"} 8192',
     'daxd_attach_step_seconds{step="map-pages"} 0.25',
     'daxd_persist_seconds_count 0',
     'daxd_http_request_duration_seconds_count{route="/a/:b",method="GET",code="200"} 0',
@@ -91,10 +95,12 @@ t.test('page: a scrape reads what the layers counted meanwhile', async (t) => {
   );
   sources.mounted.readOnly = true;
   sources.mounted.committedOperations = 9;
+  sources.mounted.quarantine.unknownBytes = 4096;
   const page = await lines();
   for (const line of [
     'daxd_filesystem_read_only{partition="pmem0p1"} 1',
     'daxd_filesystem_operations_total{partition="pmem0p1"} 9',
+    'daxd_quarantine_bytes{partition="pmem0p1",owner="unknown"} 4096',
     'daxd_devmap_managed_users 1',
     'daxd_wakeups_total{outcome="useful"} 3',
     'daxd_page_free_latency_seconds_bucket{le="0.000001"} 1',
