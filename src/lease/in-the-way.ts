@@ -1,11 +1,11 @@
 import { DaxdError } from '../lib/errno.js';
-import { coalesce, pagesAround } from './byte-ranges.js';
+import { coalesce, pagesAround, subtract } from './byte-ranges.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { mountedTarget } from './lease-place.js';
 import type { FilesystemTarget, LeaseTargets } from './lease-target.js';
 import type { Lease } from './lease.js';
 import { clipRuns } from './page-runs.js';
-import { placesOf, quarantinedPlaces, unquarantined } from './quarantined-pages.js';
+import { common, placesOf, quarantinedPlaces, unquarantined } from './quarantined-pages.js';
 
 /** The bytes of a file that change, half open; `to` may be Infinity. */
 interface ChangedBytes {
@@ -41,6 +41,27 @@ export function inTheWayOf(
     if (lease.quarantined?.cause !== 'deferred' || target === undefined) return true;
     quarantined ??= quarantinedPlaces(target);
     return unquarantined(placesAt(lease, changed), quarantined).length > 0;
+  };
+}
+
+/**
+ * What gives the ranges of a lease but for those whose pages have left the file that is on
+ * `target`. Good until the next await.
+ */
+export function rangesInFileOn(
+  target: FilesystemTarget | undefined,
+): (lease: Lease) => readonly ByteRange[] {
+  let quarantined: readonly ByteRange[] | undefined;
+  return ({ quarantined: why, ranges, runs }) => {
+    if (why?.cause !== 'deferred' || target === undefined) return ranges;
+    const places = (quarantined ??= quarantinedPlaces(target));
+    const left = runs.flatMap(({ offset, deviceOffset, length }) =>
+      common([{ offset: deviceOffset, length }], places).map((place) => ({
+        offset: offset + place.offset - deviceOffset,
+        length: place.length,
+      })),
+    );
+    return subtract(ranges, left);
   };
 }
 

@@ -178,7 +178,7 @@ export class Leases {
 
   /** How the API shows a lease now. */
   view(lease: Lease): RecalledView {
-    return recalledView(lease, this.#targetOf(lease), this.recallClock);
+    return recalledView(lease, this.targetOf(lease), this.recallClock);
   }
 
   /** Held leases, ascending by id. @throws DaxdError EINVAL for a limit below 1. */
@@ -408,12 +408,13 @@ export class Leases {
     }
   }
 
-  #targetOf({ terms: { partition } }: Lease): FilesystemTarget | undefined {
+  /** The mounted filesystem of its partition, if any. */
+  targetOf({ terms: { partition } }: Lease): FilesystemTarget | undefined {
     return mountedTarget(this.#options.targets, partition);
   }
 
   #recallsOf(lease: Lease): Iterable<PendingChange> {
-    return recallsOf(lease, this.#targetOf(lease));
+    return recallsOf(lease, this.targetOf(lease));
   }
 
   #refuseUnfit(holder: Holder | undefined, signal: AbortSignal | undefined): void {

@@ -36,7 +36,7 @@ export function unquarantined(
 
 /** What of `a` lies in `b` too; both ascending and disjoint, and so is the result. */
 export function common(a: readonly ByteRange[], b: readonly ByteRange[]): ByteRange[] {
-  return subtract(a, subtract(a, b));
+  return subtract(a, unquarantined(a, b));
 }
 
 /**

@@ -2,7 +2,7 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { partitionPoint } from '../lib/partition-point.js';
 import { pagesAround } from './byte-ranges.js';
-import { inTheWayOf } from './in-the-way.js';
+import { inTheWayOf, rangesInFileOn } from './in-the-way.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
 import type { RecallClock } from './recall-clock.js';
@@ -31,12 +31,19 @@ export interface Recall {
 export function recallsFor(
   change: PendingChange,
   ids: readonly string[],
-  leases: { get(id: string): Lease; readonly recallClock: RestClock },
+  leases: {
+    get(id: string): Lease;
+    targetOf(lease: Lease): FilesystemTarget | undefined;
+    readonly recallClock: RestClock;
+  },
 ): Recall[] {
+  // They are leases of one file.
+  let rangesOf: ReturnType<typeof rangesInFileOn> | undefined;
   return ids.map((id) => {
     const lease = leases.get(id);
     const { client } = lease.terms;
-    return { lease: id, client, ...recallOf(lease, change, leases.recallClock) };
+    rangesOf ??= rangesInFileOn(leases.targetOf(lease));
+    return { lease: id, client, ...recallOf(lease, rangesOf(lease), change, leases.recallClock) };
   });
 }
 
@@ -66,8 +73,10 @@ function shownRecalls(
   recallClock: RestClock,
 ): RecalledView['recalls'] {
   const recalls: RecalledView['recalls'][number][] = [];
+  let ranges: readonly ByteRange[] | undefined;
   for (const change of recallsOf(lease, target)) {
-    recalls.push(recallOf(lease, change, recallClock));
+    ranges ??= rangesInFileOn(target)(lease);
+    recalls.push(recallOf(lease, ranges, change, recallClock));
     if (recalls.length === RECALLS_MAX) break;
   }
   return recalls;
@@ -94,13 +103,14 @@ export function* recallsOf(
 
 function recallOf(
   lease: Lease,
+  ranges: readonly ByteRange[],
   change: PendingChange,
   recallClock: RestClock,
 ): RecalledView['recalls'][number] {
   return {
     operation: change.id,
     op: change.op,
-    ranges: rangesWithin(lease.ranges, change),
+    ranges: rangesWithin(ranges, change),
     deadline_ms: restOf(lease, change, recallClock),
   };
 }

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 
 import t from 'tap';
 
+import { recallsFor } from '../../../src/lease/recalls.js';
 import type { RevokingChange } from '../../../src/lease/revocation.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { refusal } from '../../support/refusal.js';
@@ -83,8 +84,15 @@ t.test('overlapping: what left the file is in the way of none of its changes', a
 
   const all = await waitingChange(set, 0);
   t.strictSame(leases.view(gone).recalls, []);
-  for (const lease of [partly, later]) {
-    t.match(leases.view(lease).recalls, [{ operation: all?.id }]);
+  for (const [lease, ranges] of [
+    [partly, [{ offset: 2 * P, length: P }]],
+    [later, [...later.ranges]],
+  ] as const) {
+    const [recall] = leases.view(lease).recalls;
+    t.equal(recall?.operation, all?.id);
+    t.strictSame(recall?.ranges, ranges, 'what is in quarantine is asked of nobody');
+    const told = all && recallsFor(all, [lease.id], leases);
+    t.strictSame(told?.[0]?.ranges, ranges, 'in the event, too');
   }
   t.throws(() => leases.acknowledge(gone.id, 1_000), refusal('ENOENT'));
   await leases.release(gone.id, [{ offset: 0, length: P }]);
