@@ -175,8 +175,8 @@ export class DaemonControl implements Control {
     return this.#options.operations.get(id, waitMs, signal);
   }
 
-  cancelOperation(id: string): Operation {
-    return this.#options.operations.cancel(id);
+  async cancelOperation(id: string, signal: AbortSignal): Promise<Operation> {
+    return this.#options.operations.cancel(id, signal);
   }
 
   keptChange(asked: AskedOperation): KeptChange {

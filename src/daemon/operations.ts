@@ -175,19 +175,24 @@ export class Operations implements ChangeWatcher {
   async get(id: string, waitMs: number, signal: AbortSignal): Promise<Operation> {
     const tracked = this.#known(id);
     if (tracked === undefined) return this.#earlier(id);
-    const isDone = isEnded(tracked) || signal.aborted;
-    if (!isDone && waitMs > 0) await this.#endOrAfter(tracked, waitMs, signal);
+    if (waitMs > 0) await this.#endOrAfter(tracked, waitMs, signal);
     return this.#show(tracked);
   }
 
-  /** Ends a wait; does nothing once it is over. @throws DaxdError ENOENT; EBADMSG. */
-  cancel(id: string): Operation {
+  /**
+   * Ends a wait; does nothing once it is over. Shows the operation when it has ended, or when
+   * `signal` aborts.
+   *
+   * @throws DaxdError ENOENT; EBADMSG.
+   */
+  async cancel(id: string, signal: AbortSignal): Promise<Operation> {
     const tracked = this.#known(id);
     if (tracked === undefined) return this.#earlier(id);
     const { change, kept } = tracked;
     change.cancel();
     // Its work may have begun another wait by now.
     kept?.cancel(new DaxdError('cancelled', `${change.op} ${id} was cancelled while it waited`));
+    await this.#endOrAfter(tracked, undefined, signal);
     return this.#show(tracked);
   }
 
@@ -233,7 +238,13 @@ export class Operations implements ChangeWatcher {
     return new DaxdError('EIO', INTERNAL_ERROR);
   }
 
-  async #endOrAfter({ onEnd }: Tracked, delayMs: number, signal: AbortSignal): Promise<void> {
+  async #endOrAfter(
+    tracked: Tracked,
+    delayMs: number | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (isEnded(tracked) || signal.aborted) return;
+    const { onEnd } = tracked;
     await new Promise<void>((resolve) => {
       const finish = (): void => {
         cancelTimer();
@@ -241,7 +252,8 @@ export class Operations implements ChangeWatcher {
         signal.removeEventListener('abort', finish);
         resolve();
       };
-      const cancelTimer = this.#options.clock.setTimer(finish, delayMs);
+      const cancelTimer =
+        delayMs === undefined ? () => {} : this.#options.clock.setTimer(finish, delayMs);
       onEnd.add(finish);
       signal.addEventListener('abort', finish);
     });

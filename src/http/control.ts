@@ -139,8 +139,12 @@ export interface Control {
    * @throws DaxdError ENOENT.
    */
   operation(id: string, waitMs: number, signal: AbortSignal): Promise<Operation>;
-  /** Ends its wait; the file stays as it is. @throws DaxdError ENOENT. */
-  cancelOperation(id: string): Operation;
+  /**
+   * Ends its wait; the file stays as it is. Settles when the operation has ended, or `signal` aborts.
+   *
+   * @throws DaxdError ENOENT.
+   */
+  cancelOperation(id: string, signal: AbortSignal): Promise<Operation>;
   /** What a change needs to go on without its client. @throws DaxdError ENODEV, ENOENT. */
   keptChange(asked: AskedOperation): KeptChange;
   quarantine(): QuarantineEntry[];

@@ -226,7 +226,10 @@ t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t)
   t.match(json('operations', 'list'), [{ id: waiting.id, blocked_by: [lease.id] }]);
   t.match(run('operations', 'list').stdout, new RegExp(`^${waiting.id} .* ${lease.id}$`, 'm'));
   t.match(json('operations', 'show', waiting.id), { op: 'truncate', state: 'waiting' });
-  t.equal(run('operations', 'cancel', waiting.id).exit, 0);
+  t.match(run('operations', 'cancel', waiting.id), {
+    exit: 0,
+    stdout: /^\w+ +truncate +ended .* cancelled$/m,
+  });
   const ended = { state: 'ended', error: { code: 'cancelled' } };
   t.match(json('operations', 'show', waiting.id, '--wait', '10s'), ended);
   t.match(run('operations', 'show', waiting.id).stdout, /cancelled$/m);

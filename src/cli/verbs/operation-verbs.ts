@@ -49,7 +49,7 @@ export function addOperationVerbs(program: Command, verb: VerbRunner): void {
   ).action(async ({ client, terminal, args }) => {
     const path = operationPath(args[0]);
     const found = await client.json<Operation>({ method: 'DELETE', path });
-    await terminal.table(found, HEADING, [row(found)]);
+    await terminal.table(found, [...HEADING, 'OUTCOME'], [[...row(found), outcome(found)]]);
   });
 }
 
@@ -63,7 +63,7 @@ function row(operation: Operation): Cell[] {
   return [id, op, state, partition, path, offset, end ?? 'end', operation.waited_ms, blockedBy];
 }
 
-/** Known of those that outlive their connection. */
-function outcome({ result, error }: Operation): string | undefined {
-  return error?.code ?? (result === undefined ? undefined : 'done');
+/** Of one that outlived its connection the code, where it failed. */
+function outcome({ outcome: word, error }: Operation): string | undefined {
+  return error?.code ?? word;
 }

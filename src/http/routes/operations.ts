@@ -49,12 +49,13 @@ export const operationRoutes: FastifyPluginCallbackTypebox<OperationRoutesOption
     {
       schema: {
         operationId: 'cancelOperation',
-        summary: 'end its wait; the file stays as it is. Does nothing once the wait is over',
+        summary:
+          'end its wait, and answer when it has ended; the file stays as it is. Once the wait is over, it goes to its end',
         params,
         response,
       },
     },
-    (request) => control.cancelOperation(request.params.id),
+    (request, reply) => control.cancelOperation(request.params.id, abortOnDisconnect(reply)),
   );
   done();
 };

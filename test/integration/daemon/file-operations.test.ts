@@ -151,7 +151,8 @@ t.test('leased files: unlink answers at once, shifted ranges wait', async (t) =>
   let pending = await operations();
   while (pending.length === 0) pending = await operations();
   t.match(pending, [{ op: 'insert-range', blocked_by: [lease.id] }]);
-  await remove(`/v1/operations/${pending[0]?.id}`);
+  const cancelled = await remove(`/v1/operations/${pending[0]?.id}`);
+  t.match(cancelled.body, { done: true, state: 'ended', outcome: 'cancelled' });
   t.match((await waiting).body, { code: 'cancelled' });
   t.equal((await get(`${P1}/stat/a`)).body.size, 8 * BLOCK, 'the file is unchanged');
 

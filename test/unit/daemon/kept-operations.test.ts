@@ -73,7 +73,7 @@ t.test('how an operation ended is known to the next daemon, as to this one', asy
     t.match(seen, outcome);
     const { blocked_by: _, ...known } = await operations.get(id, 0, never);
     t.match(seen, { ...known, waited_ms: Number });
-    t.strictSame(next.operations.cancel(id), seen, 'there is nothing to cancel');
+    t.strictSame(await next.operations.cancel(id, never), seen, 'there is nothing to cancel');
   }
   t.strictSame(next.operations.list(), []);
   await t.rejects(next.operations.get('none', 0, never), { code: 'ENOENT' });
@@ -232,8 +232,7 @@ t.test('restore: after a boot its time went on by the wall clock', async (t) => 
   const next = setUp(t, disk, Object.assign(new HandClock(), later), 'boot-2');
   await next.kept.restore();
   t.match(next.operations.list(), [{ id: ID, waited_ms: 40_000 }]);
-  next.operations.cancel(ID);
-  await next.operations.whenNoneKept();
+  await next.operations.cancel(ID, never);
   t.match(next.store.outcomeOf(ID), { waitedMs: 40_000, bootId: 'boot-2' });
   const back = Object.assign(new HandClock(), { wallMs: () => wallMs - 40_000 });
   const last = setUp(t, daemon.disk, back, 'boot-3');
@@ -265,8 +264,9 @@ t.test('cancel: ends one that is parked, durably', async (t) => {
   await begin(daemon).keep();
   const next = setUp(t, daemon.disk, daemon.clock);
   await next.kept.restore();
-  t.match(next.operations.cancel(ID), { id: ID });
-  await next.operations.whenNoneKept();
+  const ended = { id: ID, done: true, error: { code: 'cancelled' } };
+  t.match(await next.operations.cancel(ID, never), ended);
+  t.equal(next.disk.operations.size, 0, 'it is gone before that is answered');
   t.match(await next.operations.get(ID, 0, never), { error: { code: 'cancelled' } });
   next.kept.mounted(next.mount);
   t.strictSame(next.mount.calls, []);

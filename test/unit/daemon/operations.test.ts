@@ -118,11 +118,23 @@ t.test('get: answers at once, at the end, after the time, or when the asker leav
 t.test('get and cancel: what never waited is ENOENT', async (t) => {
   const { operations } = setUp();
   await t.rejects(operations.get('01A', 0, never), { code: 'ENOENT' });
-  t.throws(() => operations.cancel('01A'), { code: 'ENOENT' });
+  await t.rejects(operations.cancel('01A', never), { code: 'ENOENT' });
+});
+
+t.test('cancel: shows the operation when it has ended, or its client is gone', async (t) => {
+  const { operations } = setUp();
   const change = new ToyChange('01A');
   operations.track('pmem0p1', change);
-  operations.cancel('01A');
+  const cancelled = operations.cancel('01A', never);
   t.equal(change.cancelled, true);
+  const gone = new AbortController();
+  const unheard = operations.cancel('01A', gone.signal);
+  gone.abort();
+  t.match(await unheard, { done: false });
+  change.state = 'ended';
+  operations.ended(change);
+  t.match(await cancelled, { done: true, state: 'ended' });
+  t.match(await operations.cancel('01A', never), { done: true }, 'nothing is left to cancel');
 });
 
 t.test('finished: the oldest is forgotten first', async (t) => {
@@ -215,7 +227,7 @@ t.test('keep: it ends with its work, and shows how', async (t) => {
   const well = once(results, 'well').then(() => result);
   const { cancelled } = await kept('01A', well);
   const poll = operations.get('01A', 60_000, never);
-  operations.cancel('01A');
+  const stopped = operations.cancel('01A', never);
   t.match(cancelled, [{ code: 'cancelled' }], 'its work may wait again');
   let isOver = false;
   const over = operations.whenNoneKept().then(() => (isOver = true));
@@ -223,6 +235,7 @@ t.test('keep: it ends with its work, and shows how', async (t) => {
   t.equal(isOver, false);
   results.emit('well');
   t.match(await poll, { done: true, state: 'ended', result });
+  t.match(await stopped, { done: true, result }, 'its work was past its wait');
   await over;
   t.match(events.at(-1), { name: 'operation.ended', fields: { outcome: 'done', result } });
 

@@ -142,7 +142,7 @@ export class MemoryControl implements Control {
     return OPERATION;
   }
 
-  cancelOperation(id: string): Operation {
+  async cancelOperation(id: string): Promise<Operation> {
     this.calls.push(['cancel', id]);
     return { ...OPERATION, done: true, state: 'ended' };
   }
