@@ -116,6 +116,19 @@ t.test('every code of a problem is documented at its status', async (t) => {
   }
 });
 
+t.test('every command of npm that a document names is there', async (t) => {
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: object };
+  const documents = ['README.md', 'CONTRIBUTING.md', ...ts.sys.readDirectory('docs', ['.md'])];
+  const named = documents.flatMap((file) => [
+    ...readFileSync(file, 'utf8').matchAll(/npm run ([\w:-]+)(?: -- ([a-z][\w-]*))?/g),
+  ]);
+  t.ok(named.length > 10, `${named.length} commands`);
+  for (const [command, script = '', bench] of named) {
+    t.ok(script in scripts, command);
+    if (bench !== undefined) t.ok(existsSync(`test/bench/${bench}.bench.ts`), command);
+  }
+});
+
 t.test('no file outgrows a head', async (t) => {
   for (const file of FILES) {
     const lines = readFileSync(file, 'utf8').split('\n').length;
