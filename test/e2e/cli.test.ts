@@ -220,6 +220,15 @@ t.test('daxd: the verbs about partitions, nodes, room and what waits', async (t)
   t.match(json('zero-range', 'd/f', '4K', '8K'), { size: 12_288 });
   t.match(run('mkdir', 's'), { exit: 1, stderr: /^daxd: EEXIST: / });
 
+  const verbs =
+    'ls; stat d; setattr d --mode 755; seek d/f 0 hole; statfs; holders d/f; status; partitions list; ' +
+    'nbd list; lease list; quarantine list; operations list; xattr list d; truncate d/f 12K; ' +
+    'fallocate d/f 0 4K; mkdir e --json; rm e --json';
+  for (const verb of verbs.split('; ')) {
+    const unprinted = { status: 1, stderr: /cannot print: ENOSPC/ };
+    t.match(runIntoFull(daxd.url, verb), unprinted, `${verb}: nothing is lost in silence`);
+  }
+
   const lease = json('lease', 'acquire', '--path', 'd/f', '--access', 'write');
   const truncate = post(`${daxd.url}/v1/partitions/pmem0p1/truncate`, { path: 'd/f', size: 0 });
   const { json: waiting } = await curl('-H', 'prefer: respond-async', ...truncate);
