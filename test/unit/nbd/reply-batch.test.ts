@@ -14,7 +14,8 @@ function setUp(style: ReplyStyle): { batch: ReplyBatch; request: Request; wire: 
   t.ok(iovecBytes(16) <= 4096);
   const batch = new ReplyBatch(arenaPart(arena, 0, 4096), iovecs, style);
   const request = new Request(style);
-  Object.assign(request, { cookieHigh: 1, cookieLow: 2, offsetHigh: 3, offsetLow: 4, type: 0 });
+  const offset = { offsetHigh: 3, offsetLow: 4, offset: 3 * 2 ** 32 + 4 };
+  Object.assign(request, { cookieHigh: 1, cookieLow: 2, ...offset, type: 0 });
   /** Headers in hex, data as its address and length. */
   const wire = (): string[] =>
     Array.from({ length: iovecs.count }, (_, i) => {
