@@ -196,7 +196,7 @@ const { URL: url, CERT, KEY } = process.env;
 const tls = CERT && { cert: readFileSync(CERT), key: readFileSync(KEY) };
 const asked = { partition: 'pmem0p1', path: 'a', offset: 0, length: 5, access: 'write' };
 try {
-  const lease = await new Daxd({ url, tls }).lease({ ...asked, ttlMs: 3_000 });
+  const lease = await new Daxd({ url, tls }).lease({ ...asked, ttlMs: 6_000 });
   const [{ bytes }] = await lease.buffers();
   bytes.write('HELLO');
   console.log(lease.id);
@@ -229,7 +229,7 @@ t.test('client: holds a lease by its certificate; without one daxd says no', asy
   const [chunk] = await once(holder.child.stdout, 'data');
   const lease = `${daxd.url}/v1/leases/${String(chunk).trim()}`;
   // Longer than its ttl: it is renewed over TLS, too.
-  await sleep(4_500);
+  await sleep(7_500);
   t.match((await call(lease)).json, { state: 'active', path: 'a' });
   t.equal((await call(`${p1}/files/a`)).body, 'HELLO');
   t.equal((await call(...post(`${p1}/truncate`, { path: 'a', size: 0 }))).status, 200);

@@ -230,7 +230,7 @@ t.test('lease: one alone, where the answer to the request was lost', async (t) =
 
 t.test('restart: suspect while nobody answers, then active again', async (t) => {
   const { backing, socket, daxd, ask } = await setUp(t);
-  const lease = await ask('read', 1_000);
+  const lease = await ask('read', 3_000);
   const [view] = await lease.buffers();
   await daxd.stop('SIGKILL');
   await once(lease, 'suspect');
@@ -244,13 +244,13 @@ t.test('restart: suspect while nobody answers, then active again', async (t) => 
   await lease.release();
 });
 
-t.test('renewal: a lease of three seconds lasts for seven, until it is taken away', async (t) => {
+t.test('renewal: a lease of six seconds lasts for nine, until it is taken away', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { backing, daxd, ask } = await setUp(t);
-  const lease = await ask('read', 3_000);
+  const lease = await ask('read', 6_000);
   await lease.buffers();
   const state = async ({ id }: Lease) => (await curl(`${daxd.url}/v1/leases/${id}`)).json.state;
-  const untilMs = systemClock.nowMs() + 7_000;
+  const untilMs = systemClock.nowMs() + 9_000;
   while (systemClock.nowMs() < untilMs) {
     t.equal(await state(lease), 'active');
     await setTimeout(100);

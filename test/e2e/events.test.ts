@@ -78,7 +78,7 @@ t.test('events: expiry and renewal, of one lease and of one client', async (t) =
   const { daxd, p1, acquire, release } = await setUp(t);
   const all = await watchEvents(t, daxd.url);
   const nic = await watchEvents(t, daxd.url, '?client=nic0');
-  const lease = await acquire({ client: 'nic0', ttl_ms: 1_000 });
+  const lease = await acquire({ client: 'nic0', ttl_ms: 3_000 });
   const other = await acquire({ client: 'nic1' });
   const own = await watchEvents(t, daxd.url, `?lease=${other.id}`);
   await all.first('lease.lapsed', lease.id);

@@ -88,7 +88,7 @@ t.test('lease run: it is renewed, told of what waits, and passes signals on', as
   if (!requires(t, { commands: ['curl', 'sh', 'sleep'] })) return;
   const { daxd, p1, leases } = await setUp(t);
   const script = 'trap "echo caught; exit 3" TERM; echo ready; while :; do sleep 0.1; done';
-  const args = ['lease', 'run', '--path', 'a', '--ttl', '3s', '--', 'sh', '-c', script];
+  const args = ['lease', 'run', '--path', 'a', '--ttl', '6s', '--', 'sh', '-c', script];
   const child = spawn(process.execPath, [BIN, ...args], {
     env: { ...process.env, DAXD_URL: daxd.url },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -102,7 +102,7 @@ t.test('lease run: it is renewed, told of what waits, and passes signals on', as
   await once(child.stdout, 'data');
   const [lease] = await leases();
   // Longer than its ttl.
-  await sleep(4_500);
+  await sleep(7_500);
   const giveUp = AbortSignal.timeout(10_000);
   const truncate = startCurl(post(`${p1}/truncate`, { path: 'a', size: 0 }));
   await until(

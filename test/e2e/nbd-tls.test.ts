@@ -134,7 +134,7 @@ t.test('a client that does not read holds nobody up over TLS', async (t) => {
 t.test('clients that break off in the middle of TLS', async (t) => {
   if (!requires(t, { commands: COMMANDS })) return;
   const keys = certificates(t);
-  const daxd = await start(t, keys, '--nbd-handshake-timeout', '700ms');
+  const daxd = await start(t, keys, '--nbd-handshake-timeout', '2s');
   const acknowledged = async (): Promise<NbdConnection> => {
     const connection = await NbdConnection.greet(t, daxd.address);
     await connection.accepted(Option.StartTls);

@@ -107,7 +107,9 @@ t.test(
 t.test(
   'renewal: what fails is tried again; suspect when the ttl is over, active after that',
   async (t) => {
-    const { toy, lease, renewals } = await setUp(t);
+    // Three tries fit the ttl by far.
+    const slow = { ttl_ms: 4_000, remaining_ttl_ms: 4_000 };
+    const { toy, lease, renewals } = await setUp(t, slow);
     const told: string[] = [];
     lease.on('suspect', () => told.push('suspect'));
     lease.on('active', () => told.push('active'));

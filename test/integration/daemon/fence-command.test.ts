@@ -122,7 +122,7 @@ t.test('fence: a command that cannot be started fences nobody, and never rejects
 
 t.test('fence: a command that takes too long is killed with what it started', async (t) => {
   const lines = ['sleep 60 & echo $! > started', 'wait'];
-  const { command, noted } = await setUp(t, lines, { limitMs: 500 });
+  const { command, noted } = await setUp(t, lines, { limitMs: 3_000 });
   t.match(await command.fence(leaseOf('nic0')), { isFenced: false, detail: /^killed/ });
   const pid = Number(noted('started'));
   while (isAlive(pid)) await setTimeout(10);

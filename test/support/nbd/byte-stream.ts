@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 
 /** A read that gets no byte for so long has failed: the peer owes an answer. */
-const IDLE_TIMEOUT_MS = 30_000;
+const IDLE_TIMEOUT_MS = 120_000;
 
 /** The peer closed the connection before all bytes asked for had come. */
 class EndOfStreamError extends Error {

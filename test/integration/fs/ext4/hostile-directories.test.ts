@@ -21,6 +21,7 @@ import { BackingRange } from '../../../../src/media/backing-range.js';
 import { bytesOf } from '../../../support/backing-bytes.js';
 import { debugfsWrite, makeImage } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
+import { processorMs } from '../../../support/processor-time.js';
 import { testSeed } from '../../../support/random-test.js';
 import { layoutsOf } from '../../../support/layouts.js';
 import { MemoryBacking } from '../../../support/memory-backing.js';
@@ -209,9 +210,9 @@ t.test(
 
     const opened = await openImage(open.image, { readOnly: true });
     t.teardown(() => opened.close());
-    const startMs = systemClock.nowMs();
+    const startMs = processorMs();
     t.throws(() => opened.fs.lookup('d/x'), { name: 'DaxdError', code: 'ENOENT' });
-    t.ok(systemClock.nowMs() - startMs < 5000, 'no block is looked for among all the others');
+    t.ok(processorMs() - startMs < 5000, 'no block is looked for among all the others');
   },
 );
 
