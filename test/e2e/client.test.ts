@@ -232,8 +232,9 @@ t.test('restart: suspect while nobody answers, then active again', async (t) => 
   const { backing, socket, daxd, ask } = await setUp(t);
   const lease = await ask('read', 3_000);
   const [view] = await lease.buffers();
+  const suspect = once(lease, 'suspect');
   await daxd.stop('SIGKILL');
-  await once(lease, 'suspect');
+  await suspect;
   t.equal(mappings(backing), 1, 'its pages are pinned still, for all that is known');
   const active = once(lease, 'active');
   await startDaxd(t, ['--backing', backing, '--listen', socket]);

@@ -5,13 +5,18 @@ import { request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 
 import type { Test } from 'tap';
 
 import type { Partition } from '../../src/http/schemas/partition.js';
+import { systemClock } from '../../src/lib/clock.js';
 
 /** The program, for whoever runs it in a way of its own. */
 export const BIN = fileURLToPath(new URL('../../bin/daxd.js', import.meta.url));
+
+/** How long {@link until} asks, in milliseconds. */
+const PATIENCE_MS = 60_000;
 
 /** A daemon that a test runs as its users do. */
 export interface Daxd {
@@ -150,11 +155,19 @@ export function post(url: string, json: object = {}): string[] {
   return ['-X', 'POST', '-H', 'content-type: application/json', '-d', JSON.stringify(json), url];
 }
 
-/** Asks again, with a pause between two tries, until `ready` holds. */
+/**
+ * Asks again, with a pause between two tries, until `ready` holds.
+ *
+ * @throws after a minute, with the last answer.
+ */
 export async function until<T>(ask: () => Promise<T>, ready: (answer: T) => boolean): Promise<T> {
+  const giveUpMs = systemClock.nowMs() + PATIENCE_MS;
   for (;;) {
     const answer = await ask();
     if (ready(answer)) return answer;
+    if (systemClock.nowMs() > giveUpMs) {
+      throw new Error(`after ${PATIENCE_MS} ms it is still ${inspect(answer)}`);
+    }
     await setTimeout(20);
   }
 }

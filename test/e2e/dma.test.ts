@@ -25,6 +25,7 @@ import { MIB } from '../../src/lib/units.js';
 import { fsck } from '../support/ext4-image.js';
 import { bytesAt } from '../support/bytes-at.js';
 import { extract } from '../support/extract.js';
+import { isListening } from '../support/is-listening.js';
 import { requires } from '../support/requires.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 import { curl, partitionOffset, post, startCurl, startDaxd } from './daxd.js';
@@ -153,8 +154,8 @@ async function slowSource(t: Test, disk: string) {
   const server = spawn('nbdkit', ['-f', '-r', '-U', socket, 'file', file], { stdio: 'ignore' });
   t.teardown(() => server.kill('SIGKILL'));
   await eventually(
-    () => statSync(socket, { throwIfNoEntry: false }),
-    (stat) => stat !== undefined,
+    () => isListening(socket),
+    (isReady) => isReady,
   );
   const fuse = spawn('nbdfuse', ['-r', shown, `nbd+unix:///?socket=${socket}`], {
     stdio: 'inherit',

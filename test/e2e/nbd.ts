@@ -1,12 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Test } from 'tap';
 
 import type { NbdAddress } from '../support/nbd/connection.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
-import { curl, post, startDaxd } from './daxd.js';
+import { curl, post, startDaxd, until } from './daxd.js';
 import type { Daxd } from './daxd.js';
 
 /** A daemon with an NBD listener. */
@@ -72,16 +71,12 @@ export async function leaseRaw(
   return json.id as string;
 }
 
-/** Asks until `holds`, for things that happen soon after their cause and say nothing. */
+/** {@link until}, for things that happen soon after their cause and say nothing. */
 export async function eventually<T>(
   ask: () => T | Promise<T>,
   holds: (answer: T) => boolean,
 ): Promise<T> {
-  for (let tries = 0; ; tries++) {
-    const answer = await ask();
-    if (holds(answer) || tries === 1000) return answer;
-    await delay(10);
-  }
+  return until(async () => ask(), holds);
 }
 
 /** Clients that GET /v1/nbd counts, by export. */

@@ -1,13 +1,14 @@
 /** The client that the tests judge daxd by, itself judged: by nbdkit and by qemu-nbd. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, truncateSync, writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import t from 'tap';
 import type { Test } from 'tap';
 
+import { isListening } from '../../support/is-listening.js';
 import { NbdConnection } from '../../support/nbd/connection.js';
 import type { NbdAddress } from '../../support/nbd/connection.js';
 import type { HeaderStyle } from '../../support/nbd/message.js';
@@ -65,7 +66,7 @@ async function startPeer(t: Test, peer: Peer): Promise<NbdAddress> {
     child.kill('SIGKILL');
     await exited;
   });
-  while (!existsSync(path)) await delay(10);
+  while (!(await isListening(path))) await delay(10);
   return { path };
 }
 
