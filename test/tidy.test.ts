@@ -9,6 +9,8 @@ import ts from 'typescript';
 import { optionFlag, ServeOptions } from '../src/config/schema.js';
 import { problemFor } from '../src/http/problem.js';
 import { DaxdError, ERROR_CODES } from '../src/lib/errno.js';
+import { PLACES } from './e2e/mutant.js';
+import { CONTROLS } from './support/power-cut/controls.js';
 
 const FILES = ts.sys.readDirectory('src', ['.ts']);
 const TESTS = ts.sys.readDirectory('test', ['.ts']);
@@ -139,6 +141,15 @@ t.test('no file outgrows a head', async (t) => {
 t.test('no work is left behind as a note in the source', async (t) => {
   for (const file of FILES) {
     t.notMatch(readFileSync(file, 'utf8'), /\b(FIXME|TODO|XXX|HACK)\b/, file);
+  }
+});
+
+t.test('every text that a negative control changes stands once in its source', async (t) => {
+  const built = Object.values(PLACES).map(({ file, text }) => {
+    return { file: `src/${file.replace(/\.js$/, '.ts')}`, text };
+  });
+  for (const { file, text } of [...built, ...CONTROLS.flatMap(({ mutations }) => mutations)]) {
+    t.equal(readFileSync(file, 'utf8').split(text).length - 1, 1, `${file}: ${text}`);
   }
 });
 

@@ -15,7 +15,7 @@ import type { Test } from 'tap';
 
 import { requires } from '../support/requires.js';
 import { startDaxd } from './daxd.js';
-import { mutant } from './mutant.js';
+import { mutant, PLACES } from './mutant.js';
 
 const TRACED_CALLS = 'openat,fdatasync,pwrite64,read,write,writev';
 const CLIENTS = 8;
@@ -167,31 +167,28 @@ t.test('each grant, release and 202 is on the disk before its reply', async (t) 
 
 t.test('control: without the sync, replies are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const text = 'overlappingSync: false,';
-  const program = mutant(t, 'lease/lmdb/lmdb-store.js', text, 'noSync: true,');
+  const program = mutant(t, PLACES.storeSync, 'noSync: true,');
   const { replies, early } = await judge(t, program);
   t.ok(early > replies / 2, `${early} of ${replies} are early`);
 });
 
 t.test('control: with the reply before the commit, replies are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const program = mutant(t, 'lease/lmdb/lmdb-store.js', 'await written;', 'void written;');
+  const program = mutant(t, PLACES.storeWritten, 'void written;');
   const { replies, early } = await judge(t, program);
   t.ok(early > replies / 2, `${early} of ${replies} are early`);
 });
 
 t.test('control: with a 202 before its commit, some are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const text = 'this.#storing = this.#store(this.#kept);';
-  const program = mutant(t, 'daemon/kept-change.js', text, 'void this.#store(this.#kept);');
+  const program = mutant(t, PLACES.keptChange, 'void this.#store(this.#kept);');
   const { early } = await judge(t, program);
   t.ok(early > 0, `${early} are early`);
 });
 
 t.test('control: with a partial release before its commit, some are early', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
-  const text = 'await store.commit(smaller);';
-  const program = mutant(t, 'lease/lease-steps.js', text, text.replace('await', 'void'));
+  const program = mutant(t, PLACES.partialRelease, 'void store.commit(smaller);');
   const { early } = await judge(t, program);
   t.ok(early > 0, `${early} are early`);
 });

@@ -17,7 +17,7 @@ import { Transmission } from '../support/nbd/transmission.js';
 import { requires } from '../support/requires.js';
 import { testSeed, times } from '../support/random-test.js';
 import { SeededRandom } from '../support/seeded-random.js';
-import { mutant } from './mutant.js';
+import { mutant, PLACES } from './mutant.js';
 import { eventually, startNbd } from './nbd.js';
 
 const SIZE_BYTES = 16 * MIB;
@@ -92,18 +92,15 @@ for (const args of [[], ['--sparse']]) {
 }
 
 const CONTROLS = {
-  'without any persist': ['this.raw.persist(this.start + offset, length);', ';'],
-  'without that of FLUSH': ['this.persist(0, this.info.sizeBytes);', ';'],
-  'with a FLUSH of less than all': [
-    'this.persist(0, this.info.sizeBytes);',
-    'this.persist(0, 4096);',
-  ],
+  'without any persist': [PLACES.nbdPersist, ';'],
+  'without that of FLUSH': [PLACES.nbdFlush, ';'],
+  'with a FLUSH of less than all': [PLACES.nbdFlush, 'this.persist(0, 4096);'],
 } as const;
 
-for (const [name, [text, instead]] of Object.entries(CONTROLS)) {
+for (const [name, [place, instead]] of Object.entries(CONTROLS)) {
   t.test(`control: ${name} promises are broken`, async (t) => {
     if (!requires(t, { commands: ['strace'] })) return;
-    const program = mutant(t, 'nbd/export-access.js', text, instead);
+    const program = mutant(t, place, instead);
     const { promises, broken } = await judge(t, program, []);
     t.ok(broken.length > 20, `${broken.length} of ${promises} promises are broken`);
   });

@@ -4,7 +4,7 @@ import type { Test } from 'tap';
 import { requires } from '../support/requires.js';
 import { beginUpload, curl, post, startCurl, startDaxd, until, whenDraining } from './daxd.js';
 import { kernelImages } from './images.js';
-import { mutant } from './mutant.js';
+import { mutant, PLACES } from './mutant.js';
 
 const kernelImage = await kernelImages(t);
 
@@ -88,7 +88,7 @@ async function endUnkept(t: Test, ...args: string[]) {
   const slowly = `if (changes.some(({ kind }) => kind === 'put'))
     await new Promise((resolve) => setTimeout(resolve, 4_000));
   await written;`;
-  const program = mutant(t, 'lease/lmdb/lmdb-store.js', 'await written;', slowly);
+  const program = mutant(t, PLACES.storeWritten, slowly);
   const { path: image } = kernelImage(t);
   const serve = ['--backing', image, ...args];
   const daxd = await startDaxd(t, serve, undefined, [process.execPath, program]);
