@@ -17,6 +17,8 @@ export const BIN = fileURLToPath(new URL('../../bin/daxd.js', import.meta.url));
 
 /** How long {@link until} asks, in milliseconds. */
 const PATIENCE_MS = 60_000;
+/** How much of the last answer it tells: some are traces of a process. */
+const SHORT = { maxStringLength: 1000, breakLength: Infinity };
 
 /** A daemon that a test runs as its users do. */
 export interface Daxd {
@@ -166,7 +168,7 @@ export async function until<T>(ask: () => Promise<T>, ready: (answer: T) => bool
     const answer = await ask();
     if (ready(answer)) return answer;
     if (systemClock.nowMs() > giveUpMs) {
-      throw new Error(`after ${PATIENCE_MS} ms it is still ${inspect(answer)}`);
+      throw new Error(`after ${PATIENCE_MS} ms it is still ${inspect(answer, SHORT)}`);
     }
     await setTimeout(20);
   }

@@ -75,9 +75,11 @@ async function judge(t: Test, program: string, args: readonly string[]): Promise
   await Promise.all(lanes);
   for (const client of clients) await client.disconnect();
   t.equal(await daxd.stop(), 0);
+  // strace pads a pid to five places.
+  const end = new RegExp(`^${daxd.child.pid} +\\+\\+\\+ `, 'm');
   const text = await eventually(
     () => readFileSync(trace, 'utf8'),
-    (now) => now.includes(`${daxd.child.pid} +++ exited`) || now.includes(`${daxd.child.pid}  +++`),
+    (now) => end.test(now),
   );
   return { promises: log.promises, broken: log.broken(new PersistTrace(text, daxd.image)) };
 }
