@@ -103,7 +103,8 @@ t.test('release: of what a truncate waits for; the rest of the lease goes on', a
 t.test('acknowledge: a change that would take the lease waits for its holder', async (t) => {
   if (!requires(t, { commands: ['curl'] })) return;
   const { daxd, p1, ask } = await setUp(t);
-  const lease = await ask('write');
+  // It renews each second: from then on it has seen the recall, and its time runs.
+  const lease = await ask('write', 3_000);
   await t.rejects(lease.acknowledge(1_000), { code: 'ENOENT' }, 'nothing asks for it');
   const body = { path: 'a', size: 4096, on_conflict: 'revoke', deadline_ms: 1_000 };
   const truncate = startCurl(post(`${p1}/truncate`, body));
@@ -112,7 +113,7 @@ t.test('acknowledge: a change that would take the lease waits for its holder', a
   await lease.acknowledge(60_000);
   const { operations } = (await curl(`${daxd.url}/v1/operations`)).json;
   t.match(operations, [{ acknowledged: [{ lease: lease.id }] }]);
-  await setTimeout(1_500);
+  await setTimeout(3_500);
   t.equal(lease.state, 'active', 'past the deadline');
   await lease.release();
   t.equal((await truncate.answer).status, 200);

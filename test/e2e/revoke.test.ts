@@ -173,9 +173,9 @@ t.test('revoke: by a call, the pages stay in their file until there is proof', a
   t.match(waits, { status: 504, json: { holders: [lease.id] } });
 
   await daxd.stop('SIGKILL');
+  const before = calls().length;
   const next = await startDaxd(t, args);
   t.match(await leaseOf(next, lease.id), { state: 'quarantined', pages: 8 });
-  const before = calls().length;
   exit(0);
   await pollUntil(async () => (await leaseOf(next, lease.id)).state === 'revoked');
   t.ok(calls().length > before);

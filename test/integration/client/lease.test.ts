@@ -135,6 +135,9 @@ t.test('release: of a part, whose pages are cut off before the daemon is told', 
   const length = 12_288;
   const { toy, lease } = await setUp(t, {
     access: 'write',
+    // A renewal would tell of another lease: none comes in this time.
+    ttl_ms: 60_000,
+    remaining_ttl_ms: 60_000,
     backing_path: backing,
     ranges: [{ offset: 0, length }],
     extents: [{ file_offset: 0, device_offset: 0, length }],
@@ -201,7 +204,7 @@ t.test('lost: unknown to a renewal, or ended behind its back', async (t) => {
 });
 
 t.test('lost: a lease that went into quarantine hears of it at once', async (t) => {
-  const { toy, lease } = await setUp(t, { ttlMs: 60_000 });
+  const { toy, lease } = await setUp(t, { ttl_ms: 60_000, remaining_ttl_ms: 60_000 });
   toy.renew = { status: 410, body: { code: 'lease-revoked', status: 410, detail: 'quarantine' } };
   toy.send('lease.quarantined', { lease: 'L1', reason: 'truncate went on without it' });
   const [why] = await once(lease, 'lost', { signal: AbortSignal.timeout(5_000) });

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 const IDLE_TIMEOUT_MS = 120_000;
 
 /** The peer closed the connection before all bytes asked for had come. */
-class EndOfStreamError extends Error {
+export class EndOfStreamError extends Error {
   constructor(wanted: number, cause?: Error) {
     super(`the peer closed the connection, ${wanted} bytes were still to come`, { cause });
     this.name = 'EndOfStreamError';
