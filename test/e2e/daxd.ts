@@ -124,6 +124,9 @@ export interface CurlAnswer {
   readonly json: ReturnType<typeof JSON.parse>;
 }
 
+/** Has curl read no file of its user's, and ask no proxy; the first of its arguments. */
+export const CURL_ALONE = ['-q', '--noproxy', '*'] as const;
+
 /** A curl under way. */
 export interface Curl {
   readonly child: ChildProcess;
@@ -132,9 +135,8 @@ export interface Curl {
 
 /** Starts curl; the arguments go as they are. */
 export function startCurl(args: readonly string[]): Curl {
-  const child = spawn('curl', ['-s', '--path-as-is', '-w', '\n%{http_code}', ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const how = [...CURL_ALONE, '-s', '--path-as-is', '-w', '\n%{http_code}'];
+  const child = spawn('curl', [...how, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   const chunks: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
   const answer = once(child, 'close').then(() => {

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Test } from 'tap';
 
 import { systemClock } from '../../src/lib/clock.js';
-import { until } from './daxd.js';
+import { CURL_ALONE, until } from './daxd.js';
 
 /** One event as curl got it. */
 interface Seen {
@@ -34,7 +34,8 @@ export async function watchEvents(
   query = '',
   args: readonly string[] = [],
 ): Promise<Watch> {
-  const child = spawn('curl', ['-sN', '--max-time', '60', ...args, `${url}/v1/events${query}`], {
+  const how = [...CURL_ALONE, '-sN', '--max-time', '60', ...args];
+  const child = spawn('curl', [...how, `${url}/v1/events${query}`], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let text = '';

@@ -145,6 +145,8 @@ t.test('statfs: what is there, free and available', async (t) => {
     available_bytes: 20480,
     total_inodes: 64,
     free_inodes: 50,
+    quarantined_bytes: 4096,
+    quarantine_limit_bytes: 8192,
   });
   t.equal((await get('/v1/partitions/pmem0p9/statfs')).statusCode, 404);
 });

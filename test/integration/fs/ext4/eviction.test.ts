@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 
 import t from 'tap';
 
@@ -80,8 +81,14 @@ for (const { kind, args } of ORPHAN_KINDS) {
     t.equal(second.status, 0, second.output);
 
     const log = new KernelLog();
-    await withLoopMount(copies.kernel, 'rw', () => {});
-    t.match(log.fresh().join('\n'), /1 orphan inode deleted/);
+    const device = await withLoopMount(copies.kernel, 'rw', (directory) =>
+      readFileSync('/proc/mounts', 'utf8')
+        .split('\n')
+        .map((line) => line.split(' '))
+        .find(([, mountpoint]) => mountpoint === directory)?.[0]
+        ?.replace('/dev/', ''),
+    );
+    t.match(log.fresh().join('\n'), `EXT4-fs (${device}): 1 orphan inode deleted`);
     t.equal(fsck(copies.kernel).status, 0);
 
     const own = await mountImage(copies.own);
