@@ -161,6 +161,8 @@ function answerClientError(error: Error, socket: Duplex): void {
 
 /** Tunnels are for proxies; what is asked for is no path of this daemon. */
 function refuseConnect(_request: IncomingMessage, socket: Duplex): void {
+  // Node leaves the socket to whoever takes CONNECT: nobody else hears that its client is gone.
+  socket.on('error', () => {}).resume();
   const message = 'this is no proxy: CONNECT is not taken';
   endWith(new HttpRefusal({ status: 405, code: 'EINVAL', message }), socket);
 }

@@ -130,6 +130,28 @@ t.test('requests: what is not HTTP gets a problem', async (t) => {
   }
 });
 
+t.test('requests: a CONNECT whose client is gone at once does no harm, and ends', async (t) => {
+  const { options } = await setUpListeners(t, []);
+  const limits = { ...options.limits, connectionsMax: 2 };
+  const listener = await Listener.open(TCP, { ...options, limits });
+  t.teardown(async () => {
+    const closed = listener.close();
+    listener.cut();
+    await closed;
+  });
+  const port = portOf(listener);
+  const head = 'CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\n\r\n';
+  for (const _ of [1, 2, 3]) {
+    const reset = connect(port, '127.0.0.1', () => {
+      reset.write(head);
+      reset.resetAndDestroy();
+    });
+    await once(reset, 'close');
+  }
+  for (const _ of [1, 2, 3]) t.match(await sendRaw(port, head), /^HTTP\/1\.1 405 /);
+  t.equal((await call({ port, path: '/livez' })).status, 200, 'no connection is left over');
+});
+
 t.test('truncate: a client that goes away ends the wait, one that stays does not', async (t) => {
   const { listeners, control, latencies } = await setUpListeners(t, [TCP]);
   control.fs.put('a', 'hello');
