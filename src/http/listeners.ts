@@ -30,6 +30,9 @@ export interface ListenerOptions {
   };
 }
 
+/** How long a TCP connection is silent before the client's machine is asked whether it is there. */
+const TCP_PROBE_MS = 15_000;
+
 /** One address that daxd answers on. */
 export class Listener {
   /** `http://127.0.0.1:8470`, `https://127.0.0.1:8470`, or `unix:/path`. */
@@ -108,6 +111,9 @@ function timeouts({ limits }: ListenerOptions): ServerOptions {
     requireHostHeader: false,
     // An upload may take as long as it needs.
     requestTimeout: 0,
+    // A client whose machine died says nothing more: what it waits for, a barrier too, ends with it.
+    keepAlive: true,
+    keepAliveInitialDelay: TCP_PROBE_MS,
   };
 }
 

@@ -10,7 +10,7 @@ import t from 'tap';
 import { Listener } from '../../../src/http/listeners.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { temporaryDirectory } from '../../support/scratch-directory.js';
-import { call, portOf, sendRaw, setUpListeners } from './set-up.js';
+import { call, portOf, sendRaw, setUpListeners, timerOf } from './set-up.js';
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
@@ -226,6 +226,15 @@ t.test('uploads: a body that is cut changes nothing', async (t) => {
   await once(socket, 'close');
   await call({ port, path: '/livez' });
   t.equal(control.fs.bytes('a'), 'old');
+});
+
+t.test('listeners: the kernel asks whether a silent client is there', async (t) => {
+  const { listeners } = await setUpListeners(t, [TCP]);
+  const socket = connect(portOf(listeners[0]), '127.0.0.1');
+  t.teardown(() => socket.destroy());
+  socket.write('GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n');
+  await once(socket, 'data');
+  t.equal(timerOf(socket), 2);
 });
 
 t.test('listeners: a connection that a lease ends with is not closed for being idle', async (t) => {

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { IncomingHttpHeaders, RequestOptions } from 'node:http';
 import { connect } from 'node:net';
+import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 import type { Test } from 'tap';
@@ -89,6 +91,20 @@ export async function sendRaw(port: number, bytes: string): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   socket.end(bytes);
   return text(socket);
+}
+
+function hex(port = 0): string {
+  return port.toString(16).toUpperCase().padStart(4, '0');
+}
+
+/** The timer that the kernel has set for the server's side of a connection; 2 is the keepalive's (proc_net_tcp.rst). */
+export function timerOf({ localPort, remotePort }: Socket): number | undefined {
+  const ends = `0100007F:${hex(remotePort)} 0100007F:${hex(localPort)} `;
+  const line = readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .find((text) => text.includes(ends));
+  const timer = line?.trim().split(/\s+/)[5]?.split(':')[0];
+  return timer === undefined ? undefined : Number(timer);
 }
 
 /** The port of `http://127.0.0.1:1234`. */

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { connect } from 'node:net';
+import { connect as secure } from 'node:tls';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import type { ConnectionOptions } from 'node:tls';
@@ -15,7 +16,7 @@ import type { TlsOptions } from '../../../src/http/tls-files.js';
 import { clientCertificate, makeCertificates } from '../../support/nbd/certificates.js';
 import { requires } from '../../support/requires.js';
 import { temporaryDirectory } from '../../support/scratch-directory.js';
-import { call, portOf, setUpListeners } from './set-up.js';
+import { call, portOf, setUpListeners, timerOf } from './set-up.js';
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 const COMMANDS = ['certtool'];
@@ -55,6 +56,15 @@ t.test('tls: TCP speaks it, and a Unix socket does not', async (t) => {
   t.equal(await livez(portOf(listeners[0]), { ca, servername: 'localhost' }), 200);
   t.match(await livez(portOf(listeners[0]), {}), /CERT|VERIFY/, 'the client looks, too');
   t.equal((await call({ socketPath: path, path: '/livez' })).status, 200);
+});
+
+t.test('tls: the kernel asks whether a silent client is there', async (t) => {
+  if (!requires(t, { commands: COMMANDS })) return;
+  const { listeners } = await setUpListeners(t, [TCP], await tlsOf(certificates(t), 'not asked'));
+  const socket = connect(portOf(listeners[0]), '127.0.0.1');
+  t.teardown(() => socket.destroy());
+  await once(secure({ socket, rejectUnauthorized: false }), 'secureConnect');
+  t.equal(timerOf(socket), 2);
 });
 
 t.test('tls: plain HTTP and noise end their connection, and nothing else', async (t) => {
