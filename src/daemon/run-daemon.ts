@@ -34,6 +34,7 @@ export async function runDaemon(config: ServeConfig, ports: ProcessPorts): Promi
   process.on('uncaughtException', onFatal);
   process.on('unhandledRejection', onFatal);
 
+  ignoreSignals();
   const asked = firstSignal(ports);
   const { version } = ports;
   const daemon = await openDaemon({ config, version, log, clock: systemClock, onFatal });
@@ -60,6 +61,14 @@ function heldLine({ id, partition, path, pages, client, pid }: LeaseView): strin
   const place = path === undefined ? partition : `${partition} ${path}`;
   const holder = [client, pid === undefined ? undefined : `pid ${pid}`].filter(Boolean).join(', ');
   return `still held: ${place}, ${pages} pages, lease ${id}, holder ${holder === '' ? 'not named' : holder}`;
+}
+
+/**
+ * At SIGUSR1 Node would open its debugger, a port of loopback that asks nobody who they are; SIGUSR2
+ * would end the process with all still mounted.
+ */
+function ignoreSignals(): void {
+  for (const name of ['SIGUSR1', 'SIGUSR2'] as const) process.on(name, () => {});
 }
 
 /** Settles with the first signal that asks for an end; the next one ends the process at once. */

@@ -1,7 +1,10 @@
+import { setTimeout } from 'node:timers/promises';
+
 import t from 'tap';
 import type { Test } from 'tap';
 
 import { requires } from '../support/requires.js';
+import { scratchDirectory } from '../support/scratch-directory.js';
 import { beginUpload, curl, post, startCurl, startDaxd, until, whenDraining } from './daxd.js';
 import { kernelImages } from './images.js';
 import { mutant, PLACES } from './mutant.js';
@@ -64,6 +67,17 @@ t.test(
     t.equal(await next.stop(), 0);
   },
 );
+
+t.test('SIGUSR1, SIGUSR2: no debugger is opened, and daxd goes on', async (t) => {
+  const daxd = await startDaxd(t, [], scratchDirectory(t));
+  for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+    daxd.child.kill(signal);
+    await setTimeout(200);
+    t.equal((await curl(`${daxd.url}/livez`)).status, 200, signal);
+  }
+  t.equal(await daxd.stop(), 0);
+  t.notMatch(daxd.stderr.join('\n'), /debugger/i);
+});
 
 t.test('SIGINT, SIGHUP: the filesystem is unmounted, as with SIGTERM', async (t) => {
   for (const signal of ['SIGINT', 'SIGHUP'] as const) {
