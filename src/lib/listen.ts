@@ -66,10 +66,11 @@ export async function listenOn(server: Server, address: Address, option: string)
   }
   const where = address.kind === 'tcp' ? `${address.host}:${address.port}` : address.path;
   try {
-    server.listen(
-      address.kind === 'tcp' ? { host: address.host, port: address.port } : { path: address.path },
-    );
-    await once(server, 'listening');
+    const listening = once(server, 'listening');
+    if (address.kind === 'tcp') server.listen({ host: address.host, port: address.port });
+    else listenOnPath(server, address.path);
+    await listening;
+    // Where the directory has a default ACL, that stands in the place of the mask.
     if (address.kind === 'unix') await chmod(address.path, SOCKET_MODE);
   } catch (cause) {
     const name = systemCodeOf(cause);
@@ -78,6 +79,16 @@ export async function listenOn(server: Server, address: Address, option: string)
     throw new DaxdError(code, message, { cause });
   }
   return boundAddress(server, address);
+}
+
+/** The socket is made within `listen`: under any other mask some could connect before its mode is set. */
+function listenOnPath(server: Server, path: string): void {
+  const mask = process.umask(0o777 & ~SOCKET_MODE);
+  try {
+    server.listen({ path });
+  } finally {
+    process.umask(mask);
+  }
 }
 
 /** `127.0.0.1:8470`, `[::1]:8470`. */

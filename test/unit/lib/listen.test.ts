@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 
@@ -56,4 +56,17 @@ t.test('listenOn: says what is in the way', async (t) => {
     code: 'EBUSY',
     message: `cannot listen on 127.0.0.1:${taken.port}: EADDRINUSE: stop who listens there, or give another --nbd`,
   });
+});
+
+t.test('listenOn: a Unix socket has its mode from the first moment on', async (t) => {
+  const path = join(temporaryDirectory(t), 'socket');
+  const server = createServer();
+  t.teardown(() => server.close());
+  const modes: number[] = [];
+  server.once('listening', () => modes.push(statSync(path).mode & 0o777));
+  const mask = process.umask(0);
+  t.teardown(() => process.umask(mask));
+  await listenOn(server, { kind: 'unix', path }, '--listen');
+  t.strictSame(modes, [0o660]);
+  t.equal(process.umask(), 0, 'other files have theirs');
 });
