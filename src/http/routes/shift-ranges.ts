@@ -18,7 +18,8 @@ const config = { change: true };
 
 /** Changes that move what lies behind a range; they wait until nobody has pages from there on. */
 export const shiftRangeRoutes: FastifyPluginCallbackTypebox<ChangePorts> = (app, ports, done) => {
-  app.addHook('onRequest', (request, _reply, next) => {
+  // Behind the look at who calls.
+  app.addHook('preValidation', (request, _reply, next) => {
     refuseKey(request.headers['idempotency-key']);
     next();
   });

@@ -53,7 +53,8 @@ t.test('authorise: every route asks for its scope, and for a token first', async
       const response = await app.inject({
         method: method as 'GET',
         url,
-        headers: { host: 'localhost', ...headers },
+        // Wrong for most, which a stranger is not told.
+        headers: { host: 'localhost', 'idempotency-key': '', ...headers },
         payloadAsStream: true,
       });
       response.stream().destroy();
