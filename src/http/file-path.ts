@@ -1,6 +1,8 @@
 import { DaxdError } from '../lib/errno.js';
 
 const NUL = '\0';
+/** Bytes of a path: with the NUL behind it, what Linux takes in one (PATH_MAX, linux/limits.h). */
+const PATH_BYTES_MAX = 4095;
 
 /**
  * The path behind `/files` or `/stat` of a request target, percent-decoded part by part: the
@@ -26,9 +28,17 @@ export function pathFromTarget(target: string): string {
  * A path from a JSON body or a query, without the leading slash that it may have.
  *
  * @returns the path from the partition's root, `''` for the root itself.
- * @throws DaxdError EINVAL for `.`, `..`, an empty part, NUL and half a surrogate pair.
+ * @throws DaxdError ENAMETOOLONG for more than 4095 bytes; EINVAL for `.`, `..`, an empty part, NUL
+ *   and half a surrogate pair.
  */
 export function pathFromText(text: string): string {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > PATH_BYTES_MAX) {
+    throw new DaxdError(
+      'ENAMETOOLONG',
+      `the path has ${bytes} bytes: give one of at most ${PATH_BYTES_MAX}`,
+    );
+  }
   if (!text.isWellFormed()) {
     throw new DaxdError('EINVAL', `path ${JSON.stringify(text)} has half a surrogate pair`);
   }

@@ -24,7 +24,8 @@ export function textWithoutNul(maxLength: number, description: string): TString 
 /** A path from the partition's root, without `.`, `..` and empty parts; a leading slash is allowed. */
 export const FilePath = Type.String({
   minLength: 1,
-  description: "UTF-8 from the partition's root; `.`, `..` and empty parts are EINVAL",
+  description:
+    "UTF-8 from the partition's root, 4095 bytes at most; `.`, `..` and empty parts are EINVAL",
 });
 
 /** Where a page of a listing starts: what the page before gave as `next_cursor`. */

@@ -41,3 +41,11 @@ t.test('pathFromText: takes one leading slash, refuses what a target refuses', a
     t.throws(() => pathFromText(path), { code: 'EINVAL' }, JSON.stringify(path));
   }
 });
+
+t.test('pathFromText: as many bytes as PATH_MAX leaves, and no more', async (t) => {
+  t.equal(pathFromText('ä/'.repeat(1364) + 'aaa').length, 2731);
+  t.throws(() => pathFromText('ä/'.repeat(1364) + 'aaaa'), {
+    code: 'ENAMETOOLONG',
+    message: 'the path has 4096 bytes: give one of at most 4095',
+  });
+});
