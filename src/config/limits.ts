@@ -7,6 +7,8 @@ export const LIMITS = {
   jsonBodyBytesMax: 64 * KIB,
   /** Open connections on one listener; further ones are closed at once. */
   connectionsMax: 4096,
+  /** Requests on one connection that are not answered yet; one more, and it is cut. */
+  requestsUnderWayMax: 64,
   /** Milliseconds for a client to send the head of a request. */
   headersTimeoutMs: 60_000,
   /** Milliseconds that an idle connection stays open between two requests. */

@@ -25,6 +25,7 @@ export interface ListenerOptions {
   readonly lastingConnections: WeakSet<object>;
   readonly limits: {
     readonly connectionsMax: number;
+    readonly requestsUnderWayMax: number;
     readonly headersTimeoutMs: number;
     readonly keepAliveTimeoutMs: number;
   };
@@ -54,9 +55,11 @@ export class Listener {
   static async open(address: Address, options: ListenerOptions): Promise<Listener> {
     const isTls = options.tls !== undefined && address.kind === 'tcp';
     const server = isTls ? tlsServer(options, options.tls) : createServer(timeouts(options));
-    const queued = new QueuedResponses();
+    const queued = new QueuedResponses(options.limits.requestsUnderWayMax - 1);
     const answer: RequestListener = (request, response) => {
       queued.watch(request.socket, response);
+      // What came with the one too many is nobody's any more.
+      if (request.socket.destroyed) return;
       request.url = originForm(request.url);
       if (options.lastingConnections.has(request.socket)) keepAlive(response);
       options.route(request, response);

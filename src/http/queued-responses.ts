@@ -8,13 +8,23 @@ import type { Duplex } from 'node:stream';
  */
 export class QueuedResponses {
   readonly #queues = new WeakMap<Duplex, Set<ServerResponse>>();
+  readonly #waitingMax: number;
 
-  /** Watches a response from its start on; nothing is to be done for one whose turn it is. */
+  /** @param waitingMax how many may wait on one connection: each costs memory, and one in front a long poll's time. */
+  constructor(waitingMax: number) {
+    this.#waitingMax = waitingMax;
+  }
+
+  /**
+   * Watches a response from its start on; nothing is to be done for one whose turn it is. A
+   * connection on which too many wait is cut.
+   */
   watch(socket: Duplex, response: ServerResponse): void {
     if (response.socket !== null) return;
     const queue = this.#queues.get(socket) ?? this.#queueOf(socket);
     queue.add(response);
     response.once('close', () => queue.delete(response));
+    if (queue.size > this.#waitingMax) socket.destroy();
   }
 
   #queueOf(socket: Duplex): Set<ServerResponse> {

@@ -181,6 +181,34 @@ t.test('truncate: a client that goes away ends the wait, one that stays does not
   t.equal(gone?.route, '/v1/partitions/:partition/truncate');
 });
 
+t.test('requests: a connection with too many under way is cut, and they end', async (t) => {
+  const { listeners, control } = await setUpListeners(t, [TCP]);
+  control.fs.put('a', 'hello');
+  const port = portOf(listeners[0]);
+  const waits: AbortSignal[] = [];
+  control.fs.gate = async (signal) => {
+    if (signal === undefined) throw new TypeError('a change has a signal');
+    waits.push(signal);
+    await once(signal, 'abort');
+    throw new DaxdError('cancelled', 'the client is gone');
+  };
+  const body = JSON.stringify({ path: 'a', size: 0 });
+  const waiting =
+    'POST /v1/partitions/pmem0p1/truncate HTTP/1.1\r\nhost: localhost\r\n' +
+    `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  const socket = connect(port, '127.0.0.1');
+  socket.write(waiting.repeat(8));
+  while (waits.length < 8) await call({ port, path: '/livez' });
+  t.equal(socket.closed, false);
+  socket.write(waiting.repeat(100));
+  await once(socket.resume(), 'close');
+  while (!waits.every(({ aborted }) => aborted)) await call({ port, path: '/livez' });
+  t.equal(waits.length, 8, 'no other was begun');
+
+  const quick = 'GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n';
+  t.equal((await sendRaw(port, quick.repeat(8))).match(/ 200 OK/g)?.length, 8);
+});
+
 t.test('latencies: each answer once, under its route, or under none', async (t) => {
   const { listeners, control, latencies } = await setUpListeners(t, [TCP]);
   control.fs.put('a', 'hello');

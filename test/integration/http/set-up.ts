@@ -22,7 +22,12 @@ import { silentLogger } from '../../../src/lib/logger.js';
 import { setUpControl } from '../../unit/http/memory-control.js';
 import type { MemoryControl } from '../../unit/http/memory-control.js';
 
-const LIMITS = { connectionsMax: 64, headersTimeoutMs: 5_000, keepAliveTimeoutMs: 10_000 };
+const LIMITS = {
+  connectionsMax: 64,
+  requestsUnderWayMax: 8,
+  headersTimeoutMs: 5_000,
+  keepAliveTimeoutMs: 10_000,
+};
 
 /** Listeners and what stands behind them. */
 export interface ListenersSetUp {
