@@ -35,6 +35,8 @@ export class EventStreams {
   readonly #ring: EventRing;
   readonly #clock: Clock;
   readonly #streams = new Set<Stream>();
+  /** What of the ring was sent already, as text: of the same for all. */
+  readonly #texts = new WeakMap<RingEvent, string>();
   #isSending = false;
   #cancelHeartbeat: CancelTimer | undefined;
 
@@ -123,10 +125,17 @@ export class EventStreams {
     while (stream.position < this.#ring.last && text.length < CHUNK_LENGTH) {
       stream.position++;
       const event = this.#ring.at(stream.position);
-      if (!stream.isWanted(event)) continue;
-      const id = this.#ring.cursor(stream.position);
-      text += `id: ${id}\nevent: ${event.name}\ndata: ${JSON.stringify(event.fields)}\n\n`;
+      if (stream.isWanted(event)) text += this.#textOf(event, stream.position);
     }
+    return text;
+  }
+
+  #textOf(event: RingEvent, number: number): string {
+    const known = this.#texts.get(event);
+    if (known !== undefined) return known;
+    const id = this.#ring.cursor(number);
+    const text = `id: ${id}\nevent: ${event.name}\ndata: ${JSON.stringify(event.fields)}\n\n`;
+    this.#texts.set(event, text);
     return text;
   }
 

@@ -18,6 +18,9 @@ export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (
   { control, events },
   done,
 ) => {
+  /** Connections that are a stream now. */
+  const streaming = new WeakSet<object>();
+
   app.get(
     '/v1/events',
     {
@@ -35,6 +38,15 @@ export const eventRoutes: FastifyPluginCallbackTypebox<EventRoutesOptions> = (
       if (control.draining) {
         throw new DaxdError('draining', 'daxd is shutting down: it sends no more events');
       }
+      const { socket } = request.raw;
+      if (streaming.has(socket)) {
+        throw new DaxdError(
+          'EBUSY',
+          'this connection is a stream of events already, which has no end: open another one',
+        );
+      }
+      streaming.add(socket);
+      reply.raw.once('close', () => streaming.delete(socket));
       const { since, lease, client } = request.query;
       const cursor = request.headers['last-event-id'] ?? since;
       // From here on the connection is the stream's: Fastify neither answers nor waits.

@@ -209,6 +209,22 @@ t.test('requests: a connection with too many under way is cut, and they end', as
   t.equal((await sendRaw(port, quick.repeat(8))).match(/ 200 OK/g)?.length, 8);
 });
 
+t.test('events: one stream on a connection, behind which nothing is answered', async (t) => {
+  const { listeners, latencies } = await setUpListeners(t, [TCP]);
+  const port = portOf(listeners[0]);
+  const answered = () =>
+    [...latencies]
+      .filter(({ route, histogram }) => route === '/v1/events' && histogram.count > 0)
+      .map(({ code, histogram }) => `${histogram.count} of ${code}`)
+      .toSorted();
+  const socket = connect(port, '127.0.0.1');
+  socket.write('GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(3));
+  await once(socket, 'data');
+  socket.destroy();
+  while (answered().length < 2) await call({ port, path: '/livez' });
+  t.strictSame(answered(), ['1 of 499', '2 of 409']);
+});
+
 t.test('latencies: each answer once, under its route, or under none', async (t) => {
   const { listeners, control, latencies } = await setUpListeners(t, [TCP]);
   control.fs.put('a', 'hello');

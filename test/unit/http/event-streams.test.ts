@@ -84,6 +84,18 @@ t.test('open: a cursor goes on there; an old or foreign one gets one resync', as
   t.equal(streams.dropped, 0);
 });
 
+t.test('open: an event becomes text once, however many watch', async (t) => {
+  const { ring, open } = setUp();
+  const outs = [open(new Pipe()), open(new Pipe()), open(new Pipe())];
+  let texts = 0;
+  ring.push('e', { lease: { toJSON: () => `a${++texts}` } });
+  await setImmediate();
+  const late = open(new Pipe(), { cursor: 'i-0' });
+  for (const { text } of [...outs, late]) {
+    t.equal(text, 'id: i-0\n\nid: i-1\nevent: e\ndata: {"lease":"a1"}\n\n');
+  }
+});
+
 t.test('open: a filter keeps events away, not the place', async (t) => {
   const { ring, clock, open } = setUp();
   const out = open(new Pipe(), { isWanted: ({ fields }) => fields['lease'] === 'a' });
