@@ -7,7 +7,7 @@ import { durationMsOption } from './duration-option.js';
 import { LIMITS } from './limits.js';
 import { parseListenAddress } from './listen-address.js';
 import type { ListenAddress } from './listen-address.js';
-import { loadNbdConfig, type NbdConfig } from './nbd.js';
+import { loadNbdConfig, nbdWarnings, type NbdConfig } from './nbd.js';
 import { ServeOptions, optionFlag, serveOptionSpecs } from './schema.js';
 import { sizeOption } from './size-option.js';
 
@@ -46,7 +46,7 @@ export interface ServeConfig {
   readonly rememberedLeases: number;
   readonly drainTimeoutMs: number;
   readonly logLevel: ServeOptions['logLevel'];
-  /** What was given but changes nothing; for the log. */
+  /** What was given but changes nothing, or leaves a door open; for the log. */
   readonly warnings: readonly string[];
 }
 
@@ -71,6 +71,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
   const defaultSizeBytes = isDefaultBacking ? DEFAULT_SIZE_BYTES : undefined;
   const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
   const access = loadAccessConfig(options, listen);
+  const nbd = loadNbdConfig(options);
   const config: ServeConfig = {
     backing: options.backing ?? DEFAULT_BACKING,
     isDefaultBacking,
@@ -84,7 +85,7 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
     listen,
     allowHosts: options.allowHost.map((host) => host.toLowerCase()),
     access,
-    nbd: loadNbdConfig(options),
+    nbd,
     stateDirectory: options.stateDir,
     fenceCommand: options.fenceCommand,
     rememberedLeases: Number(options.rememberedLeases),
@@ -92,7 +93,11 @@ export function loadServeConfig(given: Readonly<Record<string, unknown>>): Serve
       mostMs: LIMITS.drainTimeoutMsMax,
     }),
     logLevel: options.logLevel,
-    warnings: [...idleOptions(options), ...idleAccessOptions(access, listen)],
+    warnings: [
+      ...idleOptions(options),
+      ...idleAccessOptions(access, listen),
+      ...nbdWarnings(nbd, access.tokenFile),
+    ],
   };
   checkRelations(config, options);
   return config;

@@ -58,6 +58,20 @@ export function loadNbdConfig(options: ServeOptions): NbdConfig {
   return { addresses, tls, limits };
 }
 
+/** What of NBD lets those in whom `--token-file` keeps out, in words for the log. */
+export function nbdWarnings(
+  { addresses, tls }: NbdConfig,
+  tokenFile: string | undefined,
+): string[] {
+  const isClosed = tls.certificates !== undefined || tls.psk !== undefined;
+  const isTcp = addresses.some(({ address }) => address.kind === 'tcp');
+  if (tokenFile === undefined || isClosed || !isTcp) return [];
+  return [
+    '--nbd on TCP asks for no token: every account of this machine reads and writes what is exported; ' +
+      'give --nbd-tls-psk or --nbd-tls-certificates, or listen on unix:/path',
+  ];
+}
+
 function refuseOutside(option: string, value: number, least: number, most: number): void {
   if (value >= least && value <= most) return;
   throw new DaxdError('EINVAL', `${option} ${value} is not from ${least} to ${most}`);

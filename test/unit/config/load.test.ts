@@ -73,6 +73,25 @@ t.test('loadServeConfig: tokens and TLS where there is no TCP are said to be idl
   ]);
 });
 
+t.test(
+  'loadServeConfig: block clients that need no token where others do are warned of',
+  async (t) => {
+    const given = { tokenFile: '/etc/daxd/tokens', nbd: ['127.0.0.1:10809'] };
+    t.match(loadServeConfig(given).warnings, {
+      length: 1,
+      0: /--nbd on TCP asks for no token.*unix:/,
+    });
+    for (const closed of [
+      { ...given, nbdTlsPsk: '/etc/daxd/psk' },
+      { ...given, nbdTlsCertificates: '/etc/daxd/tls' },
+      { ...given, nbd: ['unix:/run/daxd/nbd'] },
+      { nbd: given.nbd },
+    ]) {
+      t.strictSame(loadServeConfig(closed).warnings, []);
+    }
+  },
+);
+
 t.test('loadServeConfig: what is wrong names the option, the value and what to give', async (t) => {
   const wrong: readonly [Record<string, unknown>, RegExp][] = [
     [{ size: '12Q' }, /--size "12Q".*bytes, or a number with K, M, G or T/],
