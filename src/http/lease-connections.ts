@@ -4,6 +4,9 @@ import type { Duplex } from 'node:stream';
 import { DaxdError, systemCodeOf } from '../lib/errno.js';
 import type { Callers } from './callers.js';
 
+/** What proxies add to a request: the connection is theirs then (RFC 9110, 7.6.3; RFC 7239). */
+const PROXY_HEADERS = ['via', 'forwarded', 'x-forwarded-for'] as const;
+
 /** Leaves out the word of when an idle connection is closed, by which clients close it first. */
 export function keepAlive(response: ServerResponse): void {
   response.setHeader('connection', 'keep-alive');
@@ -42,6 +45,12 @@ export class LeaseConnections {
       throw new DaxdError(
         'EINVAL',
         'a lease ends with a connection over loopback or a Unix socket alone: elsewhere its end proves nothing',
+      );
+    }
+    if (PROXY_HEADERS.some((name) => request.headers[name] !== undefined)) {
+      throw new DaxdError(
+        'EINVAL',
+        'a lease ends with a connection of its holder, and this one is of a proxy: ask daxd itself',
       );
     }
     const isLast =

@@ -53,6 +53,22 @@ async function setUp(t: Test) {
   return { ended, connections, ask, bind, handle };
 }
 
+t.test('check: the connection of a proxy on this machine is no holder of its own', async (t) => {
+  const { connections, ask, handle } = await setUp(t);
+  for (const name of ['via', 'forwarded', 'x-forwarded-for', undefined]) {
+    const handled = handle((incoming, response) => {
+      if (name === undefined) connections.check(incoming);
+      else {
+        incoming.headers[name] = '192.0.2.1';
+        t.throws(() => connections.check(incoming), { code: 'EINVAL', message: /proxy/ }, name);
+      }
+      response.end();
+    });
+    ask();
+    await handled;
+  }
+});
+
 t.test('forget: the end of a connection says nothing of a lease that has ended', async (t) => {
   const { ended, connections, bind } = await setUp(t);
   const { agent, socket } = await bind();
