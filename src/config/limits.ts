@@ -5,6 +5,8 @@ import { GIB, KIB, MIB } from '../lib/units.js';
 export const LIMITS = {
   /** Bytes of a JSON body; a longer one is EFBIG. */
   jsonBodyBytesMax: 64 * KIB,
+  /** Milliseconds for the JSON body of a request to come whole. */
+  bodyTimeoutMs: 60_000,
   /** Open connections on one listener; further ones are closed at once. */
   connectionsMax: 4096,
   /** Requests on one connection that are not answered yet; one more, and it is cut. */

@@ -9,6 +9,7 @@ import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import { batchAnswers } from './answer-batches.js';
 import { authorise } from './authorisation.js';
+import { limitBodyTime } from './body-time.js';
 import type { Callers } from './callers.js';
 import type { Control } from './control.js';
 import type { EventStreams } from './event-streams.js';
@@ -69,7 +70,11 @@ export interface HttpOptions {
   readonly version: string;
   /** Told of what is neither the client's fault nor foreseen: a broken invariant above all. */
   readonly onFatal: (error: Error) => void;
-  readonly limits: { readonly jsonBodyBytesMax: number; readonly writeChunkBytes: number };
+  readonly limits: {
+    readonly jsonBodyBytesMax: number;
+    readonly bodyTimeoutMs: number;
+    readonly writeChunkBytes: number;
+  };
 }
 
 /** Bytes of a percent-encoded name: the head of a request has 16 KiB at most. */
@@ -105,6 +110,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   authorise(app, { callers: options.callers, leases: control.leases });
   batchAnswers(app);
   refuseWhileDraining(app, control);
+  limitBodyTime(app, options);
   compileWhenCalled(app);
   addSchemaRules(app);
   parseStrictJson(app);

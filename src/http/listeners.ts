@@ -4,6 +4,7 @@ import type { IncomingMessage, RequestListener, Server, ServerOptions } from 'no
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 
+import { setPromptTimer } from '../lib/clock.js';
 import { systemCodeOf } from '../lib/errno.js';
 import { type Address, hostAndPort, listenOn } from '../lib/listen.js';
 import { keepAlive } from './lease-connections.js';
@@ -33,6 +34,9 @@ export interface ListenerOptions {
 
 /** How long a TCP connection is silent before the client's machine is asked whether it is there. */
 const TCP_PROBE_MS = 15_000;
+
+/** How long a client has to read why its connection ends, in milliseconds. */
+const CUT_GRACE_MS = 2_000;
 
 /** One address that daxd answers on. */
 export class Listener {
@@ -176,7 +180,10 @@ function refuseConnect(_request: IncomingMessage, socket: Duplex): void {
   endWith(new HttpRefusal({ status: 405, code: 'EINVAL', message }), socket);
 }
 
+/** Says why, and closes; a client that does not close its side then is cut. */
 function endWith(refusal: HttpRefusal, socket: Duplex): void {
+  const cancelTimer = setPromptTimer(() => socket.destroy(), CUT_GRACE_MS);
+  socket.once('close', cancelTimer);
   const body = JSON.stringify(problemFor(refusal, '/'));
   socket.end(
     `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status]}\r\n` +

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
 
@@ -73,4 +74,38 @@ t.test('events: one stream on a connection, behind which nothing is answered', a
   socket.destroy();
   while (answered().length < 2) await call({ port, path: '/livez' });
   t.strictSame(answered(), ['1 of 499', '2 of 409']);
+});
+
+t.test('bodies: one that does not end ends its connection, where it is no file', async (t) => {
+  const { listeners, control } = await setUpListeners(t, [TCP]);
+  const port = portOf(listeners[0]);
+  const head = 'HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n';
+  const upload = connect(port, '127.0.0.1');
+  upload.write(`PUT /v1/partitions/pmem0p1/files/a ${head}\r\n12345`);
+  for (const line of ['POST /v1/leases', 'DELETE /v1/leases/none']) {
+    const socket = connect(port, '127.0.0.1');
+    socket.write(`${line} ${head}content-type: application/json\r\n\r\n{`);
+    await setTimeout(300);
+    socket.write(' ');
+    await once(socket.resume(), 'close');
+  }
+  upload.write('67890');
+  const [answer] = await once(upload, 'data');
+  t.match(String(answer), /^HTTP\/1\.1 201 /);
+  t.equal(control.fs.bytes('a'), '1234567890');
+  upload.destroy();
+});
+
+t.test('requests: who is told why its connection ends, and stays, is cut', async (t) => {
+  const { options } = await setUpListeners(t, []);
+  const listener = await Listener.open(TCP, options);
+  for (const line of ['noise', 'CONNECT localhost:80 HTTP/1.1']) {
+    const socket = connect({ port: portOf(listener), host: '127.0.0.1', allowHalfOpen: true });
+    t.teardown(() => socket.destroy());
+    socket.write(`${line}\r\n\r\n`);
+    await once(socket.resume(), 'end');
+  }
+  const closed = listener.close().then(() => 'closed');
+  t.equal(await Promise.race([closed, setTimeout(10_000, 'open')]), 'closed');
+  listener.cut();
 });

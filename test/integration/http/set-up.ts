@@ -60,7 +60,7 @@ export async function setUpListeners(
     log: silentLogger,
     version: '0',
     onFatal: (error) => t.fail(error.message),
-    limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 65536 },
+    limits: { jsonBodyBytesMax: 65536, bodyTimeoutMs: 500, writeChunkBytes: 65536 },
   });
   const route = app.routing.bind(app);
   const options = { route, tls, unixSockets, lastingConnections, limits: LIMITS };

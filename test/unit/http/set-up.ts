@@ -50,7 +50,7 @@ export async function setUpHttp(t: Test, tokens?: readonly Token[]): Promise<Htt
     log: silentLogger,
     version: '9.9.9',
     onFatal: (error) => fatal.push(error),
-    limits: { jsonBodyBytesMax: 65536, writeChunkBytes: 1024 },
+    limits: { jsonBodyBytesMax: 65536, bodyTimeoutMs: 60_000, writeChunkBytes: 1024 },
   });
   t.teardown(() => app.close());
   const headers = { host: '127.0.0.1:8470' };
