@@ -159,8 +159,7 @@ const CLIENT_ERRORS: Readonly<Record<string, { status: number; message: string }
 function answerClientError(error: Error, socket: Duplex): void {
   const code = systemCodeOf(error) ?? '';
   // Within an answer under way another one would be taken for its bytes.
-  const answer: unknown = Reflect.get(socket, '_httpMessage');
-  const isAnswering = answer instanceof ServerResponse && answer.headersSent;
+  const isAnswering = answerUnderWay(socket)?.headersSent === true;
   if (!socket.writable || code === 'ECONNRESET' || isAnswering) {
     socket.destroy();
     return;
@@ -172,10 +171,21 @@ function answerClientError(error: Error, socket: Duplex): void {
   endWith(refusal, socket);
 }
 
+/** The answer whose turn it is on a connection; undefined between two. */
+function answerUnderWay(socket: Duplex): ServerResponse | undefined {
+  const answer: unknown = Reflect.get(socket, '_httpMessage');
+  return answer instanceof ServerResponse ? answer : undefined;
+}
+
 /** Tunnels are for proxies; what is asked for is no path of this daemon. */
 function refuseConnect(_request: IncomingMessage, socket: Duplex): void {
   // Node leaves the socket to whoever takes CONNECT: nobody else hears that its client is gone.
   socket.on('error', () => {}).resume();
+  // The client would take this for the answer to what it asked before.
+  if (answerUnderWay(socket) !== undefined) {
+    socket.destroy();
+    return;
+  }
   const message = 'this is no proxy: CONNECT is not taken';
   endWith(new HttpRefusal({ status: 405, code: 'EINVAL', message }), socket);
 }

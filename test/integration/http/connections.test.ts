@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { setTimeout } from 'node:timers/promises';
 
 import t from 'tap';
@@ -30,6 +31,29 @@ t.test('requests: a CONNECT whose client is gone at once does no harm, and ends'
   }
   for (const _ of [1, 2, 3]) t.match(await sendRaw(port, head), /^HTTP\/1\.1 405 /);
   t.equal((await call({ port, path: '/livez' })).status, 200, 'no connection is left over');
+});
+
+t.test('requests: a CONNECT behind one that waits is no answer to it', async (t) => {
+  const { listeners, control } = await setUpListeners(t, [TCP]);
+  control.fs.put('a', 'hello');
+  const ended = new Promise<void>((resolve, reject) => {
+    control.fs.gate = async (signal) => {
+      if (signal === undefined) return reject(new TypeError('a change has a signal'));
+      await once(signal, 'abort');
+      resolve();
+      throw new DaxdError('cancelled', 'the client is gone');
+    };
+  });
+  const body = JSON.stringify({ path: 'a', size: 0 });
+  const socket = connect(portOf(listeners[0]), '127.0.0.1');
+  socket.write(
+    'POST /v1/partitions/pmem0p1/truncate HTTP/1.1\r\nhost: localhost\r\n' +
+      `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}` +
+      'CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\n\r\n',
+  );
+  t.equal(await text(socket), '', 'the connection ends');
+  await ended;
+  t.strictSame(control.fs.calls, [], 'nothing was changed');
 });
 
 t.test('requests: a connection with too many under way is cut, and they end', async (t) => {
