@@ -7,6 +7,7 @@ import type { LeaseTerms } from './lease-terms.js';
 import type { LeaseStore, StoreChange } from './lease-store.js';
 import type { LeaseEnd } from './held-leases.js';
 import { Lease } from './lease.js';
+import { hasEnded } from './lease-state.js';
 import type { LeasePlacement } from './lease.js';
 import { clipRuns } from './page-runs.js';
 
@@ -80,6 +81,12 @@ export function endedLease(
   );
 }
 
+/** A lease that is held still. @throws DaxdError ENOENT for one that has ended. */
+export function unlessEnded(lease: Lease): Lease {
+  if (!hasEnded(lease.state)) return lease;
+  throw new DaxdError('ENOENT', `lease ${lease.id} has ended: ask for a new one`);
+}
+
 /** @throws DaxdError ENOENT, `lease-revoked` for a lease that its holder cannot go on with. */
 export function refuseOver(lease: Lease): void {
   const { id } = lease;
@@ -95,6 +102,14 @@ export function refuseOver(lease: Lease): void {
       `lease ${id} is in quarantine: ${lease.quarantined?.reason}. Its pages stay as they are until you release it; end your DMA, then release it`,
     );
   }
+}
+
+/** For a holder that comes too late: its pages may be free at any moment. */
+export function beingEnded({ id }: Lease): DaxdError {
+  return new DaxdError(
+    'ENOENT',
+    `lease ${id} is being ended: end your DMA, then ask for a new one`,
+  );
 }
 
 /** For a holder that comes too late, though nothing of it is durable yet. */

@@ -185,3 +185,21 @@ function checkWithin({ offset, length }: LeaseRequest, size: number, name: strin
 function pagesOf({ offset, length }: LeaseRequest): ReturnType<typeof pagesAround> {
   return pagesAround({ from: offset, to: offset + length });
 }
+
+/**
+ * Keeps raw leases off a partition whose filesystem is not mounted yet after a restart: a holder
+ * of raw bytes would store over the files that others hold.
+ *
+ * @throws DaxdError EBUSY.
+ */
+export function refuseBesideFiles(
+  partition: string,
+  index: { countOnFiles(partition: string): number },
+): void {
+  const leases = index.countOnFiles(partition);
+  if (leases === 0) return;
+  throw new DaxdError(
+    'EBUSY',
+    `${partition} has ${leases} leases of files: mount it, or end them, before its raw bytes are leased`,
+  );
+}

@@ -2,7 +2,7 @@ import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { coalesce, subtract } from './byte-ranges.js';
 import type { ByteRange } from '../lib/byte-range.js';
-import { givenBack, rememberEnd } from './ended-lease.js';
+import { beingEnded, beingRevoked, givenBack, rememberEnd } from './ended-lease.js';
 import type { HeldLeases, LeaseEnd } from './held-leases.js';
 import type { QuarantineCause } from './lease-record.js';
 import type { LeaseQuarantine } from './lease-quarantine.js';
@@ -39,6 +39,7 @@ export class LeaseSteps {
   readonly #options: LeaseStepsOptions;
   readonly #unkept = new Set<Lease>();
   readonly #revoking = new Set<Lease>();
+  readonly #ending = new Set<Lease>();
 
   constructor(options: LeaseStepsOptions) {
     this.#options = options;
@@ -132,9 +133,20 @@ export class LeaseSteps {
     if (over !== undefined) await quarantine.free(over);
   }
 
-  /** Whether the rights of a lease are being taken: whoever renews it now comes too late. */
-  isRevoking(lease: Lease): boolean {
-    return this.#revoking.has(lease);
+  /**
+   * A lease that no store is being told the end of.
+   *
+   * @throws DaxdError ENOENT for one whose pages may be free at any moment, whatever its state says.
+   */
+  unlessEnding(lease: Lease): Lease {
+    if (this.#ending.has(lease)) throw beingEnded(lease);
+    return lease;
+  }
+
+  /** @throws DaxdError ENOENT, `lease-revoked` for a lease whose rights are being taken. */
+  refuseLate(lease: Lease): void {
+    this.unlessEnding(lease);
+    if (this.#revoking.has(lease)) throw beingRevoked(lease);
   }
 
   /**
@@ -171,10 +183,15 @@ export class LeaseSteps {
     const { id, deadlineMs, quarantined } = lease;
     // The blocks that the filesystem keeps for it are freed once they are unpinned.
     const rest = quarantined?.cause === 'deferred' ? { ...lease.record(), ended: true } : undefined;
-    await store.commit([
-      rest === undefined ? { kind: 'remove', id } : { kind: 'put', record: rest, deadlineMs },
-      rememberEnd(lease, how, clock),
-    ]);
+    this.#ending.add(lease);
+    try {
+      await store.commit([
+        rest === undefined ? { kind: 'remove', id } : { kind: 'put', record: rest, deadlineMs },
+        rememberEnd(lease, how, clock),
+      ]);
+    } finally {
+      this.#ending.delete(lease);
+    }
     this.#forget(lease, how);
     await quarantine.ended(lease);
     if (rest !== undefined) await quarantine.free(rest);

@@ -10,7 +10,7 @@ import { Checkpoint } from './checkpoint.js';
 import { commitInParts } from './commit-in-parts.js';
 import { Deadlines } from './deadlines.js';
 import type { Fence } from './fence.js';
-import { beingRevoked, endedLease, refuseOver } from './ended-lease.js';
+import { endedLease, refuseOver, unlessEnded } from './ended-lease.js';
 import { HeldLeases } from './held-leases.js';
 import { holdingOf } from './holding.js';
 import { inTheWayOf } from './in-the-way.js';
@@ -18,7 +18,7 @@ import { KeyedGrants } from './keyed-grants.js';
 import type { LeaseCounters } from './lease-counters.js';
 import { leaseEventFields } from './lease-events.js';
 import type { LeaseFilter, LeasePage } from './lease-index.js';
-import { findPlace, mountedTarget, runsOf, termsOf } from './lease-place.js';
+import { findPlace, mountedTarget, refuseBesideFiles, runsOf, termsOf } from './lease-place.js';
 import type { FilePlace, LeasePlace } from './lease-place.js';
 import { checkLeaseRequest, checkReleaseRanges, logRefusal } from './lease-request.js';
 import type { LeaseRequest } from './lease-request.js';
@@ -100,7 +100,7 @@ export class Leases {
     this.#options = options;
     this.#fencingToken = options.store.fencingToken;
     this.#held = new HeldLeases(options);
-    this.#keyed = new KeyedGrants(options.store, (id) => this.get(id));
+    this.#keyed = new KeyedGrants(options.store, (id) => this.#steps.unlessEnding(this.get(id)));
     this.#checkpoint = new Checkpoint(options);
     this.quarantine = new LeaseQuarantine({
       ...options,
@@ -176,6 +176,15 @@ export class Leases {
     throw new DaxdError('ENOENT', `there is no lease ${id}: list the leases that are held`);
   }
 
+  /**
+   * A lease by id, in quarantine or not, that its holder keeps for now.
+   *
+   * @throws DaxdError ENOENT, also for one that is being ended; EBADMSG as {@link get}.
+   */
+  kept(id: string): Lease {
+    return this.#steps.unlessEnding(unlessEnded(this.get(id)));
+  }
+
   /** How the API shows a lease now. */
   view(lease: Lease): RecalledView {
     return recalledView(lease, this.targetOf(lease), this.recallClock);
@@ -220,13 +229,13 @@ export class Leases {
    * lost with a crash is time, never a page. That it became active outlives a crash at once.
    *
    * @throws DaxdError ENOENT for a released lease as for one never known, so that the answer
-   * stays the same when the release is forgotten; `lease-revoked` for one in quarantine;
+   * stays the same when the release is forgotten, and for one that is being ended; `lease-revoked` for one in quarantine;
    * `draining`; what `check` throws.
    */
   renew(id: string, check?: LeaseCheck): Lease {
     const lease = this.get(id);
     refuseOver(lease);
-    if (this.#steps.isRevoking(lease)) throw beingRevoked(lease);
+    this.#steps.refuseLate(lease);
     refuseDraining(this.#draining);
     check?.(lease);
     const isActive = lease.state === 'active';
@@ -245,10 +254,10 @@ export class Leases {
    * to give it back, in milliseconds from now. What waits goes on waiting; what would take the
    * lease from its holder gives it that time, up to RECALL_MS_MAX in all.
    *
-   * @throws DaxdError ENOENT for a lease that nothing asks for; what `check` throws.
+   * @throws DaxdError ENOENT for a lease that nothing asks for, or that is being ended; what `check` throws.
    */
   acknowledge(id: string, estimateMs: number, check?: LeaseCheck): Lease {
-    const lease = this.get(id);
+    const lease = this.#steps.unlessEnding(this.get(id));
     check?.(lease);
     this.recallClock.acknowledged(lease, this.#recallsOf(lease), estimateMs);
     this.#options.events.push('recall.acknowledged', { ...leaseEventFields(lease), estimateMs });
@@ -335,7 +344,7 @@ export class Leases {
         // All of this is looked at anew after each wait: the file, its size, the holder.
         this.#refuseUnfit(holder, signal);
         const place = findPlace(this.#options.targets, request);
-        if (place.file === undefined) this.#refuseBesideFiles(request.partition);
+        if (place.file === undefined) refuseBesideFiles(request.partition, this.#held.index);
         if (turn.mustWait(place)) {
           await turn.come(place);
           continue;
@@ -352,16 +361,6 @@ export class Leases {
     } finally {
       turn.end();
     }
-  }
-
-  /** Whose filesystem is not mounted yet after a restart: a holder of raw bytes would store over it. */
-  #refuseBesideFiles(partition: string): void {
-    const leases = this.countOnFiles(partition);
-    if (leases === 0) return;
-    throw new DaxdError(
-      'EBUSY',
-      `${partition} has ${leases} leases of files: mount it, or end them, before its raw bytes are leased`,
-    );
   }
 
   /** No await from {@link findPlace} to the pins, so what was checked still holds. */

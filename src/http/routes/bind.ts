@@ -1,7 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
-import { hasEnded } from '../../lease/lease-state.js';
-import { DaxdError } from '../../lib/errno.js';
 import type { LeaseControl } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
 import type { LeaseTags } from '../lease-tags.js';
@@ -35,8 +33,7 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
       },
     },
     (request, reply) => {
-      const lease = leases.get(request.params.id);
-      if (hasEnded(lease.state)) throw over(lease.id);
+      const lease = leases.kept(request.params.id);
       connections.check(request.raw);
       connections.bind(request.raw, reply.raw, lease.id);
       return tags.show(lease, reply);
@@ -44,7 +41,3 @@ export const bindRoute: FastifyPluginCallbackTypebox<BindRouteOptions> = (
   );
   done();
 };
-
-function over(id: string): DaxdError {
-  return new DaxdError('ENOENT', `lease ${id} has ended: ask for a new one`);
-}

@@ -5,11 +5,12 @@
 import t from 'tap';
 
 import type { Leases } from '../../../src/lease/leases.js';
+import { DaxdError } from '../../../src/lib/errno.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { settle } from '../../support/settle.js';
 import { Gate } from '../base/gate.js';
 import { runs } from './restarts.js';
-import { ask } from './set-up.js';
+import { ask, setUpLeases } from './set-up.js';
 
 const P = PAGE_SIZE;
 
@@ -76,4 +77,41 @@ t.test('a revocation: a crash before the store has it leaves the lease as it was
   const last = await start();
   t.equal(last.leases.get(id).state, 'quarantined');
   t.equal(last.pinnedPages(), 3);
+});
+
+for (const [name, end] of [
+  ['a release', async (leases, id) => leases.release(id)],
+  ['the end of its holder', async (leases, id) => leases.revocation.proven(id, 'its end was seen')],
+] as const satisfies [string, (leases: Leases, id: string) => Promise<unknown>][]) {
+  t.test(`${name}: nobody is told that the lease goes on while the store takes it`, async (t) => {
+    const { leases, store, fs } = await setUpLeases();
+    fs.create('file', ['w']);
+    const request = ask({ key: { id: 'key', fingerprint: 'request' } });
+    const { id } = await leases.acquire(request);
+    const gate = new Gate();
+    store.gate = gate.passed;
+    const under = end(leases, id);
+    await settle();
+
+    const wanted = { code: 'ENOENT', message: /is being ended/ };
+    t.throws(() => leases.renew(id), wanted);
+    t.throws(() => leases.kept(id), wanted);
+    t.throws(() => leases.acknowledge(id, 1_000), wanted);
+    await t.rejects(leases.acquire(request), wanted);
+
+    gate.open();
+    await under;
+    t.throws(() => leases.kept(id), { code: 'ENOENT', message: /has ended/ });
+  });
+}
+
+t.test('an end that the store does not keep: the lease goes on', async (t) => {
+  const { leases, store, fs } = await setUpLeases();
+  fs.create('file', ['w']);
+  const { id } = await leases.acquire(ask());
+  store.failure = new DaxdError('ENOSPC', 'the disk is full');
+  await t.rejects(leases.release(id), { code: 'ENOSPC' });
+  store.failure = undefined;
+  t.equal(leases.renew(id).state, 'active');
+  t.equal(leases.kept(id).id, id);
 });
