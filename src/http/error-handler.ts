@@ -49,11 +49,17 @@ export function refuse(
 /** The refusal that `error` stands for; undefined when it is a defect of daxd. */
 function foreseen(error: Error, limits: RefusalOptions['limits']): DaxdError | undefined {
   if (error instanceof DaxdError) return error;
+  if (isTooLong(error)) return new DaxdError('EIO', 'the answer would be too long: ask for less');
   const status = httpStatus(error);
   if (status === undefined) return undefined;
   // Fastify's own refusals: a schema, a malformed body, a body too large, a media type.
   const code = CODE_OF_STATUS[status] ?? 'EINVAL';
   return new HttpRefusal({ status, code, message: adviceFor(error, status, limits) });
+}
+
+/** Of a serializer: V8 makes no string of more than 512 MiB. */
+function isTooLong(error: Error): boolean {
+  return error instanceof RangeError && error.message === 'Invalid string length';
 }
 
 function httpStatus(error: Error & Partial<FastifyError>): number | undefined {

@@ -7,6 +7,7 @@ import {
   HOLDERS_NAMED_MAX,
   LIST_LEASES_DEFAULT,
   LIST_LEASES_MAX,
+  LIST_PIECES_MAX,
   LIST_SCAN_MAX,
 } from './limits.js';
 import { PartitionLeases } from './partition-leases.js';
@@ -126,13 +127,17 @@ export class LeaseIndex {
     }
     const leases: Lease[] = [];
     let looked = 0;
+    let pieces = 0;
     let last = '';
     for (const lease of this.#candidates(filter)?.after(filter.cursor ?? '') ?? []) {
       // Only now is it known that there is more to look at.
-      if (leases.length === limit || looked === LIST_SCAN_MAX) return { leases, nextCursor: last };
+      const isFull = leases.length === limit || pieces >= LIST_PIECES_MAX;
+      if (isFull || looked === LIST_SCAN_MAX) return { leases, nextCursor: last };
       looked++;
       last = lease.id;
-      if (matches(lease, filter)) leases.push(lease);
+      if (!matches(lease, filter)) continue;
+      leases.push(lease);
+      pieces += lease.ranges.length + lease.runs.length;
     }
     return { leases };
   }

@@ -19,6 +19,8 @@ export const LIST_LEASES_DEFAULT = 100;
 export const LIST_LEASES_MAX = 1_000;
 /** How many leases one page of a listing may look at to find those that match. */
 export const LIST_SCAN_MAX = 10_000;
+/** After how many ranges and extents a page of a listing ends, by which an answer has few MiB. */
+export const LIST_PIECES_MAX = 20_000;
 /** How many holders are named to somebody who waits for them. */
 export const HOLDERS_NAMED_MAX = 1_000;
 

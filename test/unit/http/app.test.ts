@@ -30,6 +30,19 @@ t.test('errors: a broken invariant ends the daemon, a refusal does not', async (
   t.equal(fatal.length, 1);
 });
 
+t.test('errors: an answer that V8 has no string for does not end the daemon', async (t) => {
+  const { get, control, fatal } = await setUpHttp(t);
+  try {
+    'x'.repeat(2 ** 30);
+  } catch (error) {
+    control.failure = error as Error;
+  }
+  const reply = await get('/v1/device');
+  t.equal(reply.statusCode, 500);
+  t.match(reply.json(), { code: 'EIO', detail: /too long/ });
+  t.equal(fatal.length, 0);
+});
+
 t.test('host: only own names and addresses are answered', async (t) => {
   const { get } = await setUpHttp(t);
   for (const host of ['127.0.0.1:8470', 'localhost', 'LOCALHOST:99', 'daxd.example:80']) {

@@ -2,7 +2,7 @@ import t from 'tap';
 
 import { LeaseIndex } from '../../../src/lease/lease-index.js';
 import { Lease } from '../../../src/lease/lease.js';
-import { HOLDERS_NAMED_MAX, LIST_SCAN_MAX } from '../../../src/lease/limits.js';
+import { HOLDERS_NAMED_MAX, LIST_PIECES_MAX, LIST_SCAN_MAX } from '../../../src/lease/limits.js';
 import type { PageRun } from '../../../src/lease/page-runs.js';
 import { InvariantError } from '../../../src/lib/assert.js';
 import { DaxdError } from '../../../src/lib/errno.js';
@@ -157,6 +157,20 @@ t.test('list: looks at a bounded number and goes on from there', async (t) => {
   const first = index.list({ state: 'suspect' });
   t.strictSame(first.leases, []);
   t.strictSame(index.list({ state: 'suspect', cursor: first.nextCursor }).leases, [last]);
+});
+
+t.test('list: a page of leases in very many pieces is short', async (t) => {
+  const { index, add } = setUp();
+  const runs = Array.from({ length: LIST_PIECES_MAX / 2 }, (_, i) => ({
+    offset: 2 * i * P,
+    deviceOffset: 2 * i * P,
+    length: P,
+  }));
+  const leases = [add({}, runs), add({}, runs), add({}, runs), add()];
+  const first = index.list({});
+  t.strictSame(ids(first.leases), ids(leases.slice(0, 2)));
+  t.strictSame(index.list({ cursor: first.nextCursor }), { leases: leases.slice(2) });
+  t.equal(index.list({ limit: 1 }).leases.length, 1);
 });
 
 t.test('add, delete: a lease is there once', async (t) => {
