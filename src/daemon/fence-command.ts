@@ -20,9 +20,10 @@ const STOPPED: FenceOutcome = { isFenced: false, detail: 'daxd ends: the next on
 /**
  * Fences holders by a program of the operator's: exit 0 says that no device of the holder
  * reaches the pages of the lease any more. It is run without a shell as
- * `PROGRAM LEASE [CLIENT]`, with the lease as JSON on its standard input, with DAXD_LEASE_ID,
- * DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and DAXD_EXTENTS (offset:length in the backing, with commas;
- * absent where that is too long) in its environment, and killed with all that it started after
+ * `PROGRAM LEASE [CLIENT]`, the client only where its name does not look like an option, with the
+ * lease as JSON on its standard input, with DAXD_LEASE_ID, DAXD_CLIENT, DAXD_PID, DAXD_CGROUP and
+ * DAXD_EXTENTS (offset:length in the backing, with commas; absent where that is too long) in its
+ * environment, and killed with all that it started after
  * FENCE_MS_MAX. How many run at a time is for {@link FenceTurns}.
  */
 export class FenceCommand implements Fence {
@@ -82,8 +83,7 @@ export class FenceCommand implements Fence {
 
   /** Rejects where the program cannot even be tried. */
   async #runProgram(lease: Lease): Promise<FenceOutcome> {
-    const { client } = lease.terms;
-    const args = client === undefined ? [lease.id] : [lease.id, client];
+    const args = argumentsOf(lease);
     const input = `${JSON.stringify(inputOf(lease))}\n`;
     const call = { args, env: environmentOf(lease), input };
     const program = new RunningProgram(this.#program, call);
@@ -109,6 +109,11 @@ export class FenceCommand implements Fence {
     if (isLate) return `killed after ${this.#limitMs} ms${words}`;
     return exit === undefined ? `ended by ${signal}${words}` : `exit ${exit}${words}`;
   }
+}
+
+/** A client that calls itself `--help` would have most programs exit 0 without a look at it. */
+function argumentsOf({ id, terms: { client } }: Lease): string[] {
+  return client === undefined || client.startsWith('-') ? [id] : [id, client];
 }
 
 /** What a command reads, however many extents there are. */

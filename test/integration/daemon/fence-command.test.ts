@@ -69,6 +69,17 @@ t.test('fence: the command is told of the lease on its input and in its environm
   t.ok(environment.includes(`DAXD_EXTENTS=${at}:4096,${at + 8192}:4096`));
 });
 
+t.test('fence: no client gives the command an option by its name', async (t) => {
+  const { command, noted } = await setUp(t, ['echo "$#" "$*" > given', 'env > environment']);
+  for (const client of ['--help', '-h', '-']) {
+    t.match(await command.fence(leaseOf(client)), { isFenced: true });
+    t.equal(noted('given'), '1 01J\n', client);
+    t.ok(noted('environment').split('\n').includes(`DAXD_CLIENT=${client}`));
+  }
+  t.match(await command.fence(leaseOf('a -b')), { isFenced: true });
+  t.equal(noted('given'), '2 01J a -b\n');
+});
+
 t.test('fence: a lease of as many extents as there may be', async (t) => {
   const { command, noted } = await setUp(t, NOTING);
   const fenced = await command.fence(leaseOf('nic0', LEASE_EXTENTS_MAX));
