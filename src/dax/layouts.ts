@@ -41,8 +41,10 @@ export interface LayoutsOptions {
   readonly onBarrierDown?: (change: PendingChange) => void;
 }
 
-/** Beyond this many pending changes of one filesystem a new one is refused. */
+/** Beyond this many pending changes of one filesystem a new one that has to wait is refused. */
 export const PENDING_CHANGES_MAX = 4096;
+/** And of one file: whoever has one in hand leaves room for others. */
+export const PENDING_OF_INODE_MAX = 1024;
 
 /**
  * All pending layout changes of one filesystem. While one is pending its barrier is up: no
@@ -145,11 +147,13 @@ export class Layouts {
    * Hold no transaction across it. The caller lifts what it gets, in every case.
    *
    * @throws DaxdError `cancelled` on an abort without a reason of its own or a cancel, `draining` at shutdown, ENXIO when
-   *   the device detaches, EBUSY when too many changes are pending, and what `pages` throws.
+   *   the device detaches, EBUSY when it has to wait and too many do, and what `pages` throws.
    *   The barrier is down again and nothing of the file has changed.
    * @kernel ext4_break_layouts (fs/ext4/inode.c)
    */
   async breakLayouts(request: LayoutChangeRequest): Promise<BrokenLayout> {
+    const passing = this.#passInFull(request);
+    if (passing !== undefined) return passing;
     const { ids, clock, onWaitEnded, onBarrierUp } = this.#options;
     const change = new LayoutChange(request.resumed?.id ?? ids.next(), request, clock);
     try {
@@ -206,12 +210,27 @@ export class Layouts {
     this.#add(change);
   }
 
+  /** Lets a change pass that needs no place among those who wait, where there is none left. */
+  #passInFull(request: LayoutChangeRequest): BrokenLayout | undefined {
+    const { inode, revoke, resumed, signal } = request;
+    const isOver = this.#draining || signal?.aborted === true;
+    if (isOver || this.#crowdAt(inode) === undefined) return undefined;
+    // Holders are asked first, and one that goes on after a restart is known already.
+    const mayPass = revoke === undefined && resumed === undefined;
+    return mayPass ? this.tryBreakLayouts(request) : undefined;
+  }
+
   #refuseMany({ op, inode }: Asking): void {
-    if (this.#queues.size < PENDING_CHANGES_MAX) return;
-    throw new DaxdError(
-      'EBUSY',
-      `${op} of inode ${inode}: ${this.#queues.size} changes wait already, try again later`,
-    );
+    const crowd = this.#crowdAt(inode);
+    if (crowd === undefined) return;
+    throw new DaxdError('EBUSY', `${op} of inode ${inode}: ${crowd} wait already, try again later`);
+  }
+
+  /** Who leaves no place for one more that waits for a file, if so. */
+  #crowdAt(inode: number): string | undefined {
+    const { size } = this.#queues.of(inode);
+    if (size >= PENDING_OF_INODE_MAX) return `${size} changes of this file`;
+    return this.#queues.size < PENDING_CHANGES_MAX ? undefined : `${this.#queues.size} changes`;
   }
 
   #add(added: LayoutChange | PinTurn): void {

@@ -1,6 +1,8 @@
+import { setMaxListeners } from 'node:events';
+
 import t from 'tap';
 
-import { PENDING_CHANGES_MAX } from '../../../src/dax/layouts.js';
+import { PENDING_CHANGES_MAX, PENDING_OF_INODE_MAX } from '../../../src/dax/layouts.js';
 import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { settle } from '../../support/settle.js';
 import { setUpLayouts, truncateOf, watch } from './set-up.js';
@@ -117,7 +119,7 @@ t.test('breakLayouts: refuses more pending changes than the limit, and recovers'
   const { layouts } = await setUpLayouts({ dax: false });
   const first = await layouts.breakLayouts(truncateOf(0, 1));
   for (let n = 1; n < PENDING_CHANGES_MAX; n++) {
-    void layouts.breakLayouts(truncateOf(n, 1));
+    void layouts.breakLayouts(truncateOf(0, 1, { inode: 1_000 + n }));
   }
   await settle();
   await t.rejects(layouts.breakLayouts(truncateOf(0, 1)), { code: 'EBUSY' });
@@ -125,6 +127,46 @@ t.test('breakLayouts: refuses more pending changes than the limit, and recovers'
   first.lift();
   const next = await layouts.breakLayouts(truncateOf(0, 1));
   t.equal(next.waitedMs, 0);
+});
+
+t.test('breakLayouts: those who wait for one file leave room for another', async (t) => {
+  const { layouts, pin } = await setUpLayouts();
+  pin(0);
+  const gone = new AbortController();
+  setMaxListeners(0, gone.signal);
+  const { signal } = gone;
+  const waits = Array.from({ length: PENDING_OF_INODE_MAX }, () =>
+    layouts.breakLayouts(truncateOf(0, 1, { signal })),
+  );
+  const refusal = { code: 'EBUSY', message: /inode 12: 1024 changes of this file wait already/ };
+  await t.rejects(layouts.breakLayouts(truncateOf(0, 1)), refusal);
+  const other = watch(layouts.breakLayouts(truncateOf(0, 1, { inode: 13, signal })));
+  await settle();
+  t.equal(other.error, undefined, 'it waits for the page');
+  gone.abort();
+  await Promise.allSettled(waits);
+});
+
+t.test('breakLayouts: however many wait, what need not wait goes on', async (t) => {
+  const { layouts, pin } = await setUpLayouts();
+  pin(0);
+  const gone = new AbortController();
+  setMaxListeners(0, gone.signal);
+  const { signal } = gone;
+  const waits = Array.from({ length: PENDING_CHANGES_MAX }, (_, i) =>
+    layouts.breakLayouts(truncateOf(0, 1, { inode: 1_000 + i, signal })),
+  );
+  const passing = await layouts.breakLayouts(truncateOf(5, 1));
+  t.equal(layouts.pendingOver(12, 5 * PAGE_SIZE, 6 * PAGE_SIZE)?.state, 'broken');
+  t.equal(passing.waitedMs, 0);
+  await t.rejects(layouts.breakLayouts(truncateOf(5, 1)), { code: 'EBUSY' }, 'behind that one');
+  passing.lift();
+  const revoking = truncateOf(0, 1, { defer: true, revoke: async () => {} });
+  await t.rejects(layouts.breakLayouts(revoking), { code: 'EBUSY' }, 'its holders come first');
+  layouts.drain();
+  await t.rejects(layouts.breakLayouts(truncateOf(5, 1)), { code: 'draining' });
+  gone.abort();
+  await Promise.allSettled(waits);
 });
 
 t.test('breakLayouts: without DAX only earlier changes are awaited', async (t) => {
