@@ -40,7 +40,7 @@ import type { Holder, HolderTable } from './holder.js';
 import { Revocation } from './revocation.js';
 import { logRestored, restoredLeases } from './restored-leases.js';
 import { RecallClock } from './recall-clock.js';
-import { recalledView, recallsOf } from './recalls.js';
+import { recalledView, recallsOf, shownChanges } from './recalls.js';
 import type { RecalledView } from './recalls.js';
 
 /** What {@link Leases} stand on. */
@@ -244,8 +244,10 @@ export class Leases {
     // Else the next daemon takes it for one that was not renewed since a start, or that has lapsed.
     if (!isActive) this.#options.store.renewed(id, lease.deadlineMs);
     this.#checkpoint.add(lease);
-    // The reply will say who waits for it.
-    for (const { id: change } of this.#recallsOf(lease)) this.recallClock.seen(lease, change);
+    // The reply will say who waits for it; those that take no lease have a time of their own.
+    for (const { id: change, revokes } of shownChanges(lease, this.#targetOf(lease))) {
+      if (revokes) this.recallClock.seen(lease, change);
+    }
     return lease;
   }
 
@@ -402,9 +404,8 @@ export class Leases {
       { lease: lease.id, partition, path, client, ttlMs, pages: lease.pages },
       'lease lapsed: suspect, its pages stay pinned until it is released',
     );
-    for (const { id, op } of this.#recallsOf(lease)) {
-      this.revocation.lapsed(lease, `${op} ${id}`);
-    }
+    const [first] = this.#recallsOf(lease);
+    if (first !== undefined) this.revocation.lapsed(lease, `${first.op} ${first.id}`);
   }
 
   /** The mounted filesystem of its partition, if any. */

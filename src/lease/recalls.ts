@@ -74,12 +74,23 @@ function shownRecalls(
 ): RecalledView['recalls'] {
   const recalls: RecalledView['recalls'][number][] = [];
   let ranges: readonly ByteRange[] | undefined;
-  for (const change of recallsOf(lease, target)) {
+  for (const change of shownChanges(lease, target)) {
     ranges ??= rangesInFileOn(target)(lease);
     recalls.push(recallOf(lease, ranges, change, recallClock));
-    if (recalls.length === RECALLS_MAX) break;
   }
   return recalls;
+}
+
+/** Those of {@link recallsOf} that a reply about a lease shows. */
+export function* shownChanges(
+  lease: Lease,
+  target: FilesystemTarget | undefined,
+): Generator<PendingChange> {
+  let count = 0;
+  for (const change of recallsOf(lease, target)) {
+    yield change;
+    if (++count === RECALLS_MAX) return;
+  }
 }
 
 /** The changes that wait for a lease whose file, if any, is on `target`. */

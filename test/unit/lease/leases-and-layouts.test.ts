@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 import t from 'tap';
 
 import type { LayoutChangeRequest } from '../../../src/dax/layout-change.js';
@@ -155,4 +157,31 @@ t.test('a view shows some of very many recalls, and of each some of its ranges',
   t.equal(recalls.length, 32);
   t.strictSame(new Set(recalls.map(({ ranges }) => ranges.length)), new Set([64]));
   t.match(recalls[0]?.ranges[0], { offset: 3 * P }, 'a page is waited for whole');
+});
+
+t.test('renew: starts the time of what it shows, where that takes the lease', async (t) => {
+  const { leases, layouts, change, clock } = await setUp();
+  const lease = await leases.acquire(ask({ ttlMs: 9_000 }));
+  const gone = new AbortController();
+  setMaxListeners(0, gone.signal);
+  const asked = { signal: gone.signal, deadlineMs: 5_000 };
+  const ends = Array.from({ length: 34 }, (_, i) =>
+    change(i === 0 ? asked : { ...asked, defer: true, revoke: async () => {} }).done.catch(
+      () => {},
+    ),
+  );
+  await settle();
+  const pending = [...layouts.pending];
+  clock.advance(1_000);
+  t.equal(leases.view(leases.renew(lease.id)).recalls.length, 32);
+  const rests = pending.map((one) => leases.recallClock.restMs(lease, one));
+  const [unseen, seen] = [7_000, 5_000];
+  t.equal(rests[0], unseen, 'takes nothing');
+  t.strictSame(
+    rests.slice(1, 32),
+    Array.from({ length: 31 }, () => seen),
+  );
+  t.strictSame(rests.slice(32), [unseen, unseen], 'no reply shows them');
+  gone.abort();
+  await Promise.all(ends);
 });
