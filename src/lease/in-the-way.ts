@@ -36,8 +36,16 @@ export function inTheWayOf(
   changed: ChangedBytes,
   target: FilesystemTarget | undefined,
 ): (lease: Lease) => boolean {
+  const isBlocking = waysOn(target);
+  return (lease) => isBlocking(lease, changed);
+}
+
+/** As {@link inTheWayOf}, for many changes: the quarantine is looked through once at most. */
+export function waysOn(
+  target: FilesystemTarget | undefined,
+): (lease: Lease, changed: ChangedBytes) => boolean {
   let quarantined: readonly ByteRange[] | undefined;
-  return (lease) => {
+  return (lease, changed) => {
     if (lease.quarantined?.cause !== 'deferred' || target === undefined) return true;
     quarantined ??= quarantinedPlaces(target);
     return unquarantined(placesAt(lease, changed), quarantined).length > 0;

@@ -98,7 +98,9 @@ export class LeaseQuarantine {
     );
     for (const lease of leases) this.#put(lease, { reason, cause: 'deferred' });
     const target = mountedTarget(this.#options.targets, partition);
-    if (target !== undefined) this.#leaveFiles(leases, quarantinedPlaces(target));
+    if (target !== undefined && leases.length > 0) {
+      this.#leaveFiles(leases, quarantinedPlaces(target));
+    }
     await this.#commit(leases);
     await this.#freeUnclaimed(partition, moved);
   }

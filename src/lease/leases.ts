@@ -245,7 +245,7 @@ export class Leases {
     if (!isActive) this.#options.store.renewed(id, lease.deadlineMs);
     this.#checkpoint.add(lease);
     // The reply will say who waits for it; those that take no lease have a time of their own.
-    for (const { id: change, revokes } of shownChanges(lease, this.#targetOf(lease))) {
+    for (const { id: change, revokes } of shownChanges(lease, this.targetOf(lease))) {
       if (revokes) this.recallClock.seen(lease, change);
     }
     return lease;

@@ -2,7 +2,7 @@ import type { PendingChange } from '../dax/layout-change.js';
 import type { ByteRange } from '../lib/byte-range.js';
 import { partitionPoint } from '../lib/partition-point.js';
 import { pagesAround } from './byte-ranges.js';
-import { inTheWayOf, rangesInFileOn } from './in-the-way.js';
+import { rangesInFileOn, waysOn } from './in-the-way.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
 import type { RecallClock } from './recall-clock.js';
@@ -106,9 +106,9 @@ export function* recallsOf(
   if (inode === undefined || target === undefined) return;
   if (first === undefined || last === undefined) return;
   const { from, to } = pagesAround({ from: first.offset, to: last.offset + last.length });
+  const isBlocking = waysOn(target);
   for (const change of target.layouts.waitingOver(inode, from, to)) {
-    if (rangesWithin(ranges, change, 1).length > 0 && inTheWayOf(change, target)(lease))
-      yield change;
+    if (rangesWithin(ranges, change, 1).length > 0 && isBlocking(lease, change)) yield change;
   }
 }
 

@@ -108,6 +108,23 @@ t.test('overlapping: what left the file is in the way of none of its changes', a
   t.equal((await next.leases.release(partly.id)).state, 'released');
 });
 
+t.test('view: the quarantine is looked through once, however many changes wait', async (t) => {
+  const set = await setUpLeases();
+  const { leases, fs } = set;
+  fs.create('file', ['w', 'w', 'w', 'w']);
+  const partly = await leases.acquire(ask({ length: 2 * P }));
+  await deferPages(set, [0]);
+  for (let i = 0; i < 10; i++) await waitingChange(set, P);
+  let looks = 0;
+  const { extents } = fs.quarantine;
+  fs.quarantine.extents = () => {
+    looks++;
+    return extents();
+  };
+  t.equal(leases.view(partly).recalls.length, 10);
+  t.equal(looks, 1);
+});
+
 t.test('revokeFor: a lease that has left the file is none of its affair', async (t) => {
   const { start } = runs();
   const set = await start();
