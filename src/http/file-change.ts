@@ -1,6 +1,7 @@
 import type { PendingChange, ResumedChange, Revoke } from '../dax/layout-change.js';
 import type { ChangeResult } from '../fs/ext4/layout-break.js';
 import type { FileChange } from '../lease/kept-operation.js';
+import { HOLDERS_NAMED_MAX } from '../lease/limits.js';
 import type { RevokedLease } from '../lease/revocation.js';
 import type { FileSystem, LeaseControl } from './control.js';
 import type { LayoutChanged } from './schemas/file.js';
@@ -63,7 +64,7 @@ async function changeRange(
 
 /**
  * What a change does about the leases in its way, as `on_conflict` asks for, and what became of
- * those that it took.
+ * those that it took, of the first HOLDERS_NAMED_MAX.
  */
 export class ConflictTerms {
   /** Whether it waits for no page: what is pinned goes into quarantine. */
@@ -81,7 +82,7 @@ export class ConflictTerms {
     if (onConflict !== 'revoke') return;
     this.revoke = async (pending, aborted) => {
       const taken = await revocation.revokeFor(partition, pending, aborted);
-      this.#revoked = [...this.#revoked, ...taken];
+      this.#revoked = [...this.#revoked, ...taken].slice(0, HOLDERS_NAMED_MAX);
     };
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
-import { RECALL_MS_MAX } from './limits.js';
+import { HOLDERS_NAMED_MAX, RECALL_MS_MAX } from './limits.js';
 import type { Lease } from './lease.js';
 
 /** A change that recalls leases. */
@@ -71,14 +71,16 @@ export class RecallClock {
     if (count === 0) throw new DaxdError('ENOENT', `nothing asks for lease ${id}: see its recalls`);
   }
 
-  /** The holders that said how long they take. */
+  /** The holders that said how long they take, at most HOLDERS_NAMED_MAX. */
   acknowledgements(change: string): Acknowledgement[] {
     const nowMs = this.#clock.nowMs();
-    return [...(this.#answers.get(change) ?? [])].flatMap(([lease, { untilMs }]) =>
-      untilMs === undefined
-        ? []
-        : [{ lease, remaining_ms: Math.max(0, Math.floor(untilMs - nowMs)) }],
-    );
+    const named: Acknowledgement[] = [];
+    for (const [lease, { untilMs }] of this.#answers.get(change) ?? []) {
+      if (untilMs === undefined) continue;
+      named.push({ lease, remaining_ms: Math.max(0, Math.floor(untilMs - nowMs)) });
+      if (named.length === HOLDERS_NAMED_MAX) break;
+    }
+    return named;
   }
 
   /** What is left to a holder, in milliseconds; 0 or less: its time is up. A lapsed lease has none. */
