@@ -139,9 +139,12 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   const connections = new LeaseConnections(callers, lastingConnections, (lease) => {
     void control.leases.revocation.proven(lease, 'connection closed');
   });
+  control.leases.onEnded((lease) => {
+    connections.forget(lease);
+  });
   await app.register(leasesRoutes, { control, callers, connections, events, tags });
   await app.register(bindRoute, { leases: control.leases, connections, tags });
-  await app.register(leaseRoutes, { leases: control.leases, connections, tags });
+  await app.register(leaseRoutes, { leases: control.leases, tags });
   await app.register(recallRoutes, { leases: control.leases, tags });
   await app.register(nbdRoutes, { control });
   await app.register(operationRoutes, { control, events });

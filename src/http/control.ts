@@ -50,7 +50,7 @@ export interface FileSystem extends Pick<
 /** What the routes use of the leases. */
 export interface LeaseControl extends Pick<
   Leases,
-  'acknowledge' | 'acquire' | 'get' | 'kept' | 'list' | 'release' | 'renew' | 'view'
+  'acknowledge' | 'acquire' | 'get' | 'kept' | 'list' | 'onEnded' | 'release' | 'renew' | 'view'
 > {
   readonly revocation: Pick<Leases['revocation'], 'proven' | 'revoke' | 'revokeFor'>;
 }

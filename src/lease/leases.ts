@@ -90,6 +90,7 @@ export class Leases {
   /** That of the lease granted last. */
   #fencingToken: number;
   #draining = false;
+  #tellEnded: (id: string) => void = () => {};
   readonly #dropDeadline = (lease: Lease): void => {
     this.#deadlines.delete(lease);
     this.#checkpoint.delete(lease);
@@ -115,6 +116,7 @@ export class Leases {
       onQuarantine: this.#dropDeadline,
       onForget: (lease) => {
         this.#dropDeadline(lease);
+        this.#tellEnded(lease.id);
         const { holder } = lease.terms;
         if (holder !== undefined) this.#watch.delete(holder, lease);
       },
@@ -315,6 +317,11 @@ export class Leases {
     await commitInParts(this.#options.store, changes);
     await this.#options.store.commit([{ kind: 'header', header }]);
     logRestored(this.#options, restored);
+  }
+
+  /** Has one port told of each lease that ends, whatever ends it. */
+  onEnded(port: (id: string) => void): void {
+    this.#tellEnded = port;
   }
 
   /** Refuses new leases and renewals from now on; releases go on. */

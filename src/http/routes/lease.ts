@@ -4,8 +4,6 @@ import { Type } from 'typebox';
 
 import type { LeaseControl } from '../control.js';
 import { matchesEtag } from '../etag.js';
-import { hasEnded } from '../../lease/lease-state.js';
-import type { LeaseConnections } from '../lease-connections.js';
 import type { LeaseTags } from '../lease-tags.js';
 import {
   HolderHeaders,
@@ -21,7 +19,6 @@ import { Problem } from '../schemas/problem.js';
 /** What the routes about one lease need. */
 export interface LeaseRoutesOptions {
   readonly leases: LeaseControl;
-  readonly connections: Pick<LeaseConnections, 'forget'>;
   readonly tags: LeaseTags;
 }
 
@@ -40,7 +37,7 @@ const held = { params, headers: HolderHeaders, response };
 /** One lease: look at it, keep it, give it back. */
 export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
   app,
-  { leases, connections, tags },
+  { leases, tags },
   done,
 ) => {
   app.get('/v1/leases/:id', { schema: look }, (request, reply) => {
@@ -76,7 +73,6 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
     },
     async ({ params: { id }, headers, body }, reply) => {
       const lease = await leases.release(id, body.ranges, tags.checkOf(headers['if-match']));
-      if (hasEnded(lease.state)) connections.forget(id);
       return tags.show(lease, reply);
     },
   );
@@ -93,7 +89,6 @@ export const leaseRoutes: FastifyPluginCallbackTypebox<LeaseRoutesOptions> = (
     },
     async ({ params: { id }, headers }, reply) => {
       await leases.release(id, undefined, tags.checkOf(headers['if-match']));
-      connections.forget(id);
       void reply.code(204);
       return null;
     },

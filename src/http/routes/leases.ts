@@ -1,7 +1,9 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 import type { Static } from 'typebox';
 
+import { hasEnded } from '../../lease/lease-state.js';
 import type { LeaseRequest } from '../../lease/lease-request.js';
+import type { Lease } from '../../lease/lease.js';
 import { isSortableId } from '../../lib/sortable-id.js';
 import type { Callers } from '../callers.js';
 import type { Control } from '../control.js';
@@ -49,6 +51,11 @@ function askedFor(body: Static<typeof AcquireLease>): LeaseRequest {
   };
 }
 
+/** One that has ended, as a key may find it, ends with nothing any more. */
+function isToBind({ connection }: Static<typeof AcquireLease>, { state }: Lease): boolean {
+  return connection === true && !hasEnded(state);
+}
+
 /** Leases: ranges that clients pin for DMA. */
 export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
   app,
@@ -85,7 +92,7 @@ export const leasesRoutes: FastifyPluginCallbackTypebox<LeasesRoutesOptions> = (
       const lease = await leases.acquire(wanted, signal);
       // Nobody will hear of a lease granted to a client that is gone, unless it asks again.
       if (reply.raw.destroyed && key === undefined) await leases.release(lease.id);
-      if (request.body.connection === true) connections.bind(request.raw, reply.raw, lease.id);
+      if (isToBind(request.body, lease)) connections.bind(request.raw, reply.raw, lease.id);
       void reply.code(201).header('location', `/v1/leases/${lease.id}`);
       if (key === undefined) return Object.assign(tags.show(lease, reply), { secret });
       refuseEnded(lease);
