@@ -23,3 +23,8 @@ export function damaged(what: string): DaxdError {
 export function checksumMismatch(what: string): DaxdError {
   return new DaxdError('EBADMSG', `checksum mismatch: ${what}; ${ADVICE}`);
 }
+
+/** Whether an error is one that {@link damaged} or {@link checksumMismatch} gives. */
+export function isDamage(error: unknown): error is DaxdError {
+  return error instanceof DaxdError && (error.code === 'EUCLEAN' || error.code === 'EBADMSG');
+}

@@ -1,5 +1,6 @@
-import { DaxdError } from '../../lib/errno.js';
+import type { DaxdError } from '../../lib/errno.js';
 import type { Logger } from '../../lib/logger.js';
+import { isDamage } from '../damage.js';
 
 /**
  * Groups that nothing is taken from any more, for a bitmap of theirs is damaged. What is in use in
@@ -38,9 +39,7 @@ export class DamagedGroups {
     try {
       return read();
     } catch (error) {
-      const isDamage =
-        error instanceof DaxdError && (error.code === 'EBADMSG' || error.code === 'EUCLEAN');
-      if (!isDamage) throw error;
+      if (!isDamage(error)) throw error;
       this.#groups.add(group);
       this.#free += free;
       this.#damage ??= error;

@@ -1,6 +1,6 @@
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
-import { damaged } from '../damage.js';
+import { damaged, isDamage } from '../damage.js';
 import { testBit } from './bitmap.js';
 import { evictOrphan } from './evict-orphan.js';
 import { zeroRest } from './file-zero.js';
@@ -73,9 +73,8 @@ export async function recoverOrphans(
 
 /** What an error says of the media. @throws what says nothing of them */
 function damageOf(error: unknown): string {
-  const isDamage =
-    error instanceof DaxdError && ['EUCLEAN', 'EBADMSG', 'EOPNOTSUPP'].includes(error.code);
-  if (isDamage) return error.message;
+  if (isDamage(error)) return error.message;
+  if (error instanceof DaxdError && error.code === 'EOPNOTSUPP') return error.message;
   throw error;
 }
 
