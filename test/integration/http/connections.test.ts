@@ -7,19 +7,14 @@ import t from 'tap';
 
 import { Listener } from '../../../src/http/listeners.js';
 import { DaxdError } from '../../../src/lib/errno.js';
-import { call, portOf, sendRaw, setUpListeners } from './set-up.js';
+import { call, openListener, portOf, sendRaw, setUpListeners } from './set-up.js';
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
 t.test('requests: a CONNECT whose client is gone at once does no harm, and ends', async (t) => {
   const { options } = await setUpListeners(t, []);
   const limits = { ...options.limits, connectionsMax: 2 };
-  const listener = await Listener.open(TCP, { ...options, limits });
-  t.teardown(async () => {
-    const closed = listener.close();
-    listener.cut();
-    await closed;
-  });
+  const listener = await openListener(t, TCP, { ...options, limits });
   const port = portOf(listener);
   const head = 'CONNECT x:1 HTTP/1.1\r\nhost: localhost\r\n\r\n';
   for (const _ of [1, 2, 3]) {

@@ -10,7 +10,7 @@ import t from 'tap';
 import { Listener } from '../../../src/http/listeners.js';
 import { DaxdError } from '../../../src/lib/errno.js';
 import { temporaryDirectory } from '../../support/scratch-directory.js';
-import { call, portOf, sendRaw, setUpListeners, timerOf } from './set-up.js';
+import { call, openListener, portOf, sendRaw, setUpListeners, timerOf } from './set-up.js';
 
 const TCP = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
@@ -218,12 +218,7 @@ t.test('listeners: the kernel asks whether a silent client is there', async (t) 
 t.test('listeners: a connection that a lease ends with is not closed for being idle', async (t) => {
   const { options } = await setUpListeners(t, []);
   const limits = { ...options.limits, keepAliveTimeoutMs: 100 };
-  const listener = await Listener.open(TCP, { ...options, limits });
-  t.teardown(async () => {
-    const closed = listener.close();
-    listener.cut();
-    await closed;
-  });
+  const listener = await openListener(t, TCP, { ...options, limits });
   const asked = { partition: 'pmem0p2', offset: 0, length: 4096, access: 'read' };
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.teardown(() => {

@@ -38,6 +38,21 @@ export interface ListenersSetUp {
   readonly options: ListenerOptions;
 }
 
+/** A listener that goes with the test, and its connections with it. */
+export async function openListener(
+  t: Test,
+  address: Address,
+  options: ListenerOptions,
+): Promise<Listener> {
+  const listener = await Listener.open(address, options);
+  t.teardown(async () => {
+    const closed = listener.close();
+    listener.cut();
+    await closed;
+  });
+  return listener;
+}
+
 /** The routes over a daemon in memory, behind real sockets. */
 export async function setUpListeners(
   t: Test,
@@ -65,12 +80,7 @@ export async function setUpListeners(
   const route = app.routing.bind(app);
   const options = { route, tls, unixSockets, lastingConnections, limits: LIMITS };
   const listeners: Listener[] = [];
-  for (const address of addresses) listeners.push(await Listener.open(address, options));
-  t.teardown(async () => {
-    const closed = Promise.all(listeners.map((listener) => listener.close()));
-    for (const listener of listeners) listener.cut();
-    await closed;
-  });
+  for (const address of addresses) listeners.push(await openListener(t, address, options));
   return { control, latencies, listeners, options };
 }
 
