@@ -132,8 +132,6 @@ export class Mounts implements LeaseTargets {
     if (mount?.live === false) throw new DaxdError('EBUSY', `${name} is being unmounted`);
     const partition = mount?.partition ?? this.#options.pmem.disk.partition(name);
     const dax = mount?.dax ?? this.daxSupport(partition);
-    // What is lent has to be there.
-    partition.range.backing.checkSize();
     if (!dax.supported) {
       throw new DaxdError('EOPNOTSUPP', `${name} has no direct access: ${dax.reason}`);
     }

@@ -35,11 +35,14 @@ type OwnTerms = Pick<LeaseTerms, 'fencingToken' | 'grantedMs' | 'holder' | 'id'>
  *
  * @throws DaxdError EBUSY for a raw lease of a mounted partition; EINVAL for a path without
  * a mount, for what is no regular file, and for a range that starts at or after the end or
- * reaches beyond the page of the last byte; EISDIR; EROFS; what the path's lookup throws.
+ * reaches beyond the page of the last byte; EISDIR; EROFS; EIO where the backing shrank; what the
+ * path's lookup throws.
  */
 export function findPlace(targets: LeaseTargets, request: LeaseRequest): LeasePlace {
   const { partition, path } = request;
   const target = targets.target(partition);
+  // What is lent has to be there.
+  target.range.backing.checkSize();
   if (target.kind === 'filesystem') {
     if (path !== undefined) return filePlace(target, request, path);
     throw new DaxdError(

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import t from 'tap';
 
+import { until } from '../../e2e/daxd.js';
 import { debugfs } from '../../support/ext4-image.js';
 import { requires } from '../../support/requires.js';
 import { temporaryDirectory } from '../../support/scratch-directory.js';
@@ -61,6 +62,27 @@ t.test(
     t.match(await daemon.get('/readyz'), { status: 503, body: { reasons: [/shrank from/] } });
   },
 );
+
+t.test('a backing that shrank: holders are still told that their lease is recalled', async (t) => {
+  const backing = join(temporaryDirectory(t), 'pmem0.img');
+  const daemon = await openDaemon(t, { backing, size: '64M', init: true });
+  await daemon.put(`${P1}/files/a`, 'hello');
+  const lease = { partition: 'pmem0p1', path: 'a', offset: 0, length: 4096, access: 'read' };
+  const granted = await daemon.post('/v1/leases', { ...lease, ttl_ms: 60_000 });
+  const url = `/v1/leases/${granted.body.id}`;
+  const truncate = daemon.post(`${P1}/truncate`, { path: 'a', size: 0 });
+  await until(
+    () => daemon.get(url),
+    ({ body }) => body.recalls.length === 1,
+  );
+  truncateSync(backing, statSync(backing).size - 4096);
+  t.match(await daemon.post(`${url}/renew`), {
+    status: 200,
+    body: { recalls: [{ ranges: [{ offset: 0, length: 4096 }] }] },
+  });
+  t.equal((await daemon.remove(url)).status, 204);
+  t.match(await truncate, { status: 500, body: { code: 'EIO' } });
+});
 
 t.test('a sparse backing on a full disk: changes are ENOSPC until there is room', async (t) => {
   if (!requires(t, { commands: ['mount'], root: true })) return;
