@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 
+import { allPages } from '../client/all-pages.js';
+import type { Listing, PageAnswer } from '../client/all-pages.js';
 import { ClientError } from '../client/client-error.js';
 import { Connection } from '../client/connection.js';
 import type { Call } from '../client/connection.js';
@@ -54,6 +56,13 @@ export class Client {
    */
   async json<Answer>(call: Call): Promise<Answer> {
     return jsonOf<Answer>(await this.stream(call), this.url);
+  }
+
+  /** All that a listing has, page after page. @throws RefusedError, UnreachableError */
+  async list<Item>(listing: Listing<string>): Promise<Item[]> {
+    const get = (path: string): Promise<PageAnswer<string, Item>> =>
+      this.json<PageAnswer<string, Item>>({ method: 'GET', path });
+    return allPages(get, listing);
   }
 
   /** Calls where the answer has no body. @throws RefusedError, UnreachableError */

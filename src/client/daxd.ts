@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 
 import { systemClock } from '../lib/clock.js';
 import { randomU32 } from '../lib/random.js';
+import { allPages } from './all-pages.js';
+import type { PageAnswer } from './all-pages.js';
 import { ClientError } from './client-error.js';
 import { Connection } from './connection.js';
 import type { ConnectionOptions } from './connection.js';
@@ -35,6 +37,8 @@ export interface LeaseRequest {
   /** How long to wait for changes that are pending there, up to ten minutes; not at all by default. */
   readonly waitMs?: number | undefined;
 }
+
+type OperationPage = PageAnswer<'operations', OperationView>;
 
 const TTL_MS = 30_000;
 
@@ -132,13 +136,11 @@ export class Daxd {
 
   /** Events were missed: looks at what waits now. */
   async #resync(): Promise<void> {
+    const get = async (path: string): Promise<OperationPage> =>
+      (await this.#connection.call<OperationPage>({ method: 'GET', path })) ?? { operations: [] };
     let operations: readonly OperationView[] = [];
     try {
-      const answer = await this.#connection.call<{ readonly operations: OperationView[] }>({
-        method: 'GET',
-        path: '/v1/operations',
-      });
-      operations = answer?.operations ?? [];
+      operations = await allPages(get, { path: '/v1/operations', name: 'operations' });
     } catch (error) {
       // Gone again: when it is back there is a resync again. The leases are renewed meanwhile.
       if (!(error instanceof ClientError)) throw error;

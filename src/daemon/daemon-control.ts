@@ -163,8 +163,8 @@ export class DaemonControl implements Control {
     };
   }
 
-  operations(): Operation[] {
-    return this.#options.operations.list();
+  operations(cursor: string): Iterable<Operation> {
+    return this.#options.operations.after(cursor);
   }
 
   holdersOf(operation: string): readonly string[] {
@@ -183,8 +183,8 @@ export class DaemonControl implements Control {
     return this.#options.kept.keptChange(asked);
   }
 
-  quarantine(): QuarantineEntry[] {
-    return quarantineEntries(this.leases);
+  quarantine(cursor: string | undefined): Iterable<QuarantineEntry> {
+    return quarantineEntries(this.leases, cursor);
   }
 
   async attest(id: string, reason: string): Promise<void> {
@@ -199,9 +199,11 @@ export class DaemonControl implements Control {
     const missing = this.#options.mounts.missing.map(
       ({ partition, detail }) => `${partition} is not mounted: ${detail}`,
     );
-    const foreign = this.leases.quarantined.filter((one) => one.quarantined?.cause === 'foreign');
-    const held =
-      foreign.length === 0 ? [] : [`the media were changed under ${foreign.length} leases`];
+    let foreign = 0;
+    for (const { quarantined } of this.leases.quarantined) {
+      if (quarantined?.cause === 'foreign') foreign++;
+    }
+    const held = foreign === 0 ? [] : [`the media were changed under ${foreign} leases`];
     const shrunk = reasonAgainst(() => {
       this.#options.backing.checkSize();
     });

@@ -153,11 +153,12 @@ export class Operations implements ChangeWatcher {
     await Promise.all(this.#works);
   }
 
-  /** What waits now, in the order in which it came. */
-  list(): Operation[] {
-    return [...this.#pending.values()]
-      .filter(({ change }) => isWaiting(change))
-      .map((tracked) => this.#show(tracked));
+  /** What waits, in the order in which it came, from the first after `cursor`. */
+  *after(cursor: string): Generator<Operation> {
+    const waiting = [...this.#pending.values()]
+      .filter(({ change }) => isWaiting(change) && change.id > cursor)
+      .toSorted((a, b) => (a.change.id < b.change.id ? -1 : 1));
+    for (const tracked of waiting) yield this.#show(tracked);
   }
 
   /** Ids of the leases that a change waits for, as far as they are named; none once it is over. */

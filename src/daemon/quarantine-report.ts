@@ -1,13 +1,32 @@
+import { unknownCursor } from '../http/page.js';
 import type { QuarantineEntry } from '../http/schemas/quarantine.js';
+import type { UnknownPlace } from '../lease/lease-quarantine.js';
+import type { Lease } from '../lease/lease.js';
 import type { Leases } from '../lease/leases.js';
+import { isSortableId } from '../lib/sortable-id.js';
 import { PAGE_SIZE } from '../lib/units.js';
 
 /** Names what no lease speaks for. */
 const UNKNOWN_ID = /^unknown:([^:]+):(\d+)$/;
 
-/** The quarantine as `GET /v1/quarantine` shows it. */
-export function quarantineEntries(leases: Leases): QuarantineEntry[] {
-  const known = leases.quarantined.map(({ id, terms, pages, quarantined }) => ({
+/**
+ * The quarantine as `GET /v1/quarantine` shows it, ascending by id, from the first after `cursor`.
+ *
+ * @throws DaxdError EINVAL for a cursor that names none, once it is run.
+ */
+export function* quarantineEntries(leases: Leases, cursor?: string): Generator<QuarantineEntry> {
+  if (cursor !== undefined && !isSortableId(cursor) && !UNKNOWN_ID.test(cursor)) {
+    throw unknownCursor(cursor);
+  }
+  const unknown = leases.quarantine.unknown.map((place) => ({ id: unknownId(place), place }));
+  const rest = [...leases.quarantined, ...unknown]
+    .filter(({ id }) => id > (cursor ?? ''))
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  for (const one of rest) yield 'place' in one ? shownPlace(one.place) : shownLease(one);
+}
+
+function shownLease({ id, terms, pages, quarantined }: Lease): QuarantineEntry {
+  return {
     id,
     partition: terms.partition,
     reason: quarantined?.reason ?? '',
@@ -15,14 +34,20 @@ export function quarantineEntries(leases: Leases): QuarantineEntry[] {
     ...(terms.path !== undefined && { path: terms.path }),
     ...(terms.client !== undefined && { client: terms.client }),
     bytes: pages * PAGE_SIZE,
-  }));
-  const unknown = leases.quarantine.unknown.map(({ partition, offset, length }) => ({
-    id: `unknown:${partition}:${offset}`,
-    partition,
+  };
+}
+
+function shownPlace(place: UnknownPlace): QuarantineEntry {
+  return {
+    id: unknownId(place),
+    partition: place.partition,
     reason: 'unknown: no lease is known that it was for',
-    bytes: length,
-  }));
-  return [...known, ...unknown];
+    bytes: place.length,
+  };
+}
+
+function unknownId({ partition, offset }: UnknownPlace): string {
+  return `unknown:${partition}:${offset}`;
 }
 
 /**

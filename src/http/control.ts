@@ -130,7 +130,8 @@ export interface Control {
   unmount(name: string): Promise<Partition>;
   /** @throws DaxdError ENODEV when it is not mounted; ENOENT. */
   files(name: string): MountedFiles;
-  operations(): Operation[];
+  /** What waits, ascending by id, from the first after `cursor`. */
+  operations(cursor: string): Iterable<Operation>;
   /** Ids of the leases that a change waits for, as far as they are named. */
   holdersOf(operation: string): readonly string[];
   /**
@@ -147,7 +148,8 @@ export interface Control {
   cancelOperation(id: string, signal: AbortSignal): Promise<Operation>;
   /** What a change needs to go on without its client. @throws DaxdError ENODEV, ENOENT. */
   keptChange(asked: AskedOperation): KeptChange;
-  quarantine(): QuarantineEntry[];
+  /** Ascending by id, from the first after `cursor`. @throws DaxdError EINVAL for one that is no id. */
+  quarantine(cursor: string | undefined): Iterable<QuarantineEntry>;
   /** @throws DaxdError ENOENT for what is not in quarantine. */
   attest(id: string, reason: string): Promise<void>;
   /** Whether calls would be served, and why not. */

@@ -4,7 +4,7 @@ import { isUtf8 } from 'node:buffer';
 import { DaxdError } from '../lib/errno.js';
 import type { ErrorCode } from '../lib/errno.js';
 import type { FileSystem } from './control.js';
-import { unknownCursor } from './cursor.js';
+import { unknownCursor } from './page.js';
 
 /** Entries that one piece of a streamed listing holds. */
 const ENTRIES_A_PIECE = 256;

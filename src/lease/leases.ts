@@ -153,8 +153,8 @@ export class Leases {
   }
 
   /** The leases in quarantine. */
-  get quarantined(): readonly Lease[] {
-    return [...this.#held.quarantined];
+  get quarantined(): ReadonlySet<Lease> {
+    return this.#held.quarantined;
   }
 
   /** How many leases stand on a partition, on its files or on its raw bytes. */

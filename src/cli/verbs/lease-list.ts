@@ -13,22 +13,12 @@ import { LEASE_HEADING, leaseRow } from './lease-table.js';
  * @throws RefusedError ENOENT where there are none, and no such partition or file.
  */
 export async function listLeases({ client, terminal, options }: VerbContext): Promise<void> {
-  const leases: LeaseView[] = [];
-  let cursor: string | undefined;
-  do {
-    const query = new URLSearchParams();
-    for (const name of ['partition', 'path', 'state']) {
-      const value = textOption(options, name);
-      if (value !== undefined) query.set(name, value);
-    }
-    if (cursor !== undefined) query.set('cursor', cursor);
-    const page = await client.json<{
-      readonly leases: readonly LeaseView[];
-      readonly next_cursor?: string;
-    }>({ method: 'GET', path: `/v1/leases?${query.toString()}` });
-    leases.push(...page.leases);
-    cursor = page.next_cursor;
-  } while (cursor !== undefined);
+  const query = new URLSearchParams();
+  for (const name of ['partition', 'path', 'state']) {
+    const value = textOption(options, name);
+    if (value !== undefined) query.set(name, value);
+  }
+  const leases = await client.list<LeaseView>({ path: '/v1/leases', name: 'leases', query });
   if (leases.length === 0) {
     await refuseUnknown(client, textOption(options, 'partition'), textOption(options, 'path'));
   }

@@ -15,10 +15,7 @@ export function addOperationVerbs(program: Command, verb: VerbRunner): void {
 
   verb(operations.command('list').description('what waits, and for which leases')).action(
     async ({ client, terminal }) => {
-      const { operations: found } = await client.json<{ readonly operations: Operation[] }>({
-        method: 'GET',
-        path: operationPath(),
-      });
+      const found = await client.list<Operation>({ path: '/v1/operations', name: 'operations' });
       await terminal.table(
         found,
         HEADING,
@@ -54,7 +51,7 @@ export function addOperationVerbs(program: Command, verb: VerbRunner): void {
 }
 
 function operationPath(id = ''): string {
-  return id === '' ? '/v1/operations' : `/v1/operations/${encodeURIComponent(id)}`;
+  return `/v1/operations/${encodeURIComponent(id)}`;
 }
 
 function row(operation: Operation): Cell[] {

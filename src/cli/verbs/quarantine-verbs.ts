@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 
-import type { QuarantineList } from '../../http/schemas/quarantine.js';
+import type { QuarantineEntry } from '../../http/schemas/quarantine.js';
 import type { VerbRunner } from '../verb.js';
 
 /** `quarantine list` and `quarantine attest`. */
@@ -10,8 +10,10 @@ export function addQuarantineVerbs(program: Command, verb: VerbRunner): void {
     .description('pages that left their file while they were lent');
   verb(quarantine.command('list').description('whose they are, and why')).action(
     async ({ client, terminal }) => {
-      const path = '/v1/quarantine';
-      const { quarantine: found } = await client.json<QuarantineList>({ method: 'GET', path });
+      const found = await client.list<QuarantineEntry>({
+        path: '/v1/quarantine',
+        name: 'quarantine',
+      });
       await terminal.table(
         found,
         ['ID', 'PARTITION', 'PATH', 'CLIENT', 'BYTES', 'REASON'],

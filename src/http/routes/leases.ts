@@ -9,7 +9,7 @@ import type { Callers } from '../callers.js';
 import type { Control } from '../control.js';
 import type { LeaseConnections } from '../lease-connections.js';
 import type { EventStreams } from '../event-streams.js';
-import { unknownCursor } from '../cursor.js';
+import { unknownCursor } from '../page.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import { pathFromText } from '../file-path.js';
 import { idempotencyKeyOf, refuseEnded } from '../idempotency-key.js';

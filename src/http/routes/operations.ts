@@ -3,7 +3,10 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import type { Control } from '../control.js';
 import { abortOnDisconnect } from '../disconnect.js';
 import type { EventStreams } from '../event-streams.js';
+import { isSortableId } from '../../lib/sortable-id.js';
+import { pageOf, unknownCursor } from '../page.js';
 import { Operation, OperationList, OperationParams, OperationQuery } from '../schemas/operation.js';
+import { PageQuery } from '../schemas/values.js';
 import { Problem } from '../schemas/problem.js';
 
 const params = OperationParams;
@@ -24,9 +27,23 @@ export const operationRoutes: FastifyPluginCallbackTypebox<OperationRoutesOption
   app.get(
     '/v1/operations',
     {
-      schema: { operationId: 'listOperations', response: { 200: OperationList, default: Problem } },
+      schema: {
+        operationId: 'listOperations',
+        querystring: PageQuery,
+        response: { 200: OperationList, default: Problem },
+      },
     },
-    () => ({ operations: control.operations(), events_cursor: events.cursor }),
+    (request) => {
+      const { cursor, limit } = request.query;
+      if (cursor !== undefined && !isSortableId(cursor)) throw unknownCursor(cursor);
+      const waiting = control.operations(cursor ?? '');
+      const { items, nextCursor } = pageOf(waiting, limit, holdersNamed);
+      return {
+        operations: [...items],
+        ...(nextCursor !== undefined && { next_cursor: nextCursor }),
+        events_cursor: events.cursor,
+      };
+    },
   );
 
   app.get(
@@ -59,3 +76,7 @@ export const operationRoutes: FastifyPluginCallbackTypebox<OperationRoutesOption
   );
   done();
 };
+
+function holdersNamed({ blocked_by: holders }: Operation): number {
+  return holders.length;
+}

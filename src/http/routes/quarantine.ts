@@ -1,6 +1,8 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox';
 
 import type { Control } from '../control.js';
+import { pageOf } from '../page.js';
+import { PageQuery } from '../schemas/values.js';
 import { Problem } from '../schemas/problem.js';
 import { Attest, Attested, QuarantineList, QuarantineParams } from '../schemas/quarantine.js';
 
@@ -15,10 +17,18 @@ export const quarantineRoutes: FastifyPluginCallbackTypebox<{ readonly control: 
     {
       schema: {
         operationId: 'listQuarantine',
+        querystring: PageQuery,
         response: { 200: QuarantineList, default: Problem },
       },
     },
-    () => ({ quarantine: control.quarantine() }),
+    (request) => {
+      const { cursor, limit } = request.query;
+      const { items, nextCursor } = pageOf(control.quarantine(cursor), limit);
+      return {
+        quarantine: [...items],
+        ...(nextCursor !== undefined && { next_cursor: nextCursor }),
+      };
+    },
   );
 
   app.post(

@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import type { Static } from 'typebox';
 
-import { Cursor, FilePath, PageLimit, count, strict } from './values.js';
+import { FilePath, PageQuery, count, strict } from './values.js';
 
 const FileType = Type.String({
   description: 'file, directory, symlink, char, block, fifo or socket',
@@ -117,10 +117,7 @@ export const DirectoryListing = Type.Object({
 export type DirectoryListing = Static<typeof DirectoryListing>;
 
 /** Query of `GET .../files/{path}`; both matter to directories alone. */
-export const ListingQuery = strict({
-  limit: Type.Optional(PageLimit),
-  cursor: Type.Optional(Cursor),
-});
+export const ListingQuery = PageQuery;
 
 /** Query of `PUT .../files/{path}`. */
 export const WriteQuery = strict({

@@ -46,9 +46,10 @@ export const Operation = Type.Object({
 /** A change that waits, or waited, for pinned pages. */
 export type Operation = Static<typeof Operation>;
 
-/** `GET /v1/operations` */
+/** `GET /v1/operations`: a page, ascending by id */
 export const OperationList = Type.Object({
   operations: Type.Array(Operation),
+  next_cursor: Type.Optional(Type.String()),
   events_cursor: EventsCursor,
 });
 

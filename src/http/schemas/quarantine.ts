@@ -17,10 +17,13 @@ const QuarantineEntry = Type.Object({
 /** Pages that left their file while they were lent. */
 export type QuarantineEntry = Static<typeof QuarantineEntry>;
 
-/** `GET /v1/quarantine` */
-export const QuarantineList = Type.Object({ quarantine: Type.Array(QuarantineEntry) });
+/** `GET /v1/quarantine`: a page, ascending by id */
+export const QuarantineList = Type.Object({
+  quarantine: Type.Array(QuarantineEntry),
+  next_cursor: Type.Optional(Type.String()),
+});
 
-/** `GET /v1/quarantine` */
+/** `GET /v1/quarantine`: a page, ascending by id */
 export type QuarantineList = Static<typeof QuarantineList>;
 
 /** The entry in a path such as /v1/quarantine/01J.../attest */

@@ -35,7 +35,13 @@ export const Cursor = Type.String({
 });
 
 /** How many items a page has at most. */
-export const PageLimit = Type.Integer({ minimum: 1, maximum: PAGE_ITEMS_MAX });
+const PageLimit = Type.Integer({ minimum: 1, maximum: PAGE_ITEMS_MAX });
+
+/** Query of a listing: which page of it. */
+export const PageQuery = strict({
+  cursor: Type.Optional(Cursor),
+  limit: Type.Optional(PageLimit),
+});
 
 /** The partition in a path such as /v1/partitions/pmem0p1. */
 export const PartitionParams = Type.Object({ partition: Type.String({ maxLength: 64 }) });

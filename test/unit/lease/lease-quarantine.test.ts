@@ -30,7 +30,7 @@ t.test('verify: a file in other pages puts its leases into quarantine, for good'
     quarantined: /bytes from 12288 of inode 11 lie elsewhere now/,
   });
   t.equal(set.pinnedPages(), 4, 'its old pages stay pinned');
-  t.equal(set.leases.quarantined.length, 1);
+  t.equal(set.leases.quarantined.size, 1);
   t.throws(() => set.leases.renew(moved.id), refusal('lease-revoked'));
 
   const back = await start();
@@ -107,7 +107,7 @@ t.test(
     t.match(lease.view(), { state: 'quarantined', quarantined: /truncate 01OP/, pages: 3 });
     t.equal(other.state, 'active', 'its pages did not move');
     t.match(JSON.parse(disk.records.get(lease.id) ?? ''), { quarantined: { cause: 'deferred' } });
-    t.strictSame(leases.quarantined, [lease]);
+    t.strictSame([...leases.quarantined], [lease]);
     await leases.release(lease.id);
     t.strictSame(fs.kept, [], 'freed');
     t.notOk(disk.records.has(lease.id));
