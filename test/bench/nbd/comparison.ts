@@ -1,5 +1,6 @@
 import type { Cell } from './cells.js';
 import type { Sample, Series } from './rounds.js';
+import { FLOOR } from './floor.js';
 import { OURS } from './servers.js';
 import { median, medianInterval, type Interval } from './statistics.js';
 
@@ -16,6 +17,8 @@ export interface Comparison {
   readonly interval: Interval;
   /** The ratio, or 1 where the interval includes 1. */
   readonly counted: number;
+  /** Likewise of the floor, where it was measured: about the highest ratio that there is. */
+  readonly floorRatio: number | undefined;
   readonly thriftiestPeer: string;
   /** Our CPU time for one `work` by that of the thriftiest peer. */
   readonly cpuRatio: number;
@@ -32,7 +35,7 @@ export function compare(cell: Cell, series: readonly Series[]): Comparison {
   const cpu = new Map(own.map(({ server, samples }) => [server, cpuPerWork(samples)]));
   const bestPeer = peerWith(rates, Math.max);
   const thriftiestPeer = peerWith(cpu, Math.min);
-  const ratios = ratiosByRound(own, bestPeer);
+  const ratios = ratiosByRound(own, OURS, bestPeer);
   const ratio = median(ratios);
   const interval = medianInterval(ratios);
   const even = interval.low <= 1 && interval.high >= 1;
@@ -45,6 +48,7 @@ export function compare(cell: Cell, series: readonly Series[]): Comparison {
     interval,
     thriftiestPeer,
     counted: even ? 1 : ratio,
+    floorRatio: rates.has(FLOOR) ? median(ratiosByRound(own, FLOOR, bestPeer)) : undefined,
     cpuRatio: of(cpu, OURS) / of(cpu, thriftiestPeer),
   };
 }
@@ -66,14 +70,14 @@ function cpuPerWork(samples: readonly Sample[]): number {
 }
 
 function peerWith(values: ReadonlyMap<string, number>, choose: typeof Math.max): string {
-  const peers = [...values].filter(([server]) => server !== OURS);
+  const peers = [...values].filter(([server]) => server !== OURS && server !== FLOOR);
   const chosen = choose(...peers.map(([, value]) => value));
   return peers.find(([, value]) => value === chosen)?.[0] ?? '';
 }
 
-function ratiosByRound(series: readonly Series[], peer: string): number[] {
+function ratiosByRound(series: readonly Series[], one: string, peer: string): number[] {
   const samplesOf = (server: string): readonly Sample[] =>
-    series.find((one) => one.server === server)?.samples ?? [];
+    series.find((own) => own.server === server)?.samples ?? [];
   const theirs = samplesOf(peer);
-  return samplesOf(OURS).map(({ rate }, round) => rate / (theirs[round]?.rate ?? Number.NaN));
+  return samplesOf(one).map(({ rate }, round) => rate / (theirs[round]?.rate ?? Number.NaN));
 }

@@ -1,4 +1,5 @@
 import { of, type Comparison } from './comparison.js';
+import { FLOOR } from './floor.js';
 import { OURS } from './servers.js';
 import { median } from './statistics.js';
 
@@ -15,7 +16,8 @@ export interface Run {
 
 /** The report as docs/benchmarks.md has it. */
 export function report(run: Run, comparisons: readonly Comparison[]): string {
-  const servers = [...(comparisons[0]?.rates.keys() ?? [])];
+  const servers = [...(comparisons[0]?.rates.keys() ?? [])].filter((name) => name !== FLOOR);
+  const hasFloor = comparisons.every(({ floorRatio }) => floorRatio !== undefined);
   const coverage = comparisons[0]?.interval.coverage ?? 0;
   return `# Benchmarks of the NBD server
 
@@ -36,18 +38,19 @@ to the best peer: the one with the highest median. In brackets the interval that
 ${(coverage * 100).toFixed(1)} %, by order statistics. A cell whose interval includes 1 counts as 1.
 
 ${table(
-  ['cell', ...servers, 'best peer', 'ratio', 'counts as'],
-  comparisons.map(({ cell, rates, bestPeer, ratio, interval, counted }) => [
+  ['cell', ...servers, 'best peer', 'ratio', 'counts as', ...(hasFloor ? ['floor'] : [])],
+  comparisons.map(({ cell, rates, bestPeer, ratio, interval, counted, floorRatio }) => [
     `${cell.name}, ${cell.unit}`,
     ...servers.map((server) => whole(of(rates, server))),
     bestPeer,
     `${two(ratio)} [${two(interval.low)}, ${two(interval.high)}]`,
     two(counted),
+    ...(floorRatio === undefined ? [] : [two(floorRatio)]),
   ]),
 )}
 
 ${summary(comparisons)}
-
+${hasFloor ? floorText(comparisons) : ''}
 ## Processor time
 
 Seconds of the server's process, user and system together, for 100,000 operations or for 1 GiB. The ratio is that
@@ -71,6 +74,18 @@ function summary(comparisons: readonly Comparison[]): string {
   return `- Cells behind the best peer: ${namesOf(behind)}
 - The median cell counts as ${two(median(comparisons.map(({ counted }) => counted)))}
 - Cells that cost ${OURS} more processor time than the thriftiest peer: ${namesOf(costly)}`;
+}
+
+/** What stands below the table where there is a floor in it. */
+function floorText(comparisons: readonly Comparison[]): string {
+  const ratios = comparisons.map(({ counted, floorRatio = 0 }) => Math.max(counted, floorRatio));
+  return `- The median cell of a server that had the higher of both ratios in each, ${OURS}'s and the floor's: ${two(median(ratios))}
+
+The floor is the ratio of a server to the same peer that does nothing but the protocol
+([floor.c](../test/bench/nbd/floor.c)): one buffer in the processor's cache is what it reads and where it writes,
+without a check, and nothing is kept. What is left of the time is the client's and the sockets'. Large reads of
+${OURS} are not copied at all, and can stand above it.
+`;
 }
 
 function namesOf(comparisons: readonly Comparison[]): string {

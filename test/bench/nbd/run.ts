@@ -13,6 +13,7 @@ import { CELLS, writeSource } from './cells.js';
 import { outputOf } from './child.js';
 import { compare } from './comparison.js';
 import { DEFAULTS, parseOptions, type Options } from './options.js';
+import { buildFloor, hasCompiler } from './floor.js';
 import { report } from './report.js';
 import { runRounds, warmUp, type Series } from './rounds.js';
 import { SERVERS, Server } from './servers.js';
@@ -50,9 +51,11 @@ async function measure({ rounds, seconds, cells, seed }: Options): Promise<Serie
   const directory = mkdtempSync('/dev/shm/daxd-bench-nbd-');
   const servers: Server[] = [];
   try {
+    const kinds = hasCompiler() ? [...SERVERS, await buildFloor(directory)] : SERVERS;
+    if (kinds === SERVERS) console.log('there is no cc: the floor is left out');
     const source = join(directory, 'source.img');
     writeSource(source);
-    for (const kind of SERVERS) servers.push(await Server.start(kind, source, directory));
+    for (const kind of kinds) servers.push(await Server.start(kind, source, directory));
     for (const server of servers) await warmUp(server, source);
     const random = new SeededRandom(seed);
     return await runRounds({ cells, servers, source, rounds, seconds, random });
