@@ -12,6 +12,7 @@ import type { Partition as PartitionBody } from '../http/schemas/partition.js';
 import type { QuarantineEntry } from '../http/schemas/quarantine.js';
 import type { Logger } from '../lib/logger.js';
 import type { Leases } from '../lease/leases.js';
+import { counted } from '../lib/counted.js';
 import { DaxdError } from '../lib/errno.js';
 import { UsageRef } from '../lib/usage-ref.js';
 import type { Backing } from '../media/backing.js';
@@ -203,7 +204,7 @@ export class DaemonControl implements Control {
     for (const { quarantined } of this.leases.quarantined) {
       if (quarantined?.cause === 'foreign') foreign++;
     }
-    const held = foreign === 0 ? [] : [`the media were changed under ${foreign} leases`];
+    const held = foreign === 0 ? [] : [`the media were changed under ${counted(foreign, 'lease')}`];
     const shrunk = reasonAgainst(() => {
       this.#options.backing.checkSize();
     });
@@ -223,7 +224,7 @@ export class DaemonControl implements Control {
     if (held > 0) {
       throw new DaxdError(
         'EBUSY',
-        `${name} has ${held} leases: release them first (GET /v1/leases?partition=${name})`,
+        `${name} has ${counted(held, 'lease')}: end what is leased first (GET /v1/leases?partition=${name})`,
       );
     }
     const unknown = this.leases.quarantine.unknown.filter(({ partition }) => partition === name);

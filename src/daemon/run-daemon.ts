@@ -1,6 +1,7 @@
 import type { ServeConfig } from '../config/load.js';
 import type { LeaseView } from '../lease/lease.js';
 import { systemClock } from '../lib/clock.js';
+import { counted } from '../lib/counted.js';
 import { Daemon } from './daemon.js';
 import type { DaemonOptions } from './parts.js';
 import { openLog } from './log.js';
@@ -60,7 +61,7 @@ async function openDaemon(options: DaemonOptions & { readonly log: DaemonLog }):
 function heldLine({ id, partition, path, pages, client, pid }: LeaseView): string {
   const place = path === undefined ? partition : `${partition} ${path}`;
   const holder = [client, pid === undefined ? undefined : `pid ${pid}`].filter(Boolean).join(', ');
-  return `still held: ${place}, ${pages} pages, lease ${id}, holder ${holder === '' ? 'not named' : holder}`;
+  return `still held: ${place}, ${counted(pages, 'page')}, lease ${id}, holder ${holder === '' ? 'not named' : holder}`;
 }
 
 /**

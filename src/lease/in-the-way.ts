@@ -1,3 +1,4 @@
+import { counted } from '../lib/counted.js';
 import { DaxdError } from '../lib/errno.js';
 import { coalesce, pagesAround, subtract } from './byte-ranges.js';
 import type { ByteRange } from '../lib/byte-range.js';
@@ -103,6 +104,6 @@ export function reserveRoomFor(
   if (keptBytes + bytes <= capBytes) return quarantine.reserve(change.id, bytes);
   throw new DaxdError(
     'quarantine-full',
-    `${bytes} bytes of ${leases.length} leases would be quarantined beside ${keptBytes}, ${capBytes} may be: no lease is taken, and the file is unchanged; release quarantined ranges, or wait for the pages`,
+    `${bytes} bytes of ${counted(leases.length, 'lease')} would be quarantined beside ${keptBytes}, ${capBytes} may be: no lease is taken, and the file is unchanged; release quarantined ranges, or wait for the pages`,
   );
 }

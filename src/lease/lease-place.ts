@@ -1,3 +1,4 @@
+import { counted } from '../lib/counted.js';
 import { DaxdError } from '../lib/errno.js';
 import { PAGE_SIZE, roundUp } from '../lib/units.js';
 import { pagesAround } from './byte-ranges.js';
@@ -203,6 +204,6 @@ export function refuseBesideFiles(
   if (leases === 0) return;
   throw new DaxdError(
     'EBUSY',
-    `${partition} has ${leases} leases of files: mount it, or end them, before its raw bytes are leased`,
+    `${partition} has ${counted(leases, 'lease')} of files: mount it, or end what is leased, before its raw bytes are leased`,
   );
 }

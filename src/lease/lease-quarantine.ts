@@ -1,4 +1,5 @@
 import { Buckets } from '../lib/buckets.js';
+import { counted } from '../lib/counted.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { Memremap } from '../mm/memremap.js';
@@ -148,7 +149,7 @@ export class LeaseQuarantine {
     const leases = this.#refusing.get(partition)?.leases ?? new Set();
     const [first] = leases;
     if (first === undefined) return undefined;
-    return `${leases.size} leases pin pages that left their files, lease ${first.id} the first: ${first.quarantined?.reason}`;
+    return `pages that left their files are pinned by ${counted(leases.size, 'lease')}, ${first.id} the first: ${first.quarantined?.reason}`;
   }
 
   /**

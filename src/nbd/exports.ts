@@ -2,6 +2,7 @@ import type { Claim } from '../block/claims.js';
 import type { Gendisk } from '../block/gendisk.js';
 import type { Partition } from '../block/partition.js';
 import { assert } from '../lib/assert.js';
+import { counted } from '../lib/counted.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
 import type { BackingRange } from '../media/backing-range.js';
@@ -128,10 +129,10 @@ export class Exports {
   }
 
   /** Gives back what one connection had open, and takes over what it counted. */
-  close(name: string, counted: NbdCounters): void {
+  close(name: string, counters: NbdCounters): void {
     const opened = this.#open.get(name);
     assert(opened !== undefined, 'an export is closed once for each time it was opened');
-    this.#counters.get(name)?.absorb(counted);
+    this.#counters.get(name)?.absorb(counters);
     opened.clients--;
     if (opened.clients > 0) return;
     this.#open.delete(name);
@@ -193,7 +194,7 @@ export class Exports {
   #leasesOn(name: string): string | undefined {
     const count = this.#options.fileLeases(name);
     if (count === 0) return undefined;
-    return `${count} leases of files of ${name} (GET /v1/leases?partition=${name})`;
+    return `${counted(count, 'lease')} of files of ${name} (GET /v1/leases?partition=${name})`;
   }
 
   /** Of the first partition that has some. */

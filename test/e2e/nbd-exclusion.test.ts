@@ -77,7 +77,7 @@ t.test('a partition with leases of files is no export once it is not mounted', a
   for (const name of ['pmem0p1', 'pmem0']) {
     const [type, text] = await refusal(t, daxd, name);
     t.equal(type, OptionReplyType.ErrPolicy, name);
-    t.match(text, /in use by 1 leases of files of pmem0p1 .*partition=pmem0p1/);
+    t.match(text, /in use by 1 lease of files of pmem0p1 .*partition=pmem0p1/);
   }
   t.equal((await curl('-X', 'DELETE', `${daxd.url}/v1/leases/${lease.json.id}`)).status, 204);
   t.strictSame(await names(t, daxd), ['pmem0', 'pmem0p1']);

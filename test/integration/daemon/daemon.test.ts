@@ -320,7 +320,7 @@ t.test('leases of files keep raw ones off, though nothing is mounted', async (t)
   const { post, remove } = await openDaemon(t, { backing, mount: 'none' });
   for (const access of ['read', 'write']) {
     const refused = await post('/v1/leases', { ...lease, access });
-    t.match(refused, { status: 409, body: { code: 'EBUSY', detail: /has 1 leases of files/ } });
+    t.match(refused, { status: 409, body: { code: 'EBUSY', detail: /has 1 lease of files/ } });
   }
   t.equal((await remove(`/v1/leases/${file.body.id}`)).status, 204);
   t.equal((await post('/v1/leases', { ...lease, access: 'write' })).status, 201);

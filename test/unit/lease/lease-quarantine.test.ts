@@ -22,7 +22,7 @@ t.test('verify: a file in other pages puts its leases into quarantine, for good'
   t.equal(intact.leases.get(moved.id).state, 'reclaimable');
 
   const set = await start('boot-1', 'www-ww');
-  t.match(await verify(set), /1 leases pin pages that left their files/);
+  t.match(await verify(set), /pages that left their files are pinned by 1 lease, /);
   t.equal(set.leases.get(same.id).state, 'reclaimable');
   t.match(set.leases.get(moved.id).view(), {
     state: 'quarantined',
@@ -62,11 +62,11 @@ t.test('verify: a filesystem that may change again goes on where its mount stopp
     t.equal(leases.quarantine.refusal('pmem0p1'), undefined);
     pinnedThen.push(pinnedPages());
   };
-  t.match(await verify(set, onAllowed), /^2 leases pin pages/);
+  t.match(await verify(set, onAllowed), /pinned by 2 leases, /);
   await leases.release(deferred.id);
   t.equal(fs.kept.length, 1, 'its filesystem does not change yet');
   await leases.release(foreign[0]?.id ?? '');
-  t.match(leases.quarantine.refusal('pmem0p1'), /^1 leases pin pages/);
+  t.match(leases.quarantine.refusal('pmem0p1'), /pinned by 1 lease, /);
   t.strictSame(pinnedThen, []);
   await leases.release(foreign[1]?.id ?? '');
   t.strictSame(pinnedThen, [0], 'told once, when nothing is pinned any more');
@@ -83,7 +83,7 @@ t.test('verify: what is left of a lease that a crash and somebody else changed',
   // The store did not hear of the move of one page, and a kernel moved another one.
   const set = await start('boot-1', 'www-ww');
   set.fs.moveAway('file', 0);
-  t.match(await verify(set), /^1 leases pin pages/);
+  t.match(await verify(set), /pinned by 1 lease, /);
   t.strictSame(set.leases.quarantine.unknown, []);
   await set.leases.release(lease.id);
   t.match(set.leases.quarantine.unknown, [{ length: P }], 'nobody speaks for it any more');
