@@ -17,6 +17,7 @@ import {
   verifyNode,
 } from './extent-node.js';
 import type { NodePlace } from './extent-node.js';
+import { clipExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { FILE_BLOCKS_MAX } from './layout.js';
@@ -78,6 +79,11 @@ export function mapExtents(tree: ExtentTree, span: MapSpan = WHOLE_FILE): Extent
   const found: FoundExtents = { extents: [], blocks: 0 };
   collect(tree, readRoot(tree), span, found);
   return found.extents;
+}
+
+/** As {@link mapExtents}; what reaches out of the span is cut to it. */
+export function extentsWithin(tree: ExtentTree, span: BlockSpan): Extent[] {
+  return clipExtents(mapExtents(tree, span), span);
 }
 
 /**

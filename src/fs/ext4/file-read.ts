@@ -1,6 +1,5 @@
 import { blocksAround } from './byte-span.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents } from './extent.js';
+import { extentsWithin, mapExtents, treeOf } from './extent-tree.js';
 import type { Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -106,7 +105,7 @@ function readData(volume: Volume, from: number, target: Uint8Array): void {
 export function fileExtents(volume: Volume, inode: Inode, from = 0, to = Infinity): FileExtent[] {
   if (!inode.hasBlocks) return [];
   const span = blocksAround({ from, to });
-  return clipExtents(mapExtents(treeOf(volume, volume, inode), span), span).map(toFileExtent);
+  return extentsWithin(treeOf(volume, volume, inode), span).map(toFileExtent);
 }
 
 /** An extent in bytes. */

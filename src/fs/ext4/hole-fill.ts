@@ -2,7 +2,7 @@ import { assertAvailable, reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { spliceExtents, treeBlocksFor } from './extent-splice.js';
 import { damagedTree } from './extent-node.js';
-import { goalOf, lastExtents, mapExtents, treeOf } from './extent-tree.js';
+import { extentsWithin, goalOf, lastExtents, mapExtents, treeOf } from './extent-tree.js';
 import {
   clipExtents,
   convertExtents,
@@ -124,7 +124,7 @@ export class HoleFill {
   name(txn: Transaction, inode: Inode): void {
     const { span, mapped, filled } = this.#content;
     if (filled === undefined) return;
-    const now = clipExtents(mapExtents(treeOf(txn, this.#volume, inode), span), span);
+    const now = extentsWithin(treeOf(txn, this.#volume, inode), span);
     assertUnchanged(inode, mapped, now);
     const { reservations, tree } = this.#held;
     for (const reservation of reservations) reservation.claim(txn);

@@ -8,8 +8,7 @@ import type {
 import type { PfnRun } from '../../mm/gup.js';
 import { pagesOf } from './block-pages.js';
 import { blocksAround } from './byte-span.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents } from './extent.js';
+import { extentsWithin, treeOf } from './extent-tree.js';
 import { readAnyInode } from './inode.js';
 import type { Volume } from './volume.js';
 
@@ -110,6 +109,6 @@ function filePages(volume: Volume, { inode: number, from, to }: FileLayoutChange
   const inode = readAnyInode(volume, volume, number);
   // A short symlink or a device has no pages.
   if (inode.mode === 0 || !inode.hasBlocks) return [];
-  const extents = clipExtents(mapExtents(treeOf(volume, volume, inode), span), span);
+  const extents = extentsWithin(treeOf(volume, volume, inode), span);
   return extents.map(({ physical, length }) => pagesOf(volume, { start: physical, count: length }));
 }

@@ -5,8 +5,8 @@ import { damaged } from '../damage.js';
 import { freeBlocks } from './allocator.js';
 import { blocksOf, pagesOf } from './block-pages.js';
 import { spliceExtents } from './extent-splice.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents, joinExtents, nearExtents, spanOf, subtractExtents } from './extent.js';
+import { extentsWithin, treeOf } from './extent-tree.js';
+import { joinExtents, nearExtents, spanOf, subtractExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
@@ -39,7 +39,7 @@ export function leavePinned(
   layout: BrokenLayout,
 ): number {
   if (!layout.change.defers) return 0;
-  const pinned = clipExtents(mapExtents(treeOf(txn, volume, inode), span), span).flatMap((extent) =>
+  const pinned = extentsWithin(treeOf(txn, volume, inode), span).flatMap((extent) =>
     pinnedParts(volume, extent, layout),
   );
   for (const gone of nearExtents(pinned)) takeOut(txn, volume, inode, gone);
@@ -53,7 +53,7 @@ export function leavePinned(
 /** Takes neighbouring parts of a file's extents out of it. */
 function takeOut(txn: Transaction, volume: Volume, inode: Inode, gone: readonly Extent[]): void {
   const span = spanOf(gone);
-  const extents = clipExtents(mapExtents(treeOf(txn, volume, inode), span), span);
+  const extents = extentsWithin(treeOf(txn, volume, inode), span);
   spliceExtents(txn, volume, { inode, span }, subtractExtents(extents, gone));
 }
 
@@ -110,7 +110,7 @@ function quarantine(
 /** Adds neighbouring blocks to the quarantine. @throws DaxdError EUCLEAN for what it has already */
 function addTo(txn: Transaction, volume: Volume, inode: Inode, added: readonly Extent[]): void {
   const span = spanOf(added);
-  const extents = clipExtents(mapExtents(treeOf(txn, volume, inode), span), span);
+  const extents = extentsWithin(treeOf(txn, volume, inode), span);
   const joined = joinExtents([...extents, ...added]);
   for (const [i, { logical, length }] of joined.entries()) {
     if (logical + length <= (joined[i + 1]?.logical ?? Infinity)) continue;

@@ -6,8 +6,8 @@ import { wholeBlocks } from './byte-span.js';
 import type { ByteSpan } from './byte-span.js';
 import { DataStores } from './data-stores.js';
 import { spliceExtents } from './extent-splice.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents, layRuns, writtenOf } from './extent.js';
+import { extentsWithin, treeOf } from './extent-tree.js';
+import { layRuns, writtenOf } from './extent.js';
 import type { BlockSpan, Extent, ExtentState } from './extent.js';
 import { mediaOffset } from './file-read.js';
 import type { Inode } from './inode.js';
@@ -175,6 +175,6 @@ function edgesOf({ from, to }: ByteSpan): Set<number> {
 
 /** The pinned parts of what is written in a span: what is not holds nothing of the file's. */
 function pinnedIn(volume: Volume, inode: Inode, span: BlockSpan, layout: BrokenLayout): Extent[] {
-  const extents = clipExtents(writtenOf(mapExtents(treeOf(volume, volume, inode), span)), span);
+  const extents = writtenOf(extentsWithin(treeOf(volume, volume, inode), span));
   return extents.flatMap((extent) => pinnedParts(volume, extent, layout));
 }

@@ -2,8 +2,8 @@ import { DaxdError } from '../../lib/errno.js';
 import { roundUp } from '../../lib/units.js';
 import { whenSpace } from './allocator.js';
 import { blocksAround } from './byte-span.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents, writtenOf } from './extent.js';
+import { extentsWithin, treeOf } from './extent-tree.js';
+import { writtenOf } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { toFileExtent } from './file-read.js';
 import type { FileExtent } from './file-read.js';
@@ -80,7 +80,7 @@ async function fillPiece(volume: Volume, before: Inode, span: BlockSpan): Promis
 }
 
 function writtenIn(volume: Volume, inode: Inode, span: BlockSpan): Extent[] {
-  return clipExtents(writtenOf(mapExtents(treeOf(volume, volume, inode), span)), span);
+  return writtenOf(extentsWithin(treeOf(volume, volume, inode), span));
 }
 
 /** The blocks that a range touches. @throws DaxdError EINVAL when it is not in the file */

@@ -1,7 +1,7 @@
 import { DaxdError } from '../../lib/errno.js';
 import type { ByteSpan } from './byte-span.js';
-import { mapExtents, treeOf } from './extent-tree.js';
-import { clipExtents, countBlocks, joinExtents } from './extent.js';
+import { extentsWithin, treeOf } from './extent-tree.js';
+import { countBlocks, joinExtents } from './extent.js';
 import type { BlockSpan, Extent } from './extent.js';
 import { zeroInPieces } from './file-zero.js';
 import { freeSpan, inTransactions } from './free-span.js';
@@ -123,7 +123,7 @@ export class Quarantine {
     const { inode: number } = volume.quarantine;
     if (number === undefined) return [];
     const inode = readAnyInode(volume, volume, number);
-    return clipExtents(mapExtents(treeOf(volume, volume, inode), span), span);
+    return extentsWithin(treeOf(volume, volume, inode), span);
   }
 }
 
