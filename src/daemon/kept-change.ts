@@ -1,6 +1,5 @@
 import type { PendingChange } from '../dax/layout-change.js';
 import type { KeptChange } from '../http/control.js';
-import { HeldError, INTERNAL_ERROR } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import type { KeptOperation, OperationOutcome } from '../lease/kept-operation.js';
@@ -8,6 +7,7 @@ import type { LeaseStore } from '../lease/lease-store.js';
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import type { Logger } from '../lib/logger.js';
+import { failedWith } from './operation-outcome.js';
 import type { Operations } from './operations.js';
 
 /** What a {@link DurableChange} works with. */
@@ -105,7 +105,7 @@ export class DurableChange implements KeptChange {
       return;
     }
     try {
-      await this.#forget({ error: refusalOf(reason) });
+      await this.#forget(failedWith(reason));
     } catch (cause) {
       if (!(cause instanceof DaxdError)) throw cause;
       throw new DaxdError(
@@ -129,13 +129,4 @@ export class DurableChange implements KeptChange {
       { kind: 'outcome', operation: { ...kept, outcome, waitedMs, endedMs: clock.wallMs() } },
     ]);
   }
-}
-
-/** A refusal as it is remembered; anything else ends daxd, and its log says what it was. */
-function refusalOf(
-  reason: unknown,
-): Extract<OperationOutcome, { readonly error: object }>['error'] {
-  if (!(reason instanceof DaxdError)) return { code: 'EIO', detail: INTERNAL_ERROR };
-  const { code, message: detail } = reason;
-  return { code, detail, ...(reason instanceof HeldError && { holders: reason.holders }) };
 }

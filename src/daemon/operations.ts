@@ -1,10 +1,10 @@
 import type { PendingChange } from '../dax/layout-change.js';
-import { INTERNAL_ERROR, problemFor } from '../http/problem.js';
 import type { LayoutChanged } from '../http/schemas/file.js';
 import type { Operation } from '../http/schemas/operation.js';
 import { timestampFromMs } from '../http/timestamp.js';
 import type { Acknowledgement } from '../lease/recall-clock.js';
 import type { Recall } from '../lease/recalls.js';
+import type { OperationOutcome } from '../lease/kept-operation.js';
 import type { LeaseStore } from '../lease/lease-store.js';
 import type { CancelTimer, Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
@@ -12,6 +12,7 @@ import type { EventSink } from '../lib/event-ring.js';
 import type { Logger } from '../lib/logger.js';
 import { endedOperation, shownBytes } from './ended-operation.js';
 import type { ChangeWatcher } from './mounts.js';
+import { failedWith, outcomeWord, shownOutcome } from './operation-outcome.js';
 
 /** A wait that lasts longer than this, in milliseconds, is logged with its id. */
 const LONG_WAIT_MS = 1_000;
@@ -56,7 +57,7 @@ interface Tracked {
 interface Kept {
   readonly cancel: (reason: DaxdError) => void;
   /** How it ended, once it has. */
-  outcome?: { readonly result: LayoutChanged } | { readonly error: DaxdError };
+  outcome?: OperationOutcome;
 }
 
 /**
@@ -229,14 +230,10 @@ export class Operations implements ChangeWatcher {
     try {
       kept.outcome = { result: await work };
     } catch (error) {
-      kept.outcome = { error: this.#refusalOf(error) };
+      kept.outcome = failedWith(error);
+      if (error instanceof DaxdError) return;
+      this.#options.onFatal(error instanceof Error ? error : new TypeError(String(error)));
     }
-  }
-
-  #refusalOf(error: unknown): DaxdError {
-    if (error instanceof DaxdError) return error;
-    this.#options.onFatal(error instanceof Error ? error : new TypeError(String(error)));
-    return new DaxdError('EIO', INTERNAL_ERROR);
   }
 
   async #endOrAfter(
@@ -279,7 +276,7 @@ export class Operations implements ChangeWatcher {
       acknowledged: [...this.#options.acknowledgements(id)],
       ...(deadlineMs !== undefined && { deadline_ms: deadlineMs }),
       ...(ended && { outcome: outcomeOf(tracked) }),
-      ...shownOutcome(id, kept?.outcome),
+      ...(kept?.outcome !== undefined && shownOutcome(id, kept.outcome)),
     };
   }
 
@@ -329,13 +326,7 @@ function isEnded({ change, kept }: Tracked): boolean {
   return kept === undefined ? change.state === 'ended' : kept.outcome !== undefined;
 }
 
-function shownOutcome(id: string, outcome: Kept['outcome']): Pick<Operation, 'result' | 'error'> {
-  if (outcome === undefined || 'result' in outcome) return { ...outcome };
-  return { error: problemFor(outcome.error, `/v1/operations/${id}`) };
-}
-
-/** One word for how it ended: `done`, why its wait was given up, or `failed`. */
 function outcomeOf({ change: { wasBroken, givenUp }, kept }: Tracked): string {
-  const isDone = kept?.outcome === undefined ? wasBroken : 'result' in kept.outcome;
-  return isDone ? 'done' : (givenUp ?? 'failed');
+  if (kept?.outcome !== undefined) return outcomeWord(kept.outcome);
+  return wasBroken ? 'done' : (givenUp ?? 'failed');
 }
