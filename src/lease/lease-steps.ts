@@ -40,6 +40,8 @@ export class LeaseSteps {
   readonly #unkept = new Set<Lease>();
   readonly #revoking = new Set<Lease>();
   readonly #ending = new Set<Lease>();
+  /** Whose holders are gone: see {@link holderGone}. */
+  readonly #gone = new WeakSet<Lease>();
 
   constructor(options: LeaseStepsOptions) {
     this.#options = options;
@@ -134,12 +136,20 @@ export class LeaseSteps {
   }
 
   /**
-   * A lease that no store is being told the end of.
+   * Takes note that the holder of a lease is gone for good: from now on nobody goes on with it,
+   * also while its end waits for another step of it, or for a store that fails.
+   */
+  holderGone(lease: Lease): void {
+    this.#gone.add(lease);
+  }
+
+  /**
+   * A lease that no store is being told the end of, or is to be.
    *
    * @throws DaxdError ENOENT for one whose pages may be free at any moment, whatever its state says.
    */
   unlessEnding(lease: Lease): Lease {
-    if (this.#ending.has(lease)) throw beingEnded(lease);
+    if (this.#ending.has(lease) || this.#gone.has(lease)) throw beingEnded(lease);
     return lease;
   }
 

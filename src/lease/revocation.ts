@@ -17,7 +17,7 @@ import type { RecallClock, RecallingChange } from './recall-clock.js';
 /** What {@link Revocation} stands on. */
 export interface RevocationOptions extends FencingOptions {
   readonly held: HeldLeases;
-  readonly steps: Pick<LeaseSteps, 'end' | 'revoke'>;
+  readonly steps: Pick<LeaseSteps, 'end' | 'holderGone' | 'revoke'>;
   readonly holders: HolderTable;
   readonly targets: LeaseTargets;
   readonly recallClock: Pick<RecallClock, 'restMs'>;
@@ -138,6 +138,7 @@ export class Revocation {
     const { clock, held, log, steps } = this.#options;
     const lease = held.index.get(id);
     if (lease === undefined || this.#closed) return;
+    steps.holderGone(lease);
     try {
       await lease.inTurn(() => steps.end(lease, { state: 'released', reason }));
     } catch (error) {

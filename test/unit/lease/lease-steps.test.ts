@@ -11,6 +11,7 @@ import { settle } from '../../support/settle.js';
 import { Gate } from '../base/gate.js';
 import { runs } from './restarts.js';
 import { ask, setUpLeases } from './set-up.js';
+import type { LeaseSetUp } from './set-up.js';
 
 const P = PAGE_SIZE;
 
@@ -102,6 +103,41 @@ for (const [name, end] of [
     gate.open();
     await under;
     t.throws(() => leases.kept(id), { code: 'ENOENT', message: /has ended/ });
+  });
+}
+
+for (const [name, hinder] of [
+  [
+    'behind another step',
+    ({ leases, store }, id) => {
+      store.gate = new Gate().passed;
+      void leases.release(id, [{ offset: 0, length: P }]);
+    },
+  ],
+  [
+    'a store that fails',
+    ({ store }) => {
+      store.failure = new DaxdError('EIO', 'the disk fails');
+    },
+  ],
+] as const satisfies [string, (set: LeaseSetUp, id: string) => void][]) {
+  t.test(`the end of its holder, ${name}: nobody goes on with the lease`, async (t) => {
+    const set = await setUpLeases();
+    const { leases, store, clock } = set;
+    set.fs.create('file', ['ww']);
+    const { id } = await leases.acquire(ask({ length: 2 * P }));
+    hinder(set, id);
+    void leases.revocation.proven(id, 'connection closed');
+    await settle();
+    store.failure = undefined;
+    const wanted = { code: 'ENOENT', message: /is being ended/ };
+    t.throws(() => leases.renew(id), wanted);
+    t.throws(() => leases.kept(id), wanted);
+    t.equal(set.pinnedPages(), 2, 'its pages are pinned until the store has it');
+    if (store.gate !== undefined) return;
+    clock.advance(1_000);
+    await settle();
+    t.equal(set.pinnedPages(), 0, 'it is tried again');
   });
 }
 
