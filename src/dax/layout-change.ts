@@ -84,6 +84,8 @@ export interface PendingChange {
   readonly deadlineMs: number | undefined;
   /** When it started, in milliseconds since the epoch. */
   readonly startedWallMs: number;
+  /** When its barrier went up in this daemon, in milliseconds of the clock: one that was resumed waits longer. */
+  readonly raisedMs: number;
   /** How long it waits already, or had waited when its pages were idle or it was given up. */
   waitedMs(): number;
   /** Ends the wait with `cancelled`. Does nothing once the wait is over. */
@@ -110,6 +112,7 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
   readonly deadlineMs: number | undefined;
   readonly onWait: ((change: PendingChange) => void) | undefined;
   readonly startedWallMs: number;
+  readonly raisedMs: number;
   readonly #clock: Clock;
   readonly #revoke: Revoke | undefined;
   readonly #startedMs: number;
@@ -135,7 +138,8 @@ export class LayoutChange extends QueuedBytes implements PendingChange {
     this.onWait = request.onWait;
     this.startedWallMs = request.resumed?.startedWallMs ?? clock.wallMs();
     this.#clock = clock;
-    this.#startedMs = request.resumed?.startedMs ?? clock.nowMs();
+    this.raisedMs = clock.nowMs();
+    this.#startedMs = request.resumed?.startedMs ?? this.raisedMs;
     const { signal } = request;
     if (signal !== undefined) this.follow(signal, () => reasonOf(signal) ?? this.#cancelled());
   }

@@ -189,11 +189,16 @@ export class HeldLeases {
     for (const lease of this.index.all()) this.#unpin(lease);
   }
 
-  /** The clock of an earlier daemon may be that of another boot: what it granted is timed by the wall. */
-  #heldMs({ id, terms: { fencingToken, grantedMs } }: Lease): number {
+  /** Whether an earlier daemon granted it: its times may be those of another boot's clock. */
+  isEarlier({ terms }: Lease): boolean {
+    return terms.fencingToken <= this.#earlierToken;
+  }
+
+  /** What an earlier daemon granted is timed by the wall. */
+  #heldMs(lease: Lease): number {
     const { clock } = this.#options;
-    if (fencingToken > this.#earlierToken) return clock.nowMs() - grantedMs;
-    return Math.max(0, clock.wallMs() - wallMsOf(id));
+    if (!this.isEarlier(lease)) return clock.nowMs() - lease.terms.grantedMs;
+    return Math.max(0, clock.wallMs() - wallMsOf(lease.id));
   }
 
   #tellLess(lease: Lease): void {

@@ -121,7 +121,7 @@ export class Leases {
         if (holder !== undefined) this.#watch.delete(holder, lease);
       },
     });
-    this.recallClock = new RecallClock(clock);
+    this.recallClock = new RecallClock(clock, this.#held);
     this.revocation = new Revocation({
       ...options,
       fence: options.fence,

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.js';
 import { DaxdError } from '../lib/errno.js';
 import { HOLDERS_NAMED_MAX, RECALL_MS_MAX } from './limits.js';
+import type { HeldLeases } from './held-leases.js';
 import type { Lease } from './lease.js';
 
 /** A change that recalls leases. */
@@ -8,8 +9,8 @@ export interface RecallingChange {
   readonly id: string;
   /** How long holders have, in milliseconds. */
   readonly deadlineMs: number | undefined;
-  /** How long it waits already. */
-  waitedMs(): number;
+  /** When its barrier went up in this daemon, on the clock: before it nobody could see a recall. */
+  readonly raisedMs: number;
 }
 
 /** What a holder let on about a recall; on the clock, in milliseconds. */
@@ -33,14 +34,13 @@ export interface Acknowledgement {
  */
 export class RecallClock {
   readonly #clock: Clock;
-  /** Before it nobody could see a recall, however long a change waits: the daemon started. */
-  readonly #startMs: number;
+  readonly #held: Pick<HeldLeases, 'isEarlier'>;
   /** By change, then by lease. */
   readonly #answers = new Map<string, Map<string, RecallAnswer>>();
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, held: Pick<HeldLeases, 'isEarlier'>) {
     this.#clock = clock;
-    this.#startMs = clock.nowMs();
+    this.#held = held;
   }
 
   /** Notes that a reply that shows the recall goes to the holder. */
@@ -87,7 +87,7 @@ export class RecallClock {
   restMs(lease: Lease, change: RecallingChange): number {
     if (lease.state !== 'active' && lease.state !== 'reclaimable') return 0;
     const nowMs = this.#clock.nowMs();
-    const recalledMs = Math.max(this.#startMs, nowMs - change.waitedMs());
+    const recalledMs = this.#recalledMs(lease, change);
     const answer = this.#answers.get(change.id)?.get(lease.id);
     const seenMs = Math.min(answer?.seenMs ?? Infinity, recalledMs + lease.terms.ttlMs / 3);
     const untilMs = Math.min(answer?.untilMs ?? 0, recalledMs + RECALL_MS_MAX);
@@ -97,6 +97,11 @@ export class RecallClock {
   /** Forgets a change that is over. */
   ended(change: string): void {
     this.#answers.delete(change);
+  }
+
+  /** A lease may have been granted behind a change that waited already: it had waited longer. */
+  #recalledMs(lease: Lease, { raisedMs }: RecallingChange): number {
+    return this.#held.isEarlier(lease) ? raisedMs : Math.max(raisedMs, lease.terms.grantedMs);
   }
 
   #of(change: string): Map<string, RecallAnswer> {

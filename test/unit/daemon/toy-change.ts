@@ -8,6 +8,7 @@ export class ToyChange implements PendingChange {
   readonly from = 4096;
   readonly to = Infinity;
   readonly startedWallMs = 1_700_000_000_000;
+  readonly raisedMs = 0;
   readonly id: string;
   state: PendingChange['state'] = 'breaking';
   defers = false;

@@ -12,7 +12,7 @@ import { FS_START, ask, releaseAll, setUpLeases } from './set-up.js';
 import type { LeaseSetUp } from './set-up.js';
 
 const P = PAGE_SIZE;
-const TRUNCATE = { op: 'truncate', deadlineMs: 0, from: 0, to: Infinity, waitedMs: () => 30_000 };
+const TRUNCATE = { op: 'truncate', deadlineMs: 0, from: 0, to: Infinity, raisedMs: 0 };
 
 t.test('revokeFor: what one is about to bring into the quarantine is counted', async (t) => {
   const { leases, clock, fs, store } = await setUpLeases();

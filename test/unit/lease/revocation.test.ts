@@ -13,9 +13,9 @@ import type { LeaseSetUp } from './set-up.js';
 
 const FULL = new DaxdError('ENOSPC', 'full');
 
-function change({ fs }: LeaseSetUp, waitedMs = () => 0): RevokingChange {
+function change({ fs, clock }: LeaseSetUp, raisedMs = clock.nowMs()): RevokingChange {
   const { inode } = fs.fileAt('file');
-  return { id: '01C', op: 'truncate', deadlineMs: 1_000, inode, from: 0, to: Infinity, waitedMs };
+  return { id: '01C', op: 'truncate', deadlineMs: 1_000, inode, from: 0, to: Infinity, raisedMs };
 }
 
 async function setUp(options: Parameters<typeof setUpLeases>[0] = {}) {
@@ -292,8 +292,7 @@ t.test(
     const never = new AbortController().signal;
     const passMs = 60_000;
     const startMs = clock.nowMs();
-    const waitedMs = (): number => clock.nowMs() - startMs;
-    const refused = leases.revocation.revokeFor('pmem0p1', change(set, waitedMs), never);
+    const refused = leases.revocation.revokeFor('pmem0p1', change(set, startMs), never);
     const rejected = t.rejects(refused, refusal('quarantine-full'));
     await passSeconds(clock, passMs / 1_000);
     await rejected;
@@ -303,7 +302,7 @@ t.test(
 
     fs.quarantine.capBytes = 3 * PAGE_SIZE;
     holders.set(holders.process(7, 70), 'gone');
-    const again = leases.revocation.revokeFor('pmem0p1', change(set, waitedMs), never);
+    const again = leases.revocation.revokeFor('pmem0p1', change(set, startMs), never);
     t.match(await again, [
       { lease: lapsed.id, state: 'quarantined' },
       { lease: healthy.id, state: 'quarantined' },
