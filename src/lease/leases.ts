@@ -40,7 +40,7 @@ import type { Holder, HolderTable } from './holder.js';
 import { Revocation } from './revocation.js';
 import { logRestored, restoredLeases } from './restored-leases.js';
 import { RecallClock } from './recall-clock.js';
-import { recalledView, recallsOf, shownChanges } from './recalls.js';
+import { recalledView, recallsOf, shownChanges, tellGranted } from './recalls.js';
 import type { RecalledView } from './recalls.js';
 
 /** What {@link Leases} stand on. */
@@ -379,7 +379,7 @@ export class Leases {
     place: LeasePlace,
     runs: readonly PageRun[],
   ): Promise<Lease> {
-    const { ids, clock, log } = this.#options;
+    const { ids, clock, log, events } = this.#options;
     const { partition, path, offset, length, access, ttlMs, client } = request;
     const grantedMs = clock.nowMs();
     const fencingToken = ++this.#fencingToken;
@@ -395,7 +395,7 @@ export class Leases {
     const durable = target.kind === 'filesystem' ? target.fs.whenDurable() : undefined;
     await this.#steps.keep(lease, request.key, durable);
     this.counters.requests.granted++;
-    this.#options.events.push('lease.granted', leaseEventFields(lease));
+    tellGranted(lease, this.targetOf(lease), { events, recallClock: this.recallClock });
     log.info(
       { lease: lease.id, partition, path, offset, length, access, ttlMs, client, holder },
       'lease granted',

@@ -1,8 +1,10 @@
 import type { PendingChange } from '../dax/layout-change.js';
 import type { ByteRange } from '../lib/byte-range.js';
+import type { EventSink } from '../lib/event-ring.js';
 import { partitionPoint } from '../lib/partition-point.js';
 import { pagesAround } from './byte-ranges.js';
 import { rangesInFileOn, waysOn } from './in-the-way.js';
+import { leaseEventFields } from './lease-events.js';
 import type { FilesystemTarget } from './lease-target.js';
 import type { Lease, LeaseView } from './lease.js';
 import type { RecallClock } from './recall-clock.js';
@@ -79,6 +81,22 @@ function shownRecalls(
     recalls.push(recallOf(lease, ranges, change, recallClock));
   }
   return recalls;
+}
+
+/**
+ * Tells that a lease was granted, and what it is asked for already: it goes before the changes
+ * that came behind its request, which told the holders that they found.
+ */
+export function tellGranted(
+  lease: Lease,
+  target: FilesystemTarget | undefined,
+  { events, recallClock }: { readonly events: EventSink; readonly recallClock: RestClock },
+): void {
+  events.push('lease.granted', leaseEventFields(lease));
+  const { client } = lease.terms;
+  for (const recall of shownRecalls(lease, target, recallClock)) {
+    events.push('recall', { lease: lease.id, client, ...recall });
+  }
 }
 
 /** Those of {@link recallsOf} that a reply about a lease shows. */

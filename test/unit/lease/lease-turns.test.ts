@@ -80,6 +80,25 @@ t.test(
   },
 );
 
+t.test('wait: a lease that goes before a change is asked for as it is granted', async (t) => {
+  const { leases, ring, truncate, wait } = await setUp();
+  const holder = await leases.acquire(ask());
+  const first = truncate();
+  const waiting = wait();
+  truncate();
+  await leases.release(holder.id);
+  await settle();
+  const before = ring.last;
+  first.value?.lift();
+  await settle();
+  const { value: lease } = waiting;
+  const told = Array.from({ length: ring.last - before }, (_, i) => ring.at(before + 1 + i));
+  t.match(told, [
+    { name: 'lease.granted', fields: { lease: lease?.id } },
+    { name: 'recall', fields: { lease: lease?.id, op: 'truncate', ranges: [{ length: P }] } },
+  ]);
+});
+
 t.test('wait: bytes that are not concerned are lent at once', async (t) => {
   const { leases, truncate, wait } = await setUp();
   await leases.acquire(ask({ offset: 3 * P }));
