@@ -114,6 +114,7 @@ export class Daxd {
     // Behind this call, so that its caller has the time to listen.
     setImmediate(() => {
       for (const event of early) lease.observe(event);
+      lease.observeRecalls(view.recalls);
     });
     return lease;
   }

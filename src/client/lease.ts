@@ -65,8 +65,8 @@ export class Lease extends EventEmitter<LeaseEvents> {
   readonly #home: LeaseHome;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #renewal: Renewal;
-  /** Operations whose recall was told. */
-  readonly #recalled = new Set<string>();
+  /** By operation what its recall told of, until that is released: then it may ask for more. */
+  readonly #recalled = new Map<string, readonly LentBytes[]>();
   #state: 'active' | 'suspect' | 'released' | 'lost' = 'active';
   /** What is not released yet. */
   #ranges: readonly LentBytes[];
@@ -177,6 +177,12 @@ export class Lease extends EventEmitter<LeaseEvents> {
     }
   }
 
+  /** Takes note of what an answer of the daemon says that the lease is asked for. */
+  observeRecalls(recalls: readonly Recall[] = []): void {
+    if (this.#isOver) return;
+    for (const recall of recalls) this.#recall(recall);
+  }
+
   /** Takes note of what waits, where recalls may have been missed. */
   observeOperations(operations: readonly OperationView[]): void {
     for (const operation of operations) {
@@ -201,8 +207,10 @@ export class Lease extends EventEmitter<LeaseEvents> {
   }
 
   #recall(recall: Recall): void {
-    if (this.#recalled.has(recall.operation)) return;
-    this.#recalled.add(recall.operation);
+    const { operation, ranges } = recall;
+    // An answer may have crossed the release of what it asks for.
+    if (this.#recalled.has(operation) || this.#isReleased(ranges)) return;
+    this.#recalled.set(operation, ranges);
     this.emit('recall', recall);
   }
 
@@ -220,7 +228,7 @@ export class Lease extends EventEmitter<LeaseEvents> {
     }
     if (view === undefined) return 0;
     this.#follow(view.ranges);
-    for (const recall of view.recalls ?? []) this.#recall(recall);
+    this.observeRecalls(view.recalls);
     return view.remaining_ttl_ms;
   }
 
@@ -279,20 +287,30 @@ export class Lease extends EventEmitter<LeaseEvents> {
     const left = without(this.#ranges, ranges);
     if (left.length === 0 || this.#state === 'released' || this.#isReturned) return false;
     this.#keep(left);
-    await this.#tell({ method: 'POST', path: `${this.#path}/release`, json: { ranges } });
+    const path = `${this.#path}/release`;
+    const view = await this.#tell<LeaseView>({ method: 'POST', path, json: { ranges } });
+    this.observeRecalls(view?.recalls);
     return true;
   }
 
   /** Calls until the daemon took note, or has nothing to take note of. */
-  async #tell(call: Call): Promise<void> {
+  async #tell<Answer>(call: Call): Promise<Answer | undefined> {
     try {
-      await insist(
-        () => this.#call(call),
+      return await insist(
+        () => this.#call<Answer>(call),
         (error) => error.isPassing,
       );
     } catch (error) {
       if (!(error instanceof ClientError) || !error.isGone) throw error;
+      return undefined;
     }
+  }
+
+  /** Whether there are ranges, and nothing of them is left. */
+  #isReleased(ranges: readonly LentBytes[]): boolean {
+    const isLeft = ({ offset, length }: LentBytes): boolean =>
+      between(this.#ranges, offset, offset + length).length > 0;
+    return ranges.length > 0 && !ranges.some(isLeft);
   }
 
   /** From here on views reach the backing at these bytes of the file alone. */
@@ -310,6 +328,9 @@ export class Lease extends EventEmitter<LeaseEvents> {
     }
     this.#ranges = left;
     this.#extents = extents;
+    for (const [operation, ranges] of this.#recalled) {
+      if (this.#isReleased(ranges)) this.#recalled.delete(operation);
+    }
   }
 
   /** From here on no view of it reaches the backing. */

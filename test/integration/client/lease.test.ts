@@ -6,10 +6,13 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { Daxd } from '../../../src/client/daxd.js';
-import type { Lease } from '../../../src/client/daxd.js';
+import type { Lease, Recall } from '../../../src/client/daxd.js';
+import { PAGE_SIZE } from '../../../src/lib/units.js';
 import { until } from '../../e2e/daxd.js';
 import { temporaryDirectory } from '../../support/scratch-directory.js';
 import { TOY_LEASE, toyDaemon } from './set-up.js';
+
+const P = PAGE_SIZE;
 
 const ASKED = {
   partition: 'p1',
@@ -84,6 +87,48 @@ t.test('recall: from the stream, and from the answer to a renewal, once each', a
   toy.renew = { status: 200, body: { ...TOY_LEASE, recalls: [first, second] } };
   await eventually(() => recalls.length === 2);
   t.match(recalls, [first, second]);
+});
+
+t.test('recall: what a lease is asked for from its grant on', async (t) => {
+  const toy = await toyDaemon(t);
+  const recall = { operation: 'O1', op: 'truncate', ranges: [{ offset: 0, length: 4096 }] };
+  toy.lease = { recalls: [recall] };
+  const lease = await new Daxd({ url: toy.url }).lease(ASKED);
+  t.teardown(() => lease.release());
+  const [told] = await once(lease, 'recall');
+  t.strictSame(told, recall);
+});
+
+t.test('recall: the same change asks for more once what it asked for is released', async (t) => {
+  const toy = await toyDaemon(t);
+  toy.lease = { length: 3 * P, ranges: [{ offset: 0, length: 3 * P }] };
+  const lease = await new Daxd({ url: toy.url }).lease({ ...ASKED, length: 3 * P });
+  t.teardown(() => lease.release());
+  const asksFor = (...pages: number[]) => ({
+    operation: 'O1',
+    op: 'truncate',
+    ranges: pages.map((page) => ({ offset: page * P, length: P })),
+  });
+  const recalls: Recall[] = [];
+  lease.on('recall', (recall) => recalls.push(recall));
+  toy.send('recall', { ...asksFor(0, 1), lease: 'L1' });
+  await eventually(() => recalls.length === 1);
+  toy.release = () => ({
+    status: 200,
+    body: { ...TOY_LEASE, ranges: [{ offset: P, length: 2 * P }], recalls: [asksFor(1, 2)] },
+  });
+  await lease.release([{ offset: 0, length: P }]);
+  t.equal(recalls.length, 1, 'a part of what it asked for is there still');
+  toy.release = () => ({
+    status: 200,
+    body: { ...TOY_LEASE, ranges: [{ offset: 2 * P, length: P }], recalls: [asksFor(2)] },
+  });
+  await lease.release([{ offset: P, length: P }]);
+  t.strictSame(recalls.at(-1), asksFor(2));
+  toy.send('recall', { ...asksFor(0), lease: 'L1' });
+  toy.send('recall', { ...asksFor(2), operation: 'O2', lease: 'L1' });
+  await eventually(() => recalls.length === 3);
+  t.equal(recalls.at(-1)?.operation, 'O2', 'what was released already is not asked for');
 });
 
 t.test(
