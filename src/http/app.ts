@@ -108,6 +108,12 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     done();
   });
   authorise(app, { callers: options.callers, leases: control.leases });
+  // Ahead of a body, which nothing would bound: it belongs to no route.
+  app.addHook('onRequest', ({ is404, method, url }, _reply, done) => {
+    if (!is404) return done();
+    const [path = ''] = url.split('?', 1);
+    throw new DaxdError('ENOENT', `there is no ${method} ${path}: see /openapi.json`);
+  });
   batchAnswers(app);
   refuseWhileDraining(app, control);
   limitBodyTime(app, options);
@@ -115,10 +121,6 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
   addSchemaRules(app);
   parseStrictJson(app);
   app.setErrorHandler(onError);
-  app.setNotFoundHandler((request) => {
-    const path = request.url.split('?', 1)[0] ?? '';
-    throw new DaxdError('ENOENT', `there is no ${request.method} ${path}: see /openapi.json`);
-  });
 
   const tags = new LeaseTags(control.leases, events.incarnation);
   await app.register(swagger, openApiOptions(options.version));

@@ -115,6 +115,16 @@ t.test('bodies: one that does not end ends its connection, where it is no file',
   upload.destroy();
 });
 
+t.test('bodies: one that belongs to no route is not waited for', async (t) => {
+  const { listeners } = await setUpListeners(t, [TCP]);
+  const socket = connect(portOf(listeners[0]), '127.0.0.1');
+  socket.write('POST /v1/nope HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n');
+  socket.write('content-length: 10\r\n\r\n{');
+  const [answer] = await once(socket, 'data');
+  t.match(String(answer), /^HTTP\/1\.1 404 [^]*there is no POST \/v1\/nope/);
+  socket.destroy();
+});
+
 t.test('requests: who is told why its connection ends, and stays, is cut', async (t) => {
   const { options } = await setUpListeners(t, []);
   const listener = await Listener.open(TCP, options);
