@@ -74,8 +74,13 @@ class FreeWalk {
 
   /** Frees the run of blocks that ends with an entry, and gives the entry that it begins with. */
   #freeData(part: MapPart, first: number, last: number): number {
+    const map = { volume: this.#volume, inode: this.#request.inode };
     let i = last;
-    while (i > first && entryOf(part, i - 1) === entryOf(part, i) - 1) i--;
+    checkMapEntry(map, entryOf(part, i));
+    while (i > first && entryOf(part, i - 1) === entryOf(part, i) - 1) {
+      i--;
+      checkMapEntry(map, entryOf(part, i));
+    }
     const count = last - i + 1;
     freeBlocks(this.#txn, this.#volume, { start: entryOf(part, i), count }, this.#leave);
     part.entries.fill(0, i * MAP_ENTRY_SIZE, (last + 1) * MAP_ENTRY_SIZE);
