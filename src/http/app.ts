@@ -108,12 +108,7 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
     done();
   });
   authorise(app, { callers: options.callers, leases: control.leases });
-  // Ahead of a body, which nothing would bound: it belongs to no route.
-  app.addHook('onRequest', ({ is404, method, url }, _reply, done) => {
-    if (!is404) return done();
-    const [path = ''] = url.split('?', 1);
-    throw new DaxdError('ENOENT', `there is no ${method} ${path}: see /openapi.json`);
-  });
+  refuseUnknownPaths(app);
   batchAnswers(app);
   refuseWhileDraining(app, control);
   limitBodyTime(app, options);
@@ -158,6 +153,17 @@ export async function buildHttp(options: HttpOptions): Promise<FastifyInstance> 
 }
 
 /** Refuses the routes that change something once the daemon is going down. */
+/** Ahead of a body, which would be waited for without a bound: that belongs to a route. */
+function refuseUnknownPaths(app: FastifyInstance): void {
+  app.addHook('onRequest', ({ is404, method, url }, _reply, done) => {
+    if (is404) {
+      const [path = ''] = url.split('?', 1);
+      throw new DaxdError('ENOENT', `there is no ${method} ${path}: see /openapi.json`);
+    }
+    done();
+  });
+}
+
 function refuseWhileDraining(app: FastifyInstance, control: Control): void {
   app.addHook('onRoute', (route) => {
     if (route.config?.change !== true) return;
