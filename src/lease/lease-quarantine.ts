@@ -65,6 +65,8 @@ export class LeaseQuarantine {
   readonly #options: LeaseQuarantineOptions;
   /** Leases that ended while their blocks could not be freed, by partition. */
   readonly #ended = new Buckets<string, LeaseRecord>();
+  /** Those of them that are being freed: until they are, their blocks are not nobody's. */
+  readonly #freeing = new Set<LeaseRecord>();
   /** By partition: those where leases' pages were not their files' any more at the mount. */
   readonly #refusing = new Map<string, Refusing>();
   readonly #unknown = new Map<string, readonly ByteRange[]>();
@@ -207,9 +209,7 @@ export class LeaseQuarantine {
 
   /** Frees what leases left that ended before the filesystem could change. */
   async #freeLeft(partition: string, target: FilesystemTarget): Promise<void> {
-    // One that cannot be freed now comes back into the set.
-    const ended = [...this.#ended.of(partition)];
-    for (const record of ended) await this.#freeEnded(record, target);
+    for (const record of this.#ended.of(partition)) await this.#freeEnded(record, target);
     if (this.#unknown.has(partition)) {
       this.#options.log.warn(
         { partition },
@@ -221,8 +221,9 @@ export class LeaseQuarantine {
   async #freeEnded(record: LeaseRecord, target: FilesystemTarget): Promise<void> {
     const { memremap, store, log } = this.#options;
     const { id, partition } = record.terms;
-    // Where another call frees it, the store is not to hear of its end twice.
-    if (!this.#ended.delete(partition, record)) return;
+    // Where another call frees it, or has, the store is not to hear of its end twice.
+    if (this.#freeing.has(record) || !this.#ended.of(partition).has(record)) return;
+    this.#freeing.add(record);
     try {
       const freed = await freeIdlePlaces(
         target,
@@ -230,11 +231,13 @@ export class LeaseQuarantine {
         memremap,
       );
       await store.commit([{ kind: 'remove', id }]);
+      this.#ended.delete(partition, record);
       log.info({ lease: id, partition, freed }, 'quarantined blocks freed');
     } catch (error) {
       if (!(error instanceof DaxdError)) throw error;
-      this.addEnded(record);
       log.warn({ lease: id, partition, code: error.code }, `blocks not freed: ${error.message}`);
+    } finally {
+      this.#freeing.delete(record);
     }
   }
 

@@ -256,19 +256,6 @@ t.test('defer: a reboot of the machine ends a process, and its blocks are freed'
   t.notOk(disk.records.has(lease.id));
 });
 
-t.test('verify: what nobody speaks for stays, and goes on a word', async (t) => {
-  const { start } = runs();
-  const set = await start();
-  const { mediaOffset } = set.fs.moveAway('file', 1);
-  await verify(set);
-  const offset = FS_START + mediaOffset;
-  t.match(set.leases.quarantine.unknown, [{ partition: 'pmem0p1', offset, length: P }]);
-  await t.rejects(set.leases.quarantine.attest('pmem0p1', offset + P), refusal('ENOENT'));
-  t.equal(await set.leases.quarantine.attest('pmem0p1', offset), P);
-  t.strictSame(set.fs.kept, []);
-  t.strictSame(set.leases.quarantine.unknown, []);
-});
-
 t.test('verify: a file that is free, another one, or no file', async (t) => {
   const { start } = runs();
   const first = await start();

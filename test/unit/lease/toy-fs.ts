@@ -22,6 +22,8 @@ export class ToyFs implements LeasableFs {
   durable: Promise<void> | undefined;
   /** What is kept apart, and what of it was freed. */
   readonly kept: { mediaOffset: number; length: number }[] = [];
+  /** What freeing them waits for. */
+  freeGate: Promise<unknown> | undefined;
   readonly quarantine = {
     bytes: 0,
     reservedBytes: 0,
@@ -35,6 +37,7 @@ export class ToyFs implements LeasableFs {
     extents: (): readonly { mediaOffset: number; length: number }[] =>
       this.kept.toSorted((a, b) => a.mediaOffset - b.mediaOffset),
     release: async (mediaOffset: number, length: number): Promise<void> => {
+      await this.freeGate;
       for (let at = mediaOffset; at < mediaOffset + length; at += PAGE_SIZE) this.#free(at);
     },
   };
