@@ -27,11 +27,12 @@ const REPLY_HEAD_BYTES_MAX = EXTENDED_REPLY_BYTES + OFFSET_BYTES;
 export const WRITE_REPLY_BYTES_MAX = EXTENDED_REPLY_BYTES + ERROR_BYTES;
 
 /**
- * What sendmsg copies first, or nothing of it: data of one page in there that turns out to be
- * unreadable can still be answered with an error, so that a chunk of it may be the last of its
- * reply. What comes behind may be cut anywhere, in the middle of a chunk too; and over TCP so may
- * what is longer than a page. There an empty chunk ends a reply, or one that says what went wrong.
- * A Unix socket takes 36 KiB (unix_stream_sendmsg).
+ * What sendmsg copies first into a Unix socket, or nothing of it: data of one page in there that
+ * turns out to be unreadable can still be answered with an error, so that a chunk of it may be the
+ * last of its reply. What comes behind may be cut anywhere, in the middle of a chunk too; and over
+ * TCP so may everything: there a piece ends where the socket's page does, which may be right behind
+ * the header of bad data (tcp_sendmsg). Where it may be cut, an empty chunk ends a reply, or one
+ * that says what went wrong. A Unix socket takes 36 KiB (unix_stream_sendmsg).
  */
 const WHOLE_BYTES_MAX = 32 * 1024;
 
@@ -58,6 +59,7 @@ export class ReplyBatch {
   /** Bytes of the header of a reply without data. */
   readonly headBytes: number;
   readonly #style: ReplyStyle;
+  readonly #startIsWhole: boolean;
   readonly #view: DataView;
   readonly #address: number;
   /** Bytes of the arena that headers have taken. */
@@ -65,10 +67,15 @@ export class ReplyBatch {
   /** Whether the last piece is headers, which the next header can join. */
   #lastIsHead = false;
 
-  constructor(arena: Arena, iovecs: Iovecs, style: ReplyStyle) {
+  /**
+   * @param startIsWhole whether the first {@link WHOLE_BYTES_MAX} are taken at once or not at all:
+   *   by a Unix socket, or where data was read before its header is sent.
+   */
+  constructor(arena: Arena, iovecs: Iovecs, style: ReplyStyle, startIsWhole: boolean) {
     this.iovecs = iovecs;
     this.headBytes = HEAD_BYTES[style];
     this.#style = style;
+    this.#startIsWhole = startIsWhole;
     this.#address = arena.address;
     const { buffer, byteOffset, length } = arena.bytes;
     this.#view = new DataView(buffer, byteOffset, length);
@@ -132,8 +139,10 @@ export class ReplyBatch {
    * @hot Once a read.
    */
   isWholeAlone(address: number, length: number): boolean {
-    if (this.#style === 'simple' || !isWithinPage(address, length)) return false;
-    return this.bytes + this.dataHeadBytes + length > WHOLE_BYTES_MAX;
+    if (this.#style === 'simple' || !this.#startIsWhole) return false;
+    return (
+      isWithinPage(address, length) && this.bytes + this.dataHeadBytes + length > WHOLE_BYTES_MAX
+    );
   }
 
   /**
@@ -142,7 +151,8 @@ export class ReplyBatch {
    * @hot Once a read.
    */
   data(request: Request, address: number, length: number): void {
-    const isWhole = this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
+    const isWhole =
+      this.#startIsWhole && this.bytes + this.dataHeadBytes + length <= WHOLE_BYTES_MAX;
     const isLast = this.#style === 'simple' || (isWhole && isWithinPage(address, length));
     if (this.#style !== 'simple' && length === 0) {
       this.#chunk(request, DONE | NbdReplyType.None, 0, 0);

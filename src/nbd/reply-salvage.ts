@@ -46,7 +46,9 @@ export class ReplySalvage {
     };
     this.#pieces = new Iovecs(arena, 0, PIECES);
     this.#probe = new Iovecs(arena, HEADS_BYTES, 2);
-    this.#repair = new ReplyBatch(heads, new Iovecs(arena, HEADS_BYTES * 2, PIECES), style);
+    const repairs = new Iovecs(arena, HEADS_BYTES * 2, PIECES);
+    // It holds no data, which alone could be cut.
+    this.#repair = new ReplyBatch(heads, repairs, style, false);
     assert(iovecBytes(PIECES) <= HEADS_BYTES, 'the parts of the arena do not overlap');
   }
 

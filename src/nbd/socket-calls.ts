@@ -9,6 +9,8 @@ import type { Iovecs } from './iovecs.js';
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_KEEPALIVE = 9;
+const SO_DOMAIN = 39;
+const AF_UNIX = 1;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
@@ -99,6 +101,11 @@ const setsockopt: (
 ) => number = libc.func(
   'int setsockopt(int fd, int level, int name, const void *value, uint32_t length)',
 );
+const getsockopt: (
+  ...args: [fd: number, level: number, name: number, value: Int32Array, length: Uint32Array]
+) => number = libc.func(
+  'int getsockopt(int fd, int level, int name, _Out_ int *value, _Inout_ uint32_t *length)',
+);
 
 /** Why a call failed: it is to be made again, its memory is bad, or its connection is gone. */
 export type Failure = 'again' | 'bad-address' | 'gone';
@@ -151,6 +158,13 @@ export function duplicate(fd: number): number {
 /** Has calls on the socket wait, whichever descriptor they use. */
 export function makeBlocking(fd: number): void {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL, 0) & ~O_NONBLOCK);
+}
+
+/** Whether it is a Unix socket, and not one of TCP. */
+export function isUnixSocket(fd: number): boolean {
+  const domain = Int32Array.of(0);
+  const failed = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, domain, Uint32Array.of(domain.byteLength));
+  return failed === 0 && domain[0] === AF_UNIX;
 }
 
 /** Makes room for a whole batch of replies, and notices peers that are gone. */

@@ -41,7 +41,8 @@ export class TlsTransmission {
     this.#rules = rulesOf(session);
     this.#clock = parts.clock ?? systemClock;
     this.#request = new Request(session.style);
-    this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
+    // What fits into one page is copied before its header is sent.
+    this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style, true);
     this.#writes = new PendingWrites(access, arena);
     const { buffer, byteOffset, length } = arena.receive.bytes;
     this.#view = new DataView(buffer, byteOffset, length);

@@ -17,7 +17,7 @@ import { ReplyBatch, WRITE_REPLY_BYTES_MAX } from './reply-batch.js';
 import { ReplySalvage } from './reply-salvage.js';
 import { NO_REQUEST, Request } from './request.js';
 import { mayPart, payloadBreach, refusalOf, type RequestRules, rulesOf } from './request-checks.js';
-import { CallFailures, MSG_MORE, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
+import { CallFailures, isUnixSocket, MSG_MORE, MSG_NOSIGNAL, sendmsg } from './socket-calls.js';
 import type { SpinGate } from './spin-gate.js';
 import type { WorkerArena } from './worker-arena.js';
 
@@ -98,7 +98,7 @@ export class Transmission {
     this.#kept = new Request(session.style);
     const { headerBytes } = this.#request;
     this.#incoming = new Incoming({ fd, arena, spin, clock: this.#clock, headerBytes });
-    this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style);
+    this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style, isUnixSocket(fd));
     this.#writes = new PendingWrites(access, arena);
   }
 

@@ -113,6 +113,21 @@ for (const style of ['structured', 'extended'] as const) {
   });
 }
 
+t.test(
+  'data ends its reply where the kernel cannot cut in front of it: not over TCP',
+  async (t) => {
+    const daxd = await startNbd(t, { args: ['--size', '32M', '--nbd', '127.0.0.1:0'] });
+    const read = { command: Command.Read, offset: 0, length: 4096 };
+    for (const style of ['structured', 'extended'] as const) {
+      const local = await Transmission.start(t, daxd.address, '', { style });
+      t.equal((await local.call(read)).chunks.length, 1, `${style}, on a Unix socket`);
+      const address = { host: '127.0.0.1', port: tcpPort(daxd) };
+      const remote = await Transmission.start(t, address, '', { style });
+      t.equal((await remote.call(read)).chunks.length, 2, `${style}, over TCP`);
+    }
+  },
+);
+
 t.test('writes behind zeros that found no place are stored', async (t) => {
   const daxd = await startNbd(t, { args: ['--size', '32M'] });
   const half = 16 * MIB;

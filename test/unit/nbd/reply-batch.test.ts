@@ -8,11 +8,14 @@ import { Request } from '../../../src/nbd/request.js';
 
 const DATA = 0x7f00_0000_0000;
 
-function setUp(style: ReplyStyle): { batch: ReplyBatch; request: Request; wire: () => string[] } {
+function setUp(
+  style: ReplyStyle,
+  startIsWhole = true,
+): { batch: ReplyBatch; request: Request; wire: () => string[] } {
   const arena = allocateArena(8192);
   const iovecs = new Iovecs(arena, 4096, 16);
   t.ok(iovecBytes(16) <= 4096);
-  const batch = new ReplyBatch(arenaPart(arena, 0, 4096), iovecs, style);
+  const batch = new ReplyBatch(arenaPart(arena, 0, 4096), iovecs, style, startIsWhole);
   const request = new Request(style);
   const offset = { offsetHigh: 3, offsetLow: 4, offset: 3 * 2 ** 32 + 4 };
   Object.assign(request, { cookieHigh: 1, cookieLow: 2, ...offset, type: 0 });
@@ -67,6 +70,21 @@ t.test('structured replies: data that a batch may be cut in does not end its rep
     pieces.push(batch.isData(batch.iovecs.count - 1) ? 1 : 2);
   }
   t.strictSame(pieces, [2, 1, 1, 2], 'longer than a page, twice within 32 KiB, and behind them');
+});
+
+t.test('replies that may be cut anywhere: no data ends one, but for a simple one', async (t) => {
+  const ends = { simple: '', structured: '668e33ef00010000', extended: '6e8a278c00010000' };
+  for (const style of ['simple', 'structured', 'extended'] as const) {
+    const { batch, request, wire } = setUp(style, false);
+    batch.data(request, DATA, 512);
+    const [head = '', data, end = ''] = wire();
+    t.equal(data, '0+512');
+    t.equal(batch.endsWithChunk(1), style !== 'simple', style);
+    if (style !== 'simple') t.equal(head.slice(8, 16), '00000001', 'more of the reply follows');
+    t.equal(end.slice(0, 16), ends[style]);
+    batch.data(request, DATA, 32_000);
+    t.equal(batch.isWholeAlone(DATA, 4096), false, 'nor would it if it were sent alone');
+  }
 });
 
 t.test('isWholeAlone: what would be one chunk, and is two behind what is gathered', async (t) => {
