@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
 import { assert } from '../lib/assert.js';
@@ -102,7 +101,12 @@ export class NbdWorker {
   /** Ends the thread, which serves nothing. */
   async end(): Promise<void> {
     assert(this.#connection === undefined, 'a worker is ended between two connections');
-    const ended = once(this.#worker, 'exit');
+    // Nothing but its exit: a thread that fails to start says `error` first, which is no failure here.
+    const ended = new Promise<void>((resolve) => {
+      this.#worker.once('exit', () => {
+        resolve();
+      });
+    });
     const message: End = { end: true };
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port of a worker, not a window
     this.#worker.postMessage(message);
