@@ -1,14 +1,14 @@
-import { assert } from '../lib/assert.js';
 import { type Clock, systemClock } from '../lib/clock.js';
 import type { SharedUses } from '../lib/shared-uses.js';
 import { KIB } from '../lib/units.js';
+import { BatchTimes } from './batch-times.js';
 import { STATUS_PAYLOAD_BYTES_MAX, statusChunks } from './block-status.js';
 import { persistWrite, runCommand } from './commands.js';
 import { ClientGone, ProtocolBreach } from './connection-end.js';
 import type { ExportAccess } from './export-access.js';
 import { BAD_PLACE, Incoming, NOTHING_YET } from './incoming.js';
 import { nbdErrorOf } from './nbd-errno.js';
-import { COMMANDS, commandOf, type NbdCounters } from './nbd-counters.js';
+import type { NbdCounters } from './nbd-counters.js';
 import type { Session } from './negotiation.js';
 import type { PagePipe } from './page-pipe.js';
 import { PendingWrites } from './pending-writes.js';
@@ -63,7 +63,6 @@ export class Transmission {
   readonly #uses: SharedUses;
   readonly #counters: NbdCounters;
   readonly #rules: RequestRules;
-  readonly #clock: Clock;
   readonly #inFlightBytes: number;
   readonly #request: Request;
   readonly #incoming: Incoming;
@@ -75,9 +74,7 @@ export class Transmission {
   #held = 0;
   /** Whether the request in hand has a use. */
   #inHand = false;
-  /** Requests of the batch, by command, whose duration ends when it is sent. */
-  readonly #timed = new Int32Array(COMMANDS.length);
-  #batchStartMs = 0;
+  readonly #times: BatchTimes;
   readonly #failures = new CallFailures();
 
   constructor(parts: TransmissionParts) {
@@ -91,13 +88,14 @@ export class Transmission {
     this.#spliceBytesMin = access.raw.memory.kind === 'file' ? SPLICE_BYTES_MIN : Infinity;
     this.#uses = parts.uses;
     this.#counters = parts.counters;
-    this.#clock = parts.clock ?? systemClock;
+    const clock = parts.clock ?? systemClock;
+    this.#times = new BatchTimes(parts.counters, clock);
     this.#inFlightBytes = parts.inFlightBytes;
     this.#rules = rulesOf(session);
     this.#request = new Request(session.style);
     this.#kept = new Request(session.style);
     const { headerBytes } = this.#request;
-    this.#incoming = new Incoming({ fd, arena, spin, clock: this.#clock, headerBytes });
+    this.#incoming = new Incoming({ fd, arena, spin, clock, headerBytes });
     this.#replies = new ReplyBatch(arena.heads, arena.replies, session.style, isUnixSocket(fd));
     this.#writes = new PendingWrites(access, arena);
   }
@@ -113,12 +111,14 @@ export class Transmission {
     } finally {
       if (this.#inHand) this.#uses.put(1);
       this.#release();
+      // What was counted, and has no answer since its client left.
+      this.#times.observe();
     }
   }
 
   /** Serves what was received; whether the client took its leave. @hot Once a batch. */
   #serveBatch(): boolean {
-    this.#batchStartMs = this.#incoming.receivedMs;
+    this.#times.start(this.#incoming.receivedMs);
     while (this.#incoming.bytes >= this.#request.headerBytes) {
       if (!this.#request.decode(this.#incoming.view, this.#incoming.at)) {
         this.#breach(NO_REQUEST);
@@ -177,7 +177,7 @@ export class Transmission {
     if (this.#replies.isWholeAlone(address, length)) this.#send();
     this.#replies.data(this.#request, address, length);
     this.#counters.countRead(length);
-    this.#count(this.#request, NbdError.None);
+    this.#times.count(this.#request, NbdError.None);
   }
 
   /**
@@ -190,7 +190,7 @@ export class Transmission {
   #splice(address: number): boolean {
     const request = this.#request;
     const { length } = request;
-    let here = this.#pipe.fill(address, length);
+    const here = this.#pipe.fill(address, length);
     const isParted = here < length;
     if (here === 0 || (isParted && !mayPart(request, this.#session.style))) {
       this.#pipe.close();
@@ -198,19 +198,36 @@ export class Transmission {
     }
     // Their replies come before the header, behind which nothing but its data may come.
     this.#endWrites();
+    let done = length;
+    try {
+      done = this.#passOn(address, here);
+    } finally {
+      // Where its client leaves within it, it counts as a copied one does: as good.
+      const error = done < length ? NbdError.EIO : NbdError.None;
+      if (error === NbdError.None) this.#counters.countRead(length);
+      else this.#replies.errorOffset(request, error);
+      this.#times.count(request, error);
+    }
+    return true;
+  }
+
+  /**
+   * Sends what the pipe holds, `here` bytes, and all that follows it of the read.
+   *
+   * @returns how many bytes were readable.
+   * @hot Once a large read.
+   */
+  #passOn(address: number, here: number): number {
+    const { length } = this.#request;
     let done = 0;
-    while (here > 0) {
-      this.#replies.dataHead(request, done, here, done + here === length);
+    for (let run = here; run > 0;) {
+      this.#replies.dataHead(this.#request, done, run, done + run === length);
       this.#send(MSG_NOSIGNAL | MSG_MORE);
       this.#pipe.drainTo(this.#fd);
-      done += here;
-      here = done < length ? this.#pipe.fill(address + done, length - done) : 0;
+      done += run;
+      run = done < length ? this.#pipe.fill(address + done, length - done) : 0;
     }
-    const error = done < length ? NbdError.EIO : NbdError.None;
-    if (error === NbdError.None) this.#counters.countRead(length);
-    else this.#replies.errorOffset(request, error);
-    this.#count(request, error);
-    return true;
+    return done;
   }
 
   /** @hot Once a write. */
@@ -273,7 +290,7 @@ export class Transmission {
       this.#replies.done(request);
       this.#counters.countWritten(request.length);
     } else this.#replies.error(request, error);
-    this.#count(request, error);
+    this.#times.count(request, error);
   }
 
   #refuse(error: NbdError): void {
@@ -281,7 +298,7 @@ export class Transmission {
     if (breach !== undefined) this.#breach(breach);
     this.#drain(this.#request.payloadBytes);
     this.#replies.error(this.#request, error);
-    this.#count(this.#request, error);
+    this.#times.count(this.#request, error);
   }
 
   /** Takes a payload off the wire that goes nowhere. */
@@ -302,7 +319,7 @@ export class Transmission {
         : runCommand(request, this.#access, this.#counters);
     if (error !== NbdError.None) this.#replies.error(request, error);
     else if (request.type !== NbdCmd.BlockStatus) this.#replies.done(request);
-    this.#count(request, error);
+    this.#times.count(request, error);
   }
 
   #blockStatus(): NbdError {
@@ -317,13 +334,6 @@ export class Transmission {
     }
   }
 
-  /** @hot Once a request. */
-  #count({ type }: Request, error: NbdError): void {
-    const command = commandOf(type);
-    this.#counters.countRequest(type, error);
-    this.#timed[command] = (this.#timed[command] ?? 0) + 1;
-  }
-
   /** Ends pending writes, and sends all replies. @hot Once a batch. */
   #send(flags = MSG_NOSIGNAL): void {
     this.#endWrites();
@@ -336,7 +346,7 @@ export class Transmission {
     this.#failures.clear();
     this.#replies.clear();
     this.#release();
-    this.#observe();
+    this.#times.observe();
   }
 
   /** Looks at why nothing could be sent; true when the rest was sent in another way. */
@@ -364,18 +374,5 @@ export class Transmission {
     if (this.#held === 0) return;
     this.#uses.put(this.#held);
     this.#held = 0;
-  }
-
-  /** @hot Once a batch. */
-  #observe(): void {
-    const seconds = (this.#clock.nowMs() - this.#batchStartMs) / 1000;
-    for (let command = 0; command < this.#timed.length; command++) {
-      const times = this.#timed[command] ?? 0;
-      if (times === 0) continue;
-      const histogram = this.#counters.durations[command];
-      assert(histogram !== undefined, 'every command has its histogram');
-      histogram.observe(seconds, times);
-      this.#timed[command] = 0;
-    }
   }
 }

@@ -13,8 +13,8 @@ import { requires } from '../support/requires.js';
 import { scratchDirectory } from '../support/scratch-directory.js';
 import { SeededRandom } from '../support/seeded-random.js';
 import { testSeed } from '../support/random-test.js';
-import { metric } from './daxd.js';
-import { eventually, startNbd, tcpPort } from './nbd.js';
+import { curl, metric } from './daxd.js';
+import { eventually, noClients, startNbd, tcpPort } from './nbd.js';
 import type { NbdDaxd } from './nbd.js';
 
 const SIZE = 16 * MIB;
@@ -120,6 +120,45 @@ t.test(
     t.ok(opened <= 2 * 6, `${opened} ends of pipes more`);
   },
 );
+
+/** A client that asks for as much and takes none of it, so that its thread waits; and then leaves. */
+async function leaveUnread(t: Test, daxd: NbdDaxd, lengths: readonly number[]): Promise<number> {
+  const deaf = await Transmission.start(t, daxd.address, '');
+  deaf.stream.socket.pause();
+  for (const length of lengths) await deaf.send({ command: Command.Read, offset: 0, length });
+  await sleep(100);
+  const during = pipes(daxd);
+  deaf.stream.socket.destroy();
+  await noClients(daxd);
+  return during;
+}
+
+/** How many reads were counted, whatever their outcome, and how many took their time. */
+async function countedReads(
+  daxd: NbdDaxd,
+): Promise<readonly [requests: number, durations: number]> {
+  const { body } = await curl(`${daxd.url}/metrics`);
+  const sum = (name: string): number =>
+    body
+      .split('\n')
+      .filter((line) => line.startsWith(`${name}{export="pmem0",command="read"`))
+      .reduce((total, line) => total + Number(line.slice(line.lastIndexOf(' '))), 0);
+  return [sum('daxd_nbd_requests_total'), sum('daxd_nbd_request_duration_seconds_count')];
+}
+
+t.test('a read that its client leaves is counted, as one that took its time, too', async (t) => {
+  const daxd = await serve(t, Buffer.alloc(SIZE, 1));
+  await leaveUnread(t, daxd, [8 * MIB]);
+  t.strictSame(await countedReads(daxd), [1, 1], 'by reference');
+  await leaveUnread(
+    t,
+    daxd,
+    Array.from({ length: 100 }, () => 60 * KIB),
+  );
+  const [requests, durations] = await countedReads(daxd);
+  t.ok(requests > 1, `${requests} reads, copied ones among them`);
+  t.equal(durations, requests);
+});
 
 t.test('their bytes are not copied: the calls are those that pass pages on', async (t) => {
   if (!requires(t, { commands: ['strace'] })) return;
