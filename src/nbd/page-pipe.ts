@@ -1,3 +1,4 @@
+import { assert } from '../lib/assert.js';
 import { MIB, PAGE_SIZE } from '../lib/units.js';
 import { ClientGone } from './connection-end.js';
 import type { Iovecs } from './iovecs.js';
@@ -11,7 +12,8 @@ const PIPE_BYTES = MIB;
  * client's own call. They are held from {@link fill} on, and cannot turn out bad any more; what
  * is stored to them until the client takes them is what it gets.
  *
- * A pipe is opened when it is first filled, and has two descriptors until {@link close}.
+ * A pipe is opened when it is first filled, and has two descriptors until {@link close}, or until
+ * a client leaves some in it.
  */
 export class PagePipe {
   readonly #piece: Iovecs;
@@ -28,14 +30,13 @@ export class PagePipe {
   }
 
   /**
-   * Takes bytes at an address, as many as it holds and as are readable, in place of what it holds
-   * still: that was for a client who is gone.
+   * Takes bytes at an address, as many as it holds and as are readable. It is empty before.
    *
    * @returns how many; 0 where the first cannot be read, or there is no pipe to be had.
    * @hot Once a MiB of large reads.
    */
   fill(address: number, length: number): number {
-    if (this.#bytes > 0) this.close();
+    assert(this.#bytes === 0, 'a pipe is drained or dropped before it is filled again');
     if (this.#in < 0 && !this.#open()) return 0;
     const run = Math.min(length, this.#pages * PAGE_SIZE - (address % PAGE_SIZE));
     this.#piece.clear();
@@ -58,6 +59,14 @@ export class PagePipe {
       else if (sent === 0 || this.#failures.look() !== 'again') throw new ClientGone();
     }
     this.#failures.clear();
+  }
+
+  /**
+   * Gives the pages back that a client left in it, which nothing but its end does; an empty pipe
+   * stays open for the next client.
+   */
+  drop(): void {
+    if (this.#bytes > 0) this.close();
   }
 
   /** Gives its pages and its descriptors back. */

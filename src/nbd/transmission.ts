@@ -113,6 +113,7 @@ export class Transmission {
       this.#release();
       // What was counted, and has no answer since its client left.
       this.#times.observe();
+      this.#pipe.drop();
     }
   }
 

@@ -133,6 +133,15 @@ async function leaveUnread(t: Test, daxd: NbdDaxd, lengths: readonly number[]): 
   return during;
 }
 
+t.test('no page stays in a pipe for a client that has left', async (t) => {
+  const daxd = await serve(t, Buffer.alloc(SIZE, 1));
+  await (await Transmission.start(t, daxd.address, '')).disconnect();
+  const before = pipes(daxd);
+  const during = await leaveUnread(t, daxd, [8 * MIB]);
+  t.equal(during, before + 2, 'while it waits there is one');
+  t.equal(pipes(daxd), before, 'it is closed, and its pages are free');
+});
+
 /** How many reads were counted, whatever their outcome, and how many took their time. */
 async function countedReads(
   daxd: NbdDaxd,

@@ -1,4 +1,11 @@
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import t from 'tap';
@@ -47,17 +54,35 @@ t.test('fill, drainTo: as much as the pipe holds, from any address', async (t) =
   t.ok(came().equals(Buffer.concat(wanted)));
 });
 
-t.test('fill: what was not drained is gone', async (t) => {
+t.test('drop: what was not drained is gone', async (t) => {
   const { pipe, bytes, address, fd, came } = await setUp(t);
   t.equal(pipe.fill(address, 100_000), 100_000);
+  pipe.drop();
   t.equal(pipe.fill(address + MIB, 100_000), 100_000);
   pipe.drainTo(fd);
   t.ok(came().equals(bytes.subarray(MIB, MIB + 100_000)));
+});
+
+function openDescriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
+
+t.test('drop: an empty pipe stays open for the next read', async (t) => {
+  const { pipe, address, fd } = await setUp(t);
+  const before = openDescriptors();
+  t.equal(pipe.fill(address, 100_000), 100_000);
+  pipe.drainTo(fd);
+  pipe.drop();
+  t.equal(openDescriptors(), before + 2);
+  t.equal(pipe.fill(address, 100_000), 100_000);
+  pipe.drop();
+  t.equal(openDescriptors(), before);
 });
 
 t.test('fill: nothing of a page that cannot be read, and all in front of it', async (t) => {
   const { pipe, address, image } = await setUp(t);
   truncateSync(image, MIB);
   t.equal(pipe.fill(address + MIB - 2 * PAGE_SIZE, MIB), 2 * PAGE_SIZE);
+  pipe.drop();
   t.equal(pipe.fill(address + MIB, MIB), 0);
 });
