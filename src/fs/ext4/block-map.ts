@@ -93,6 +93,8 @@ class MapWalk {
   readonly extents: Extent[] = [];
   readonly #map: BlockMap;
   readonly #span: MappedSpan;
+  /** Blocks of numbers. */
+  readonly #walked = new Set<number>();
   #blocks = 0;
 
   constructor(map: BlockMap, span: MappedSpan) {
@@ -108,9 +110,19 @@ class MapWalk {
       if (block === 0) continue;
       if (this.extents.length > this.#span.max) return;
       this.#count(block);
-      if (depth > 0) this.collect(partBelow(part, i, this.#map.source.block(block)));
+      if (depth > 0) this.collect(partBelow(part, i, this.#numbersIn(block)));
       else this.#add({ logical: logical + i, physical: block, length: 1, unwritten: false });
     }
+  }
+
+  /** A walk that came to one twice would find as many extents as it likes in few bytes. */
+  #numbersIn(block: number): Buffer {
+    const { source, inode } = this.#map;
+    if (this.#walked.has(block)) {
+      throw damaged(`block map of inode ${inode.number}: block ${block} of it is named twice`);
+    }
+    this.#walked.add(block);
+    return source.block(block);
   }
 
   #add(extent: Extent): void {

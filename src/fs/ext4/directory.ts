@@ -76,7 +76,7 @@ export class Directory {
   /** Whether it holds nothing but "." and "..". Reads the whole directory. */
   get isEmpty(): boolean {
     const index = this.#indexBlocks();
-    for (let logical = 0; logical < this.#blocks.count; logical++) {
+    for (const logical of this.#eachBlock()) {
       if (!index.has(logical) && this.#namesIn(logical).length > 0) return false;
     }
     return true;
@@ -85,7 +85,7 @@ export class Directory {
   /** The entry called `name`, which is neither "." nor "..". */
   lookup(name: Uint8Array): FoundEntry | undefined {
     if (this.isIndexed) return this.#lookupIndexed(name);
-    for (let logical = 0; logical < this.#blocks.count; logical++) {
+    for (const logical of this.#eachBlock()) {
       const found = this.#findIn(logical, name);
       if (found !== undefined) return found;
     }
@@ -172,7 +172,7 @@ export class Directory {
   /** Adds to a linear directory; true where it was made an indexed one instead. */
   #insertLinear(entry: DirectoryEntry): boolean {
     const blocks = this.#blocks;
-    for (let logical = 0; logical < blocks.count; logical++) {
+    for (const logical of this.#eachBlock()) {
       const room = findRoom(blocks.leaf(logical), entry.name.length);
       if (room < 0) continue;
       blocks.changeLeaf(logical, (block) => {
@@ -205,6 +205,18 @@ export class Directory {
       entries.push(...this.#namesIn(walk.leaf));
       const next = walk.next();
       if (next === undefined || next % 2 === 0) return { entries, next };
+    }
+  }
+
+  /**
+   * The logical numbers of all blocks. No two are the same block of the media, so that a scan is
+   * bounded by what is there: one block at every place would be looked through a million times.
+   */
+  *#eachBlock(): Generator<number, void, undefined> {
+    const visited = new Set<number>();
+    for (let logical = 0; logical < this.#blocks.count; logical++) {
+      this.#visit(logical, visited);
+      yield logical;
     }
   }
 

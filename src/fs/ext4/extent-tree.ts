@@ -31,7 +31,7 @@ export interface MapSpan extends BlockSpan {
 }
 
 /** Of a file whose extents are not needed together. */
-const EXTENTS_AT_ONCE = 1024;
+const EXTENTS_AT_ONCE = 256;
 
 /** A whole file. */
 export const WHOLE_FILE: BlockSpan = { from: 0, to: Infinity };

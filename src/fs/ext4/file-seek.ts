@@ -1,12 +1,9 @@
 import { DaxdError } from '../../lib/errno.js';
-import { mapExtents, treeOf } from './extent-tree.js';
+import { eachExtent, treeOf } from './extent-tree.js';
 import type { Inode } from './inode.js';
 import { BLOCK_SIZE } from './layout.js';
 import { checkOffset, readRegular } from './regular-file.js';
 import type { Volume } from './volume.js';
-
-/** Extents looked at in one go. */
-const EXTENTS_AT_ONCE = 256;
 
 /**
  * The first byte at or after `offset` that is data: holes and unwritten blocks are passed over.
@@ -16,18 +13,11 @@ const EXTENTS_AT_ONCE = 256;
  */
 export function seekData(volume: Volume, number: number, offset: number): number {
   const inode = readSeekable(volume, number, offset);
-  const end = Math.ceil(inode.size / BLOCK_SIZE);
-  for (let from = Math.floor(offset / BLOCK_SIZE); ;) {
-    const span = { from, to: end, max: EXTENTS_AT_ONCE };
-    const extents = mapExtents(treeOf(volume, volume, inode), span);
-    const data = extents.find(({ unwritten }) => !unwritten);
-    if (data !== undefined) return Math.max(offset, data.logical * BLOCK_SIZE);
-    const last = extents.at(-1);
-    if (last === undefined) {
-      throw new DaxdError('ENXIO', `inode ${number}: no data from byte ${offset} on`);
-    }
-    from = last.logical + last.length;
+  const span = { from: Math.floor(offset / BLOCK_SIZE), to: Math.ceil(inode.size / BLOCK_SIZE) };
+  for (const { logical, unwritten } of eachExtent(treeOf(volume, volume, inode), span)) {
+    if (!unwritten) return Math.max(offset, logical * BLOCK_SIZE);
   }
+  throw new DaxdError('ENXIO', `inode ${number}: no data from byte ${offset} on`);
 }
 
 /**
@@ -40,14 +30,10 @@ export function seekData(volume: Volume, number: number, offset: number): number
 export function seekHole(volume: Volume, number: number, offset: number): number {
   const inode = readSeekable(volume, number, offset);
   let at = Math.floor(offset / BLOCK_SIZE);
-  for (let isData = true; isData;) {
-    const span = { from: at, to: Infinity, max: EXTENTS_AT_ONCE };
-    const extents = mapExtents(treeOf(volume, volume, inode), span);
-    isData = extents.length > 0;
-    for (const { logical, length, unwritten } of extents) {
-      isData &&= logical <= at && !unwritten;
-      if (isData) at = logical + length;
-    }
+  const span = { from: at, to: Infinity };
+  for (const { logical, length, unwritten } of eachExtent(treeOf(volume, volume, inode), span)) {
+    if (logical > at || unwritten) break;
+    at = logical + length;
   }
   return Math.min(inode.size, Math.max(offset, at * BLOCK_SIZE));
 }

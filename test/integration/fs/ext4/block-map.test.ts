@@ -18,10 +18,12 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { METADATA } from '../../../../src/fs/ext4/allocator.js';
+import { mappedExtents } from '../../../../src/fs/ext4/block-map.js';
 import { freeSpan } from '../../../../src/fs/ext4/free-span.js';
 import { WHOLE_FILE } from '../../../../src/fs/ext4/extent-tree.js';
 import { readAnyInode } from '../../../../src/fs/ext4/inode.js';
-import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
+import { BLOCK_SIZE, InodeFlag } from '../../../../src/fs/ext4/layout.js';
+import type { BlockSource } from '../../../../src/fs/ext4/transaction.js';
 import { MIB } from '../../../../src/lib/units.js';
 import {
   debugfs,
@@ -32,12 +34,13 @@ import {
   runJudge,
   withLoopMount,
 } from '../../../support/ext4-image.js';
+import { processorMs } from '../../../support/processor-time.js';
 import { requires } from '../../../support/requires.js';
 import { scratchDirectory } from '../../../support/scratch-directory.js';
 import { forgeBlock, forgeInode } from './forge.js';
 import { crashCopy } from './orphan-set-up.js';
 import { ownTree } from './set-up.js';
-import { closeClean, openImage } from './volume-set-up.js';
+import { closeClean, newImage, openImage } from './volume-set-up.js';
 import type { OpenImage } from './volume-set-up.js';
 
 const JUDGES = {
@@ -279,4 +282,58 @@ t.test('mappedExtents: a damaged map is refused', async (t) => {
       await open.close();
     });
   }
+});
+
+/** A file whose map is one block that names itself at every place, and the number of that block. */
+async function naming(t: Test): Promise<OpenImage & { file: number; block: number }> {
+  const open = await openImage(newImage(t));
+  const file = await open.fs.create('f');
+  await open.fs.write(file, 0, Buffer.alloc(BLOCK_SIZE, 1));
+  const block = (open.fs.extents(file)[0]?.mediaOffset ?? 0) / BLOCK_SIZE;
+  const fill = (bytes: Buffer): void => {
+    for (let at = 0; at < bytes.length; at += 4) bytes.writeUInt32LE(block, at);
+  };
+  forgeBlock(open, block, fill);
+  await forgeInode(open, file, (inode) => {
+    inode.flags &= ~InodeFlag.Extents;
+    inode.size = FAR;
+    fill(inode.iBlock);
+  });
+  return { ...open, file, block };
+}
+
+t.test('mappedExtents: a block of numbers that comes twice is read once', async (t) => {
+  if (!requires(t, { commands: ['mke2fs'] })) return;
+  const open = await naming(t);
+  const { volume, file, block } = open;
+  let reads = 0;
+  const source: BlockSource = {
+    block: (number) => {
+      reads++;
+      return volume.block(number);
+    },
+    isVerified: () => false,
+    markVerified: () => {},
+    isPartVerified: () => false,
+    markPartVerified: () => {},
+  };
+  const inode = readAnyInode(volume, volume, file);
+  const damage = { name: 'DaxdError', code: 'EUCLEAN', message: `block ${block} of it` };
+  t.throws(
+    () => mappedExtents({ source, volume, inode }, { ...WHOLE_FILE, max: Infinity }),
+    damage,
+  );
+  t.equal(reads, 1, 'what is found is bounded by what is there, not by the filesystem');
+  await open.close();
+});
+
+t.test('seekHole: a map without a hole and without an end is refused', async (t) => {
+  if (!requires(t, { commands: ['mke2fs'] })) return;
+  const open = await naming(t);
+  const { fs, file } = open;
+  const startMs = processorMs();
+  t.throws(() => fs.seekHole(file, 0), { name: 'DaxdError', code: 'EUCLEAN' });
+  t.ok(processorMs() - startMs < 1000);
+  t.equal(fs.seekData(file, 5), 5);
+  await open.close();
 });
