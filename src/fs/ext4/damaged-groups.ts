@@ -40,12 +40,18 @@ export class DamagedGroups {
       return read();
     } catch (error) {
       if (!isDamage(error)) throw error;
-      this.#groups.add(group);
-      this.#free += free;
-      this.#damage ??= error;
+      this.leaveOut(group, free, error);
       const { code, message } = error;
       this.#log.warn({ group, code }, `nothing more is taken from group ${group}: ${message}`);
       return undefined;
     }
+  }
+
+  /** Leaves a group out for a damage that is known, and warned of. */
+  leaveOut(group: number, free: number, damage: DaxdError | undefined): void {
+    if (this.#groups.has(group)) return;
+    this.#groups.add(group);
+    this.#free += free;
+    this.#damage ??= damage;
   }
 }

@@ -1,14 +1,14 @@
 import { DaxdError } from '../../lib/errno.js';
 import { damaged } from '../damage.js';
 import { clearBits, findBit, setBits } from './bitmap.js';
-import { modifyInodeBitmap, readInodeBitmap } from './group-bitmaps.js';
+import { modifyInodeBitmap, readBlockBitmap, readInodeBitmap } from './group-bitmaps.js';
 import { modifyGroup, readGroup } from './group.js';
 import type { Group } from './group.js';
 import { wallSeconds } from './inode-time.js';
 import { locateInode } from './inode-place.js';
 import { makeInode } from './inode.js';
 import type { Inode } from './inode.js';
-import { InodeField, ModeType } from './layout.js';
+import { GroupFlag, InodeField, ModeType } from './layout.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
 
@@ -89,10 +89,10 @@ function roomiestGroup(txn: Transaction, volume: Volume, home: number): number {
 /** Bounds the search on a large filesystem; 64 groups are 8 GiB. */
 const GROUPS_COMPARED_MAX = 64;
 
-/** Index of a free inode of a group; undefined where there is none, or its bitmap is damaged. */
+/** Index of a free inode of a group; undefined where there is none, or a bitmap is damaged. */
 function freeIndex(txn: Transaction, volume: Volume, number: number): number | undefined {
   const { freeInodes } = readGroup(txn, volume, number);
-  if (freeInodes === 0) return undefined;
+  if (freeInodes === 0 || !mayHaveInode(txn, volume, number)) return undefined;
   const { firstInode, inodesPerGroup } = volume.superblock;
   const read = (): Buffer => readInodeBitmap(txn, volume, number);
   const bits = volume.damaged.inodes.read(number, freeInodes, read);
@@ -100,6 +100,16 @@ function freeIndex(txn: Transaction, volume: Volume, number: number): number | u
   const from = number === 0 ? firstInode - 1 : 0;
   const index = findBit(bits, 0, from, inodesPerGroup);
   return index < inodesPerGroup ? index : undefined;
+}
+
+/** Its first inode writes the block bitmap of a group, too, which may not be what is counted. */
+function mayHaveInode(txn: Transaction, volume: Volume, number: number): boolean {
+  const { flags, freeBlocks, freeInodes } = readGroup(txn, volume, number);
+  if ((flags & GroupFlag.BlockUninit) === 0) return true;
+  const { blocks, inodes } = volume.damaged;
+  const bits = blocks.read(number, freeBlocks, () => readBlockBitmap(txn, volume, number));
+  if (bits === undefined) inodes.leaveOut(number, freeInodes, blocks.damage);
+  return bits !== undefined;
 }
 
 /**

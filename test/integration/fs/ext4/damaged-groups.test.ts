@@ -7,7 +7,7 @@ import type { Test } from 'tap';
 
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
 import { MIB } from '../../../../src/lib/units.js';
-import { fsck, runJudge, withLoopMount } from '../../../support/ext4-image.js';
+import { debugfsWrite, fsck, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { repair } from './orphan-set-up.js';
 import { mountImage, readAll } from './set-up.js';
@@ -84,3 +84,47 @@ for (const kind of ['Block', 'Inode'] as const) {
     await close();
   });
 }
+
+/** Has the descriptors of groups whose blocks were never used count one block too few. */
+function miscount(image: string): number[] {
+  const { output } = runJudge('dumpe2fs', [image]);
+  const uninit = [
+    ...output.matchAll(/Group (\d+):.*\[.*BLOCK_UNINIT.*(?:\n .*)*\n  (\d+) free blocks/g),
+  ];
+  const requests = uninit.flatMap(([, group, free]) => [
+    `set_bg ${group} free_blocks_count ${Number(free) - 1}`,
+    `set_bg ${group} checksum calc`,
+  ]);
+  debugfsWrite(image, requests);
+  return uninit.map(([, group]) => Number(group));
+}
+
+t.test('a group that no block was taken from gives no inode where it is miscounted', async (t) => {
+  if (!requires(t, { commands: ['mke2fs', 'e2fsck', 'dumpe2fs', 'debugfs'] })) return;
+  const image = newImage(t, ['-g', '4096', '-N', '96', '-J', 'size=4'], 96 * MIB);
+  const groups = miscount(image);
+  t.ok(groups.length > 1, `groups ${groups.join()}`);
+
+  const { fs, warnings, close } = await mountImage(image);
+  const free = fs.statfs().freeInodes;
+  const inodesPerGroup = 16;
+  await fs.mkdir('dir');
+  await fs.write(await fs.create('dir/new'), 0, CONTENT);
+  for (let i = 2; i < free - groups.length * inodesPerGroup; i++) await fs.create(`${i}`);
+  t.equal(fs.statfs().freeInodes, 0, 'their inodes are not offered');
+  const refusal = { code: 'EUCLEAN', message: /^block bitmap of group \d+: \d+ blocks are free/ };
+  for (let i = 0; i < 2; i++) await t.rejects(fs.mkdir('none'), refusal);
+  const warned = warnings.map((warning) =>
+    Number(/^nothing more is taken from group (\d+):/.exec(warning)?.[1]),
+  );
+  t.strictSame(
+    warned.toSorted((a, b) => a - b),
+    groups,
+    'one warning each',
+  );
+  await close();
+  t.equal(repair(image).second.status, 0);
+  const again = await mountImage(image);
+  await again.fs.create('more');
+  await again.close();
+});
