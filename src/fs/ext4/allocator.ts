@@ -82,7 +82,7 @@ export class Reservation {
  * (s_r_blocks_count) stays free: clients are not root. A freeing change that needs a tree
  * block still gets one.
  *
- * @throws DaxdError ENOSPC, or what is wrong with groups that have the blocks, and then none is reserved
+ * @throws DaxdError ENOSPC, and then none is reserved
  */
 export function reserveBlocks(volume: Volume, request: RunRequest): Reservation {
   assertAvailable(volume, request.count);
@@ -103,20 +103,6 @@ export function reserveBlocks(volume: Volume, request: RunRequest): Reservation 
   } catch (error) {
     reservation.release();
     throw error;
-  }
-}
-
-/**
- * Runs `attempt`, and once more when it found too few blocks and others were about to give
- * some back. It runs synchronously and leaves nothing behind when it throws.
- */
-export async function whenSpace<T>(volume: Volume, attempt: () => T): Promise<T> {
-  try {
-    return attempt();
-  } catch (error) {
-    const isFull = error instanceof DaxdError && error.code === 'ENOSPC';
-    if (!isFull || !(await volume.freedBlocksReturned())) throw error;
-    return attempt();
   }
 }
 
@@ -208,14 +194,16 @@ function availableBlocks({ free, damaged: { blocks }, reservations, superblock }
   return Math.max(0, usable - reservations.count - superblock.reservedBlocks);
 }
 
+/** Where damaged groups have the blocks, what is wrong with these is the cause. */
 function outOfSpace(volume: Volume, count: number): DaxdError {
-  const { damage, free } = volume.damaged.blocks;
-  if (damage !== undefined && count <= availableBlocks(volume) + free) return damage;
+  const { damage: cause, free } = volume.damaged.blocks;
   const { reservedBlocks } = volume.superblock;
+  const available = availableBlocks(volume);
   const kept =
     reservedBlocks === 0 ? '' : `, ${reservedBlocks} more are kept back (see tune2fs -r)`;
   return new DaxdError(
     'ENOSPC',
-    `${count} blocks are needed, ${availableBlocks(volume)} are available${kept}: delete something first`,
+    `${count} blocks are needed, ${available} are available${kept}: delete something first`,
+    cause !== undefined && count <= available + free ? { cause } : undefined,
   );
 }

@@ -1,7 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { DaxdError } from '../../lib/errno.js';
 import { roundDown, roundUp } from '../../lib/units.js';
-import { whenSpace } from './allocator.js';
 import { blocksAround, wholeBlocks } from './byte-span.js';
 import type { ByteSpan } from './byte-span.js';
 import { NO_BLOCKS } from './extent.js';
@@ -19,6 +18,7 @@ import { PinnedCopies } from './pinned-copies.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import { touchContent } from './touch-content.js';
 import type { Volume } from './volume.js';
+import { whenSpace } from './when-space.js';
 
 /** A stretch of a file that an operation is asked for, in bytes. */
 export interface FileRange {

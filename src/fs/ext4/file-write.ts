@@ -1,4 +1,3 @@
-import { whenSpace } from './allocator.js';
 import { blocksAround } from './byte-span.js';
 import { DataStores } from './data-stores.js';
 import { zeroPastEnd } from './file-zero.js';
@@ -8,6 +7,7 @@ import { BLOCK_SIZE } from './layout.js';
 import { nameFill } from './name-fill.js';
 import { checkRange, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
+import { whenSpace } from './when-space.js';
 
 /**
  * Writes to a file in place, past its end too: what lies between becomes a hole. Settles when

@@ -1,6 +1,6 @@
 import type { BrokenLayout } from '../../dax/broken-layout.js';
 import { MIB } from '../../lib/units.js';
-import { reserveBlocks, whenSpace } from './allocator.js';
+import { reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { wholeBlocks } from './byte-span.js';
 import type { ByteSpan } from './byte-span.js';
@@ -15,6 +15,7 @@ import { BLOCK_SIZE } from './layout.js';
 import { pinnedParts } from './pinned-parts.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
+import { whenSpace } from './when-space.js';
 
 /** Bytes copied before others get a turn. */
 const COPY_PIECE_BYTES = 4 * MIB;

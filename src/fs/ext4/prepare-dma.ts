@@ -1,6 +1,5 @@
 import { DaxdError } from '../../lib/errno.js';
 import { roundUp } from '../../lib/units.js';
-import { whenSpace } from './allocator.js';
 import { blocksAround } from './byte-span.js';
 import { extentsWithin, treeOf } from './extent-tree.js';
 import { writtenOf } from './extent.js';
@@ -15,6 +14,7 @@ import { BLOCK_SIZE } from './layout.js';
 import { nameFill } from './name-fill.js';
 import { checkRange, readRegular, readWritable, rereadWritable } from './regular-file.js';
 import type { Volume } from './volume.js';
+import { whenSpace } from './when-space.js';
 
 /** The bytes that somebody wants to reach without the filesystem. */
 export interface DmaRange {

@@ -2,7 +2,7 @@ import { assert } from '../../lib/assert.js';
 import { DaxdError } from '../../lib/errno.js';
 import { PAGES_PER_PMD, PMD_SIZE } from '../../lib/units.js';
 import { countRuns } from '../block-run.js';
-import { reserveBlocks, whenSpace } from './allocator.js';
+import { reserveBlocks } from './allocator.js';
 import type { Reservation } from './allocator.js';
 import { DataStores } from './data-stores.js';
 import { spliceExtents } from './extent-splice.js';
@@ -14,6 +14,7 @@ import { BLOCK_SIZE } from './layout.js';
 import { checkRange } from './regular-file.js';
 import type { Transaction } from './transaction.js';
 import type { Volume } from './volume.js';
+import { isOutOfSpace, whenSpace } from './when-space.js';
 
 /** Blocks reserved at once ahead of the data, at most: 8 MiB. */
 const AHEAD_BLOCKS_MAX = 4 * PAGES_PER_PMD;
@@ -131,7 +132,7 @@ export class StagedContent {
     try {
       return reserveBlocks(this.#volume, { goal: this.#goal, count, logical });
     } catch (error) {
-      if (error instanceof DaxdError && error.code === 'ENOSPC') return undefined;
+      if (isOutOfSpace(error)) return undefined;
       throw error;
     }
   }

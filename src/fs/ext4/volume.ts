@@ -24,6 +24,7 @@ import type { Superblock } from './superblock.js';
 import { SystemZone } from './system-zone.js';
 import { Transaction } from './transaction.js';
 import type { BlockSource } from './transaction.js';
+import { whenSpace } from './when-space.js';
 
 /** What a {@link Volume} is made of. */
 export interface VolumeOptions {
@@ -223,12 +224,7 @@ export class Volume implements BlockSource {
    *   when the media fail (read-only from then on), and whatever the body throws
    */
   async transact<T>(body: (txn: Transaction) => T, stage: ChangeStage = {}): Promise<T> {
-    try {
-      return await this.#transact(body, stage);
-    } catch (error) {
-      if (!isOutOfSpace(error) || !(await this.freedBlocksReturned())) throw error;
-      return await this.#transact(body, stage);
-    }
+    return await whenSpace(this, async () => await this.#transact(body, stage));
   }
 
   /**
@@ -353,8 +349,4 @@ export class Volume implements BlockSource {
       'filesystem is read-only from now on: find out what is wrong with the media, then mount it again',
     );
   }
-}
-
-function isOutOfSpace(error: unknown): boolean {
-  return error instanceof DaxdError && error.code === 'ENOSPC';
 }

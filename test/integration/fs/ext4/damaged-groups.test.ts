@@ -6,15 +6,18 @@ import t from 'tap';
 import type { Test } from 'tap';
 
 import { BLOCK_SIZE } from '../../../../src/fs/ext4/layout.js';
-import { MIB } from '../../../../src/lib/units.js';
+import { KIB, MIB } from '../../../../src/lib/units.js';
 import { debugfsWrite, fsck, runJudge, withLoopMount } from '../../../support/ext4-image.js';
 import { requires } from '../../../support/requires.js';
 import { repair } from './orphan-set-up.js';
 import { mountImage, readAll } from './set-up.js';
-import { newImage } from './volume-set-up.js';
+import { newImage, openImage } from './volume-set-up.js';
+import type { OpenImage } from './volume-set-up.js';
 
 const JUDGES = { commands: ['mke2fs', 'e2fsck', 'dumpe2fs', 'mount', 'umount'], root: true };
 const CONTENT = Buffer.alloc(6 * MIB, 'content');
+
+const DAMAGE = { name: 'DaxdError', code: 'EBADMSG', message: / block bitmap of group 0/ };
 
 /** Flips a byte in a bitmap of the first group. */
 function damage(image: string, kind: 'Block' | 'Inode'): void {
@@ -127,4 +130,58 @@ t.test('a group that no block was taken from gives no inode where it is miscount
   const again = await mountImage(image);
   await again.fs.create('more');
   await again.close();
+});
+
+/** Four groups, of which the first is found damaged; all but `bytes` of the others are taken. */
+async function nearlyFull(t: Test, bytes: number): Promise<OpenImage> {
+  const image = newImage(t, ['-m', '0', '-g', '4096', '-N', '1024']);
+  damage(image, 'Block');
+  const open = await openImage(image);
+  const { fs, volume } = open;
+  // Its first write comes to the damaged group.
+  await fs.write(await fs.create('first'), 0, Buffer.alloc(BLOCK_SIZE));
+  const full = await fs.create('full');
+  const length = fs.statfs().availableBytes - bytes;
+  await fs.fallocate(full, 0, length, { keepSize: true });
+  t.equal(fs.statfs().availableBytes, bytes);
+  t.match(volume.damaged.blocks.damage, DAMAGE);
+  return open;
+}
+
+async function* content(bytes: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes; at += 64 * KIB) yield await Promise.resolve(Buffer.alloc(64 * KIB));
+}
+
+t.test(
+  'replace: content that fits is taken where room ahead is in damaged groups alone',
+  async (t) => {
+    if (!requires(t, { commands: ['mke2fs', 'dumpe2fs'] })) return;
+    const { fs, close } = await nearlyFull(t, 7 * MIB);
+    await t.rejects(fs.replace('more', content(8 * MIB)), DAMAGE);
+    await fs.replace('new', content(6 * MIB + 512 * KIB));
+    t.equal(fs.stat(fs.lookup('new')).size, 6 * MIB + 512 * KIB);
+    await t.rejects(fs.replace('more', content(MIB)), DAMAGE);
+    await close();
+  },
+);
+
+t.test('write, mkdir: what is on its way back is waited for beside damaged groups', async (t) => {
+  if (!requires(t, { commands: ['mke2fs', 'dumpe2fs'] })) return;
+  const open = await nearlyFull(t, 12 * MIB);
+  const { fs } = open;
+  await fs.write(await fs.create('old'), 0, Buffer.alloc(11 * MIB));
+  const file = await fs.create('new');
+  await t.rejects(fs.write(file, 0, CONTENT), DAMAGE);
+  await Promise.all([fs.unlink('old'), fs.write(file, 0, CONTENT)]);
+
+  const rest = fs.statfs().availableBytes - 16 * BLOCK_SIZE;
+  await fs.fallocate(file, CONTENT.length, rest, { keepSize: true });
+  const fill = async (): Promise<never> => {
+    for (let i = 0; ; i++) await fs.mkdir(`${i}`);
+  };
+  await t.rejects(fill(), DAMAGE);
+  await Promise.all([fs.unlink('new'), fs.mkdir('dir')]);
+  const huge = fs.write(await fs.create('huge'), 0, Buffer.alloc(60 * MIB));
+  await t.rejects(huge, { name: 'DaxdError', code: 'ENOSPC' });
+  await open.close();
 });
