@@ -134,11 +134,12 @@ export class Names {
    */
   async #remove(removal: Removal): Promise<void> {
     const volume = this.#volume;
-    const { defer } = removal;
     volume.assertWritable();
-    if (defer === true) volume.quarantine.assertAvailable();
+    if (removal.defer === true) volume.quarantine.assertAvailable();
     const before = losingBlocks(removal.victim(volume));
-    const layout = before && this.#tryBreak(removal, before);
+    // What is pinned of a file with a block map cannot leave it: it is waited for.
+    const defer = removal.defer === true && before?.hasBlockMap !== true;
+    const layout = before && this.#tryBreak({ ...removal, defer }, before);
     const commit = async (): Promise<NamelessFile | undefined> => {
       const inode = await volume.transact((txn) =>
         removal.body(txn, (lost) => leaveOf(lost, this.#layoutFor(lost, before, layout))),
@@ -161,7 +162,7 @@ export class Names {
     }
     this.#evictions.resume();
     if (left !== undefined) await this.#evictions.start(left);
-    if (defer === true) await volume.quarantine.told();
+    if (defer) await volume.quarantine.told();
   }
 
   #tryBreak({ op, path, defer }: Removal, { number: inode }: Inode): BrokenLayout | undefined {
