@@ -127,7 +127,7 @@ t.test('ext4.md 3.7: a truncate and a removal that take several transactions', a
       const commits = new Map<string, number>();
       const tally = newTally();
       const recording = await record(image, piecesWorkload(commits), { random });
-      const oneIn = times(1) > 1 ? 1 : 2;
+      const oneIn = times(1) > 1 ? 1 : 3;
       const options = { random, windows, subsets: 1, oneIn, kernelOneIn: 20, useOneIn: 20 };
       await explore(recording, recoverers, tally, options);
       t.comment(describeTally(tally));
