@@ -1,9 +1,5 @@
+import { LIST_DEFAULT, LIST_PIECES_MAX } from '../lease/limits.js';
 import { DaxdError } from '../lib/errno.js';
-
-/** Items in a page where nothing is asked for. */
-const ITEMS_DEFAULT = 100;
-/** After how many pieces a page ends, by which an answer has few MiB. */
-const PIECES_MAX = 20_000;
 
 /** Part of a listing. */
 export interface Page<Item> {
@@ -20,14 +16,14 @@ export interface Page<Item> {
  */
 export function pageOf<Item extends { readonly id: string }>(
   items: Iterable<Item>,
-  limit = ITEMS_DEFAULT,
+  limit = LIST_DEFAULT,
   piecesOf: (item: Item) => number = () => 1,
 ): Page<Item> {
   const page: Item[] = [];
   let pieces = 0;
   for (const item of items) {
     const last = page.at(-1);
-    const isFull = page.length === limit || pieces >= PIECES_MAX;
+    const isFull = page.length === limit || pieces >= LIST_PIECES_MAX;
     if (isFull && last !== undefined) return { items: page, nextCursor: last.id };
     page.push(item);
     pieces += piecesOf(item);

@@ -5,8 +5,8 @@ import type { HeldState } from './lease-state.js';
 import type { Lease } from './lease.js';
 import {
   HOLDERS_NAMED_MAX,
-  LIST_LEASES_DEFAULT,
-  LIST_LEASES_MAX,
+  LIST_DEFAULT,
+  LIST_MAX,
   LIST_PIECES_MAX,
   LIST_SCAN_MAX,
 } from './limits.js';
@@ -20,7 +20,7 @@ export interface LeaseFilter {
   readonly state?: HeldState | undefined;
   /** The `nextCursor` of the page before. */
   readonly cursor?: string | undefined;
-  /** From 1 to LIST_LEASES_MAX, which larger ones become. */
+  /** From 1 to LIST_MAX, which larger ones become. */
   readonly limit?: number | undefined;
 }
 
@@ -121,7 +121,7 @@ export class LeaseIndex {
 
   /** @throws DaxdError EINVAL for a limit below 1. */
   list(filter: LeaseFilter): LeasePage {
-    const limit = Math.min(filter.limit ?? LIST_LEASES_DEFAULT, LIST_LEASES_MAX);
+    const limit = Math.min(filter.limit ?? LIST_DEFAULT, LIST_MAX);
     if (!Number.isSafeInteger(limit) || limit < 1) {
       throw new DaxdError('EINVAL', `limit ${limit} is not a whole number of 1 or more`);
     }

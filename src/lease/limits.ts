@@ -14,12 +14,12 @@ export const REMEMBERED_MAX = 1_000_000;
 /** For how long, in milliseconds: a day. */
 export const REMEMBERED_MS = 86_400_000;
 
-/** Leases in one page of a listing: when nothing is asked for, and at most. */
-export const LIST_LEASES_DEFAULT = 100;
-export const LIST_LEASES_MAX = 1_000;
+/** Items in one page of a listing: when nothing is asked for, and at most. */
+export const LIST_DEFAULT = 100;
+export const LIST_MAX = 1_000;
 /** How many leases one page of a listing may look at to find those that match. */
 export const LIST_SCAN_MAX = 10_000;
-/** After how many ranges and extents a page of a listing ends, by which an answer has few MiB. */
+/** After how many ranges and extents, or ids of holders, a page of a listing ends, by which an answer has few MiB. */
 export const LIST_PIECES_MAX = 20_000;
 /** How many holders are named to somebody who waits for them. */
 export const HOLDERS_NAMED_MAX = 1_000;

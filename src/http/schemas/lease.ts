@@ -5,13 +5,20 @@ import { HELD_STATES } from '../../lease/lease-state.js';
 import {
   CGROUP_PATH_BYTES_MAX,
   LEASE_RANGES_MAX,
-  LIST_LEASES_MAX,
   RECALL_MS_MAX,
   TTL_MS_MAX,
   TTL_MS_MIN,
 } from '../../lease/limits.js';
 import { EventsCursor } from './event.js';
-import { Cursor, FilePath, WAIT_MS_MAX, count, strict, textWithoutNul } from './values.js';
+import {
+  Cursor,
+  FilePath,
+  PageLimit,
+  WAIT_MS_MAX,
+  count,
+  strict,
+  textWithoutNul,
+} from './values.js';
 
 const Access = Type.Union([Type.Literal('read'), Type.Literal('write')]);
 
@@ -169,7 +176,7 @@ export const LeaseQuery = strict({
   path: Type.Optional(FilePath),
   state: Type.Optional(Type.Union(HELD_STATES.map((state) => Type.Literal(state)))),
   cursor: Type.Optional(Cursor),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIST_LEASES_MAX })),
+  limit: Type.Optional(PageLimit),
 });
 
 /** `POST /v1/leases/{id}/release`: without `ranges` all of it. */

@@ -1,8 +1,8 @@
 import { Type } from 'typebox';
 import type { TInteger, TObject, TProperties, TString } from 'typebox';
 
-/** Items on one page of a listing. */
-const PAGE_ITEMS_MAX = 1000;
+import { LIST_MAX } from '../../lease/limits.js';
+
 /** How long a long poll may wait, in milliseconds. */
 export const WAIT_MS_MAX = 600_000;
 
@@ -35,7 +35,7 @@ export const Cursor = Type.String({
 });
 
 /** How many items a page has at most. */
-const PageLimit = Type.Integer({ minimum: 1, maximum: PAGE_ITEMS_MAX });
+export const PageLimit = Type.Integer({ minimum: 1, maximum: LIST_MAX });
 
 /** Query of a listing: which page of it. */
 export const PageQuery = strict({
